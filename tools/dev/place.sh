@@ -1,0 +1,101 @@
+# shellcheck shell=bash
+# Where commands run. Sourced by ./dev. Native = this system's own GIMP 3; else a private Debian 13 root in the cache.
+# place_is_here: are we there already?  place_ready: make it so.  place_enter CMD…: run CMD there (does not return).
+
+place_tools=$PENTIMENTO_TREE/tools/dev
+place_cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
+place_root=${PENTIMENTO_ROOT:-$place_cache/debian-13}
+place_mark=etc/pentimento-root # in the private root; holds the list of packages that are installed in it
+
+say() { printf 'dev: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+place_packages() { sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$place_tools/packages.txt"; }
+
+# Runs a command as root, keeping what a download needs of the environment.
+place_as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo --preserve-env=http_proxy,https_proxy,ftp_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,SSL_CERT_FILE "$@"
+    else
+        die "this needs root rights once, for packages: run it as root, or install sudo"
+    fi
+}
+
+place_version_candidate() { # of GIMP 3's development package, as apt sees it; empty if there is none
+    command -v apt-cache >/dev/null || return 0
+    LC_ALL=C apt-cache policy libgimp-3.0-dev 2>/dev/null | sed -n 's/^  Candidate: \([0-9].*\)/\1/p'
+}
+
+# Native if told so, or if GIMP 3's headers are installed or to be had from this system's own packages.
+place_is_native() {
+    case ${PENTIMENTO_NATIVE-} in
+        1) return 0 ;;
+        0) return 1 ;;
+    esac
+    [ ! -e "$place_root/$place_mark" ] || return 1
+    pkg-config --exists gimp-3.0 gimpui-3.0 2>/dev/null || [ -n "$(place_version_candidate)" ]
+}
+
+place_is_here() {
+    [ -e "/$place_mark" ] && return 0
+    place_is_native || return 1
+    place_ready_native
+}
+
+place_ready() {
+    [ -e "/$place_mark" ] && return 0
+    if place_is_native; then place_ready_native; else place_ready_root; fi
+}
+
+place_ready_native() {
+    local wanted missing stamp=$place_cache/native-packages
+    wanted=$(place_packages)
+    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    if command -v dpkg-query >/dev/null; then
+        missing=$(comm -23 <(sort <<<"$wanted") \
+            <(dpkg-query -W -f '${db:Status-Abbrev}|${Package}\n' 2>/dev/null | sed -n 's/^.i |//p' | sort -u))
+        if [ -n "$missing" ]; then
+            say "installing with apt-get:" $missing
+            # shellcheck disable=SC2086
+            place_as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >&2 ||
+                die "apt-get could not install them; 'apt-get update' may help, or PENTIMENTO_NATIVE=0"
+        fi
+    elif ! pkg-config --exists gimp-3.0 gimpui-3.0; then
+        die "GIMP 3 (libgimp-3.0, libgimpui-3.0) is not installed here; tools/dev/packages.txt lists what is needed under Debian's names"
+    fi
+    mkdir -p "$place_cache"
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+# One set-up at a time; the others wait for it, then find its work done.
+place_ready_root() {
+    [ "$(cat "$place_root/$place_mark" 2>/dev/null)" != "$(place_packages)" ] || return 0
+    mkdir -p "$(dirname "$place_root")" || die "cannot write to $(dirname "$place_root"); PENTIMENTO_ROOT names another place"
+    (
+        exec 9>"$place_root.lock" || die "cannot write $place_root.lock; PENTIMENTO_ROOT names another place"
+        if ! flock -n 9; then
+            say "another set-up is under way; waiting for it"
+            flock 9
+        fi
+        [ "$(cat "$place_root/$place_mark" 2>/dev/null)" != "$(place_packages)" ] ||exit 0
+        place_as_root bash "$place_tools/make-root.sh" "$place_root" "$place_tools/packages.txt" >&2
+    ) || exit 1
+}
+
+place_enter() {
+    if [ -e "/$place_mark" ] || place_is_native; then
+        place_ready
+        exec "$@"
+    fi
+    place_ready_root
+    if [ "$(id -u)" = 0 ]; then
+        exec unshare --mount --propagation private bash "$place_tools/enter-root.sh" "$place_root" "" "$PWD" "$@"
+    fi
+    # sudo empties the environment: it goes over in a file that only its owner can read
+    local environment
+    environment=$(mktemp) && env -0 >"$environment"
+    exec sudo unshare --mount --propagation private \
+        bash "$place_tools/enter-root.sh" "$place_root" "$environment" "$PWD" "$@"
+}

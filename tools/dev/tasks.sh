@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# What the commands do once they run where GIMP 3 is. Sourced by ./dev; one function task_NAME per command.
+
+tree=$PENTIMENTO_TREE
+build=${PENTIMENTO_BUILD:-build}
+[[ $build = /* ]] || build=$tree/$build
+checked=$build-asan
+sanitized_suites=(unit kernels badfiles parity fault)
+
+# Quiet when there is nothing to do; one builder at a time in one folder.
+compile() { # FOLDER MESON-OPTIONS…
+    local folder=$1 output
+    shift
+    mkdir -p "$folder"
+    (
+        flock 8
+        if [ ! -e "$folder/build.ninja" ]; then
+            output=$(meson setup "$folder" "$tree" "$@" 2>&1) || {
+                printf '%s\n' "$output" >&2
+                exit 1
+            }
+        fi
+        if ! ninja -C "$folder" -n | grep -q 'no work to do'; then
+            ninja -C "$folder" --quiet >&2
+        fi
+    ) 8>"$folder/.lock"
+}
+
+task_build() { compile "$build" "$@"; }
+
+# Settings under which the built programs find one another in the build folder.
+built_environment() {
+    export PENTIMENTO_BUILD=$build
+    export PENTIMENTO_WORKER=$build/core/worker/pentimento-worker
+    export PENTIMENTO_CLI=$build/core/cli/pentimento
+    export PENTIMENTO_MODEL_PATH=${PENTIMENTO_MODEL_PATH:-$tree/data/models}
+    export PENTIMENTO_DATA_DIR=$tree/data
+    export PENTIMENTO_LOCALE_DIR=$build/po
+}
+
+task_cli() {
+    [ -x "$build/core/cli/pentimento" ] || task_build
+    built_environment
+    exec "$PENTIMENTO_CLI" "$@"
+}
+
+# A private configuration: nobody's settings are read or changed, and few plug-ins start.
+gimp_configuration() {
+    export GIMP3_DIRECTORY=${GIMP3_DIRECTORY:-$build/gimp-config}
+    mkdir -p "$GIMP3_DIRECTORY"
+    # shellcheck disable=SC2016
+    printf '(plug-in-path "%s:${gimp_plug_in_dir}/plug-ins")\n%s\n%s\n' "$build/plugin-root" \
+        '(check-updates no)' '(save-session-info no)' >"$GIMP3_DIRECTORY/gimprc.part"
+    cmp -s "$GIMP3_DIRECTORY/gimprc.part" "$GIMP3_DIRECTORY/gimprc" ||
+        cp "$GIMP3_DIRECTORY/gimprc.part" "$GIMP3_DIRECTORY/gimprc"
+    rm "$GIMP3_DIRECTORY/gimprc.part"
+}
+
+task_gimp() {
+    local argument program=gimp-3.0
+    [ -e "$build/plugin-root" ] || task_build
+    built_environment
+    gimp_configuration
+    for argument; do
+        case $argument in
+            --) break ;;
+            --no-interface) program=gimp-console-3.0 ;;
+            --*) ;;
+            -*i*) [[ $argument =~ ^-[ndfsa]*i ]] && program=gimp-console-3.0 ;;
+        esac
+    done
+    exec "$program" "$@"
+}
+
+task_demo() {
+    task_build
+    built_environment
+    gimp_configuration
+    exec "$tree/demo/demo.sh" "$@"
+}
+
+task_bench() {
+    task_build
+    built_environment
+    exec "$tree/tests/bench/run" "$@"
+}
+
+task_test() {
+    local name failed=0 args=() suites=()
+    task_build
+    compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false \
+        -Dbuildtype=debugoptimized
+    built_environment
+    for name in "${sanitized_suites[@]}"; do suites+=(--suite "$name"); done
+    rm -f "$build/meson-logs/testlog.json" "$checked/meson-logs/testlog.json"
+    args=(--no-rebuild --print-errorlogs --num-processes 2)
+    meson test -C "$build" "${args[@]}" "$@" || failed=1
+    # allocations that fail return NULL, as they do without the sanitizer
+    ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1 \
+        UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        PENTIMENTO_SANITIZED=1 \
+        meson test -C "$checked" "${args[@]}" --timeout-multiplier 4 "${suites[@]}" "$@" || failed=1
+    python3 "$tree/tools/dev/count-tests.py" "$build" "$checked" || failed=1
+    return "$failed"
+}
+
+c_files() { git -C "$tree" ls-files -co --exclude-standard -- '*.c' '*.h' | (cd "$tree" && xargs -r ls -d 2>/dev/null) | sed "s|^|$tree/|"; }
+
+task_format() {
+    if [ $# -gt 0 ]; then clang-format-19 -i "$@"; else c_files | xargs -r clang-format-19 -i; fi
+}
+
+task_lint() { "$tree/tests/style/run" "$@"; }
+
+task_clean() {
+    rm -rf --one-file-system "$build" "$checked"
+    [ "${1-}" = all ] || return 0
+    # shellcheck disable=SC2154
+    place_as_root rm -rf --one-file-system "$place_root" "$place_root.new" "$place_root.log" "$place_root.lock"
+    rm -rf --one-file-system "$place_cache/reference" "$place_cache/native-packages"
+}
