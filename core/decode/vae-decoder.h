@@ -1,0 +1,14 @@
+/* D of AutoencoderKL: latent [N, h, w, z] / scale -> picture [N, h*f, w*f, 3]. */
+#pragma once
+
+#include "layers/pass.h"
+#include "weights/config.h"
+#include "weights/param.h"
+
+typedef struct LdmVaeDecoder LdmVaeDecoder;
+
+LdmVaeDecoder *ldm_vae_decoder_new(const LdmVaeConfig *config, LdmParams *params);
+void ldm_vae_decoder_free(LdmVaeDecoder *decoder);
+
+/* z: latent already divided by the scale factor. */
+LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);

@@ -1,0 +1,18 @@
+/* E of AutoencoderKL: picture [N, H, W, 3] in [-1, 1] -> moments [N, H/f, W/f, 2z]
+ * (mean | logvar, after quant_conv). */
+#pragma once
+
+#include "layers/pass.h"
+#include "weights/config.h"
+#include "weights/param.h"
+
+typedef struct LdmVaeEncoder LdmVaeEncoder;
+
+LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params);
+void ldm_vae_encoder_free(LdmVaeEncoder *encoder);
+LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, LdmTensor *x);
+
+/* mean [N, h, w, z] * scale, or with noise (same shape, may be NULL)
+ * (mean + exp(clamp(logvar, -30, 20) / 2) * noise) * scale; caller's own array. */
+LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *noise, double scale,
+                                   double shift, GError **error);

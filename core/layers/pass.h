@@ -1,0 +1,98 @@
+/* One pass through a network. Layers run eagerly; the pass supplies every buffer, sees every
+ * input, and decides what happens: COMPUTE does the arithmetic, PLAN only counts bytes and FLOPs
+ * (data pointers are then NULL). The same layer code serves both, so a plan cannot disagree with
+ * the run. Buffers come from one arena by a deterministic best-fit allocator: planning runs that
+ * allocator without memory behind it, computing runs it on an arena of the planned size.
+ *
+ * Errors stick: after the first failure (or a cancel) every later call does nothing and returns
+ * harmless values, and ldm_pass_end reports the error. Layers therefore need no error checks.
+ *
+ * Typical layer:
+ *
+ *     LdmTensor *y = ldm_pass_tensor(pass, x->rank, shape);
+ *     if (ldm_pass_op(pass, &(LdmOp){.name = "linear", .layer = l, .inputs = {x}, .n_inputs = 1,
+ *                                    .output = y, .flops = 2.0 * M * N * K}))
+ *         ldm_pass_check(pass, ldm_gemm(&gemm, ldm_pass_cancellable(pass)));
+ *     return y;
+ */
+#pragma once
+
+#include "ldm.h"
+
+typedef struct LdmPass LdmPass;
+
+/* Counts only. */
+LdmPass *ldm_pass_new_plan(void);
+
+/* Computes in an arena of `arena_bytes` (what a planning pass said). Errors: MEMORY. */
+LdmPass *ldm_pass_new_compute(size_t arena_bytes, GCancellable *cancellable, GError **error);
+
+void ldm_pass_free(LdmPass *pass);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmPass, ldm_pass_free)
+
+/* Called after every operation with the FLOPs done so far in this pass. */
+typedef void (*LdmPassProgress)(double flops_done, void *data);
+void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data);
+
+/* True where data pointers hold numbers. */
+bool ldm_pass_computes(const LdmPass *pass);
+GCancellable *ldm_pass_cancellable(const LdmPass *pass);
+
+/* An uninitialised f32 array from the arena. Never NULL (after a failure: a dead array). */
+LdmTensor *ldm_pass_tensor(LdmPass *pass, int rank, const size_t *shape);
+LdmTensor *ldm_pass_nhwc(LdmPass *pass, size_t n, size_t h, size_t w, size_t c);
+
+/* A caller's own array as input of the pass: borrowed, not copied; while planning `data` may be
+ * NULL. Drop it like any other. */
+LdmTensor *ldm_pass_input(LdmPass *pass, const LdmTensor *tensor);
+
+/* A second handle to the same array (reference count + 1). */
+LdmTensor *ldm_pass_keep(LdmPass *pass, LdmTensor *tensor);
+
+/* Gives an array back once the last handle is dropped (a recording pass may keep it). */
+void ldm_pass_drop(LdmPass *pass, LdmTensor *tensor);
+
+/* Scratch memory for the operation at hand; NULL while planning. Give back in any order. */
+void *ldm_pass_scratch(LdmPass *pass, size_t bytes);
+void ldm_pass_scratch_drop(LdmPass *pass, void *scratch, size_t bytes);
+
+/* Announces an operation; true where its arithmetic is to be done now. */
+#define LDM_OP_INPUTS 4
+typedef struct {
+    const char *name;   /* "conv2d" */
+    const void *layer;  /* its parameters, NULL where it has none */
+    LdmTensor *inputs[LDM_OP_INPUTS];
+    int n_inputs;
+    LdmTensor *output;
+    double flops;       /* 2 per multiply-add */
+} LdmOp;
+bool ldm_pass_op(LdmPass *pass, const LdmOp *op);
+
+/* `ok` false = the kernel was cancelled. */
+void ldm_pass_check(LdmPass *pass, bool ok);
+
+/* Takes ownership of error; the first one sticks. */
+void ldm_pass_fail(LdmPass *pass, GError *error);
+
+size_t ldm_pass_peak(const LdmPass *pass);  /* arena bytes at the highest point so far */
+double ldm_pass_flops(const LdmPass *pass); /* announced so far */
+
+/* False and *error where anything went wrong. */
+bool ldm_pass_end(LdmPass *pass, GError **error);
+
+/* Takes everything back, so that the same arena serves the next forward. */
+void ldm_pass_reset(LdmPass *pass);
+
+/* ---- whole forwards ---- */
+
+/* Runs a network's forward function on a pass; returns its output. */
+typedef LdmTensor *(*LdmForward)(LdmPass *pass, const void *data);
+
+/* What a forward needs. */
+bool ldm_forward_measure(LdmForward forward, const void *data, size_t *bytes, double *flops,
+                         GError **error);
+
+/* Plans, allocates, computes once; the output is the caller's own array. For a network called many
+ * times keep a compute pass of the measured size and reset it between calls. */
+LdmTensor *ldm_forward_run(LdmForward forward, const void *data, LdmPassProgress progress,
+                           void *progress_data, GCancellable *cancellable, GError **error);

@@ -1,0 +1,47 @@
+/* The structs on the arrows of the line (ARCHITECTURE.md): what one stage hands to the next. */
+#pragma once
+
+#include "ldm.h"
+
+/* prepare -> encode, denoise, finish. All arrays cover the work window at its work size. */
+typedef struct {
+    LdmRect window;       /* part of the picture that is worked on, picture pixels */
+    double scale;         /* work pixels per picture pixel, <= 1 */
+    size_t H, W;          /* work size, multiples of f (window * scale, padded by edge copies) */
+    size_t inner_h, inner_w; /* the part of H x W that the window fills; the rest is padding */
+    LdmTensor *image;     /* [1, H, W, 3] in [-1, 1] */
+    LdmTensor *masked;    /* [1, H, W, 3]: image with its hole (mask > 0) in mid-grey 0; or NULL */
+    LdmTensor *mask;      /* [1, H, W, 1] soft mask s, 0..1 */
+    LdmTensor *cells;     /* [1, h, w, 1] max of s over each latent cell */
+} LdmPrepared;
+
+/* condition -> denoise. */
+typedef struct {
+    LdmTensor *context;   /* [1, tokens, width]; NULL without text */
+    LdmTensor *negative;  /* the same for the unconditional branch; NULL without guidance */
+    LdmTensor *concat;    /* [1, h, w, in_channels - z]: mask, masked latent; or NULL */
+} LdmConditioning;
+
+/* diffuse -> denoise: which times are visited, and the noise. */
+typedef struct {
+    int steps;            /* K of the schedule */
+    int start;            /* first step run: K - min(int(K * strength), K) */
+    double *timesteps;    /* [steps] given to the network */
+    double *alpha_bar;    /* [steps + 1]: at each timestep, then the final one */
+    double *sigma;        /* [steps + 1]: sqrt((1 - a) / a) at each, then 0 (Euler, DPM++) */
+} LdmTimes;
+
+typedef struct {
+    LdmTensor *z0;        /* [1, h, w, z] latent of the picture; NULL for generate */
+    LdmTensor *noise;     /* [1, h, w, z] unit variance */
+    LdmTensor *zt;        /* [1, h, w, z] where the loop starts */
+} LdmLatents;
+
+void ldm_prepared_clear(LdmPrepared *prepared);
+void ldm_conditioning_clear(LdmConditioning *conditioning);
+void ldm_times_clear(LdmTimes *times);
+void ldm_latents_clear(LdmLatents *latents);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmPrepared, ldm_prepared_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmConditioning, ldm_conditioning_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmTimes, ldm_times_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmLatents, ldm_latents_clear)

@@ -1,0 +1,29 @@
+/* Parameter tables. A network is built from a table of named parameters; loader, saver,
+ * optimiser, EMA, LoRA and quantiser all walk it. Names are those of diffusers/transformers
+ * ("down_blocks.0.resnets.0.conv1.weight"), whatever the file calls them. */
+#pragma once
+
+#include "ldm.h"
+
+typedef struct {
+    char *name;
+    int rank;
+    size_t shape[LDM_MAX_RANK]; /* torch's order, e.g. [Cout, Cin, KH, KW] */
+    LdmDtype dtype;             /* of data */
+    const void *data;           /* mapped; NULL until bound */
+} LdmParam;
+
+typedef struct LdmParams LdmParams; /* owns its LdmParam; their addresses are stable */
+
+LdmParams *ldm_params_new(void);
+void ldm_params_free(LdmParams *params);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmParams, ldm_params_free)
+
+/* Adds "PREFIX.NAME" (or NAME where prefix is "" or NULL) and returns it; never NULL. A name added
+ * twice is a programming error (g_error in debug builds). */
+LdmParam *ldm_params_add(LdmParams *params, const char *prefix, const char *name, int rank,
+                         const size_t *shape);
+
+size_t ldm_params_length(const LdmParams *params);
+LdmParam *ldm_params_at(const LdmParams *params, size_t i);
+LdmParam *ldm_params_find(const LdmParams *params, const char *name); /* or NULL */
