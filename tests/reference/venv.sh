@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# venv.sh run SCRIPT [ARGS]   run tests/reference/SCRIPT with the reference framework     (./dev reference SCRIPT …)
+# venv.sh path                print the environment's folder
+# Either makes the private Python environment first: in the cache, outside the tree, under a lock; pip resumes what was
+# interrupted. Only making or checking fixtures needs it: the tests themselves read the fixtures that are committed.
+set -euo pipefail
+here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
+venv=${PENTIMENTO_REFERENCE:-$cache/reference}
+wanted=$here/requirements.txt
+torch=$(sed -n 's/^torch==//p' "$wanted")
+cpu_index=https://download.pytorch.org/whl/cpu
+
+say() { printf 'reference: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+# Does this interpreter's pip serve a CPU build of torch? On Linux PyPI's own is a CUDA build of several GB.
+serves_cpu_torch() { # PYTHON PIP-OPTIONS…
+    local python=$1
+    shift
+    "$python" -m pip install --dry-run --no-deps --ignore-installed --quiet --report - "$@" "torch==$torch" 2>/dev/null |
+        "$python" -c '
+import json, sys
+try:
+    torch = json.load(sys.stdin)["install"][0]["metadata"]
+except ValueError:
+    sys.exit(1)
+needs = " ".join(torch.get("requires_dist", []))
+sys.exit("nvidia" in needs or "cuda" in needs)'
+}
+
+# Sets `python` and `options` (of pip), or fails.
+choose_python() {
+    local candidate
+    for options in "" "--extra-index-url=$cpu_index"; do
+        for candidate in "${PENTIMENTO_PYTHON-}" python3 python3.13 python3.12 python3.11 python3.14 python3.10; do
+            [ -n "$candidate" ] && python=$(command -v "$candidate") || continue
+            "$python" -c 'import ensurepip, venv' 2>/dev/null || continue
+            # shellcheck disable=SC2086
+            ! serves_cpu_torch "$python" $options || return 0
+        done
+    done
+    return 1
+}
+
+make_venv() {
+    local python options
+    choose_python || die "no CPU build of torch $torch is to be had for the Python versions here (a network fault, or" \
+        "python3-venv missing?). PENTIMENTO_PYTHON names another interpreter"
+    say "installing torch $torch (CPU), diffusers, transformers into $venv with $("$python" --version)"
+    [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" >&2
+    # shellcheck disable=SC2086
+    "$venv/bin/python" -m pip install --quiet $options -r "$wanted" >&2 ||
+        die "pip could not install them: check the network and its proxy, then run this again"
+    cp "$wanted" "$venv/requirements.part"
+    mv "$venv/requirements.part" "$venv/requirements.txt"
+}
+
+mkdir -p "$(dirname "$venv")"
+if ! cmp -s "$wanted" "$venv/requirements.txt"; then
+    (
+        exec 9>"$venv.lock"
+        flock -n 9 || { say "another set-up is under way; waiting for it" && flock 9; }
+        cmp -s "$wanted" "$venv/requirements.txt" || make_venv
+    )
+fi
+
+case ${1-} in
+    path) printf '%s\n' "$venv" ;;
+    run)
+        [ $# -ge 2 ] || die "which script of tests/reference?"
+        script=$2
+        shift 2
+        [ -e "$script" ] || script=$here/$script
+        export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 PENTIMENTO_TREE=${PENTIMENTO_TREE:-$(dirname "$(dirname "$here")")}
+        exec "$venv/bin/python" "$script" "$@"
+        ;;
+    *) die "use: venv.sh run SCRIPT [ARGS], or venv.sh path" ;;
+esac
