@@ -1,11 +1,13 @@
 # shellcheck shell=bash
-# What the commands do once they run where GIMP 3 is. Sourced by ./dev; one function task_NAME per command.
+# What the commands do once they run where GIMP 3 is. Sourced by ./dev after place.sh; one function task_NAME per command.
+# shellcheck disable=SC2154
 
 tree=$PENTIMENTO_TREE
 build=${PENTIMENTO_BUILD:-build}
 [[ $build = /* ]] || build=$tree/$build
 checked=$build-asan
 sanitized_suites=(unit kernels badfiles parity fault)
+plain_suites=(gimp ui style)
 
 # Quiet when there is nothing to do; one builder at a time in one folder.
 compile() { # FOLDER MESON-OPTIONS…
@@ -26,7 +28,7 @@ compile() { # FOLDER MESON-OPTIONS…
     ) 8>"$folder/.lock"
 }
 
-task_build() { compile "$build" "$@"; }
+task_build() { compile "$build"; }
 
 # Settings under which the built programs find one another in the build folder.
 built_environment() {
@@ -85,23 +87,45 @@ task_bench() {
     exec "$tree/tests/bench/run" "$@"
 }
 
+# Sorts the names given to `test`: suites into --suite options, other options and test names as they are.
+# Sets `chosen`, and `chosen_sanitized`: empty if none of the named suites has a sanitized run.
+choose_tests() {
+    local name known=" ${sanitized_suites[*]} ${plain_suites[*]} "
+    chosen=() chosen_sanitized=() names=()
+    for name; do
+        if [[ $known = *" $name "* ]]; then
+            chosen+=(--suite "$name")
+            [[ " ${sanitized_suites[*]} " != *" $name "* ]] || chosen_sanitized+=(--suite "$name")
+        else
+            names+=("$name")
+        fi
+    done
+    if [ ${#chosen[@]} = 0 ]; then
+        for name in "${sanitized_suites[@]}"; do chosen_sanitized+=(--suite "$name"); done
+    fi
+}
+
 task_test() {
-    local name failed=0 args=() suites=()
+    local failed=0 chosen chosen_sanitized names
+    choose_tests "$@"
     task_build
-    compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false \
-        -Dbuildtype=debugoptimized
-    built_environment
-    for name in "${sanitized_suites[@]}"; do suites+=(--suite "$name"); done
     rm -f "$build/meson-logs/testlog.json" "$checked/meson-logs/testlog.json"
-    args=(--no-rebuild --print-errorlogs --num-processes 2)
-    meson test -C "$build" "${args[@]}" "$@" || failed=1
-    # allocations that fail return NULL, as they do without the sanitizer
-    ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1 \
-        UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        PENTIMENTO_SANITIZED=1 \
-        meson test -C "$checked" "${args[@]}" --timeout-multiplier 4 "${suites[@]}" "$@" || failed=1
+    built_environment
+    run_tests "$build" "${chosen[@]}" || failed=1
+    if [ ${#chosen_sanitized[@]} -gt 0 ]; then
+        compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false
+        # allocations that fail return NULL, as they do without the sanitizer
+        ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1 \
+            UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PENTIMENTO_SANITIZED=1 \
+            PENTIMENTO_WORKER=$checked/core/worker/pentimento-worker PENTIMENTO_CLI=$checked/core/cli/pentimento \
+            run_tests "$checked" --timeout-multiplier 4 "${chosen_sanitized[@]}" || failed=1
+    fi
     python3 "$tree/tools/dev/count-tests.py" "$build" "$checked" || failed=1
     return "$failed"
+}
+
+run_tests() { # FOLDER MESON-OPTIONS…
+    meson test -C "$1" --no-rebuild --print-errorlogs --num-processes 2 "${@:2}" "${names[@]}"
 }
 
 c_files() { git -C "$tree" ls-files -co --exclude-standard -- '*.c' '*.h' | (cd "$tree" && xargs -r ls -d 2>/dev/null) | sed "s|^|$tree/|"; }
@@ -115,7 +139,6 @@ task_lint() { "$tree/tests/style/run" "$@"; }
 task_clean() {
     rm -rf --one-file-system "$build" "$checked"
     [ "${1-}" = all ] || return 0
-    # shellcheck disable=SC2154
     place_as_root rm -rf --one-file-system "$place_root" "$place_root.new" "$place_root.log" "$place_root.lock"
     rm -rf --one-file-system "$place_cache/reference" "$place_cache/native-packages"
 }
