@@ -1,0 +1,177 @@
+/* What a client (the GIMP plug-in) and `pentimento-worker` say to one another. This file is the
+ * whole contract: it needs GLib/GIO and libc, nothing of libldm, and both sides include it.
+ *
+ * A client's way:
+ *   1. pentimento_worker_socket() gives the socket's path. Connect:
+ *        g_dbus_connection_new_for_address_sync("unix:path=" + g_dbus_address_escape_value(path),
+ *            G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, cancellable, &error)
+ *      It is a peer-to-peer D-Bus connection (no bus): bus name NULL in every call.
+ *   2. No connection: run `pentimento-worker` ($PENTIMENTO_WORKER, else the installed one) without
+ *      arguments and wait for it (g_spawn_sync; its standard error must be read). It returns 0 as
+ *      soon as a worker listens, its own or one already there; else 1 and one sentence on standard
+ *      error. What it leaves behind is in a session of its own. Connect again. A worker
+ *      may just have ended: after a refused or closed connection do this once more, then give up.
+ *   3. Hello(PENTIMENTO_WORKER_VERSION). On PENTIMENTO_ERROR_VERSION call Quit(), which every
+ *      version understands, close the connection and go to 2.
+ *   4. Subscribe to Progress, call Run, read the result. One connection may make several runs.
+ * To cancel: Cancel(job), or close the connection, or be killed. The job is dropped within a
+ * second; the worker stays, with its model, for the next one.
+ *
+ * The worker ends by itself: after 60 s without a job or a call (open connections do not keep it),
+ * when the last GIMP it was given a pidfd of has ended, or on Quit. */
+#pragma once
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Grows with every change that an older side would misunderstand. */
+#define PENTIMENTO_WORKER_VERSION 1u
+
+#define PENTIMENTO_WORKER_PATH      "/org/pentimento/Worker"
+#define PENTIMENTO_WORKER_INTERFACE "org.pentimento.Worker"
+
+/* Hello: has to be the first call on a connection (only Quit may come before it). Gives the
+ *   worker's protocol version and the engine's version string ("0.1.0").
+ *
+ * Run: one job, answered when it is done. `job` is a number the client chooses, unique among its
+ *   unfinished ones. `task` is "generate", "img2img" or "inpaint".
+ *   options: those of the command line, by name and type: prompt s, negative s, strength d,
+ *     steps i, guidance d, sampler s, schedule s, seed x, width i, height i, eta d ... (the table
+ *     ldm_options(); i, x and d are converted where exact; an unknown name or a value out of range
+ *     is an error that says so), and
+ *       model           s   a name or path; "" or absent: the default model
+ *       threads         i   0 or absent: as many as there are processors; at most 256
+ *       picture-width   i   size of the picture and of the mask, in pixels: with those handles
+ *       picture-height  i
+ *   handles: memfds created with MFD_ALLOW_SEALING, of exactly the size told here, sealed with
+ *     F_SEAL_SHRINK | F_SEAL_GROW before they are sent; native-endian float32, rows from the top,
+ *     without padding, pixels of a row side by side:
+ *       picture   [height, width, 4]  R'G'B' on the sRGB curve and straight alpha, 0..1
+ *                                     (babl "R'G'B'A float"): img2img, inpaint
+ *       mask      [height, width]     0..1, 1 = repaint, between: partly. inpaint; img2img: absent
+ *                                     = all
+ *       gimp      a pidfd of GIMP (pidfd_open(getppid(), 0)); absent: only the idle time counts
+ *   reply:
+ *       x y width height  i   the window that was worked on, in the picture (0, 0 for generate)
+ *       scale             d   work pixels per picture pixel: 1, or less where it was reduced
+ *       seed              x   the seed used
+ *       evaluations       i   calls of the denoiser
+ *       seconds           a{sd}  per stage ("encode", "denoise" ...) and "total"
+ *       model             s   the path of the model used
+ *       notes             as  sentences for the user, translated; often none
+ *   reply handles: memfds, sealed also against writing, as above with the window's size:
+ *       pixels    [height, width, 4]  generated R'G'B'A, before blending
+ *       alpha     [height, width]     blend factor 0..1; absent for generate. The finished pixel is
+ *                                     old + alpha * (new - old); where alpha is 0, the old one.
+ *
+ * Cancel: ends that job of this connection; its Run fails with PENTIMENTO_ERROR_CANCELLED.
+ *   A number that is not (or no longer) a job is no error.
+ *
+ * Inspect: what a model is: path s, layout s, family s, prediction s, dtype s, parameters t,
+ *   weight-bytes t, latent-channels i, downsampling i, native-size i, tokens i, context-width i,
+ *   concat-inpainting b. Waits for the running job unless the model is the loaded one.
+ *
+ * Quit: takes no more connections and frees the socket for another worker before it answers; ends
+ *   once the jobs it has are done.
+ *
+ * Progress: sent to the connection that runs the job, at most every 50 ms. stage: "waiting" (for
+ *   other jobs; step = how many are before it), "load", "prepare", "condition", "encode",
+ *   "diffuse", "denoise", "decode", "finish"; step of steps inside "denoise", else 0 of 0; fraction
+ *   0..1 of the whole job; seconds_left < 0: not known yet. */
+#define PENTIMENTO_WORKER_XML                                                                     \
+    "<node><interface name='" PENTIMENTO_WORKER_INTERFACE "'>"                                    \
+    "<method name='Hello'><arg name='version' type='u' direction='in'/>"                          \
+    "<arg name='version' type='u' direction='out'/><arg name='engine' type='s' direction='out'/>" \
+    "</method>"                                                                                   \
+    "<method name='Run'><arg name='job' type='u' direction='in'/>"                                \
+    "<arg name='task' type='s' direction='in'/><arg name='options' type='a{sv}' direction='in'/>" \
+    "<arg name='handles' type='a{sh}' direction='in'/>"                                           \
+    "<arg name='reply' type='a{sv}' direction='out'/>"                                            \
+    "<arg name='handles' type='a{sh}' direction='out'/></method>"                                 \
+    "<method name='Cancel'><arg name='job' type='u' direction='in'/></method>"                    \
+    "<method name='Inspect'><arg name='model' type='s' direction='in'/>"                          \
+    "<arg name='info' type='a{sv}' direction='out'/></method>"                                    \
+    "<method name='Quit'/>"                                                                       \
+    "<signal name='Progress'><arg name='job' type='u'/><arg name='stage' type='s'/>"              \
+    "<arg name='step' type='i'/><arg name='steps' type='i'/><arg name='fraction' type='d'/>"      \
+    "<arg name='seconds_left' type='d'/></signal>"                                                \
+    "</interface></node>"
+
+/* Errors: the D-Bus error name; the message (after g_dbus_error_strip_remote_error) is one
+ * sentence for the user. Compare with g_dbus_error_get_remote_error. Unless named here they are
+ * libldm's codes: Invalid File Format Unsupported Missing Shape Memory Nonfinite. */
+#define PENTIMENTO_ERROR_PREFIX    "org.pentimento.Error."
+#define PENTIMENTO_ERROR_CANCELLED PENTIMENTO_ERROR_PREFIX "Cancelled"
+#define PENTIMENTO_ERROR_INVALID   PENTIMENTO_ERROR_PREFIX "Invalid" /* options, handles, sizes */
+#define PENTIMENTO_ERROR_VERSION   PENTIMENTO_ERROR_PREFIX "Version" /* Hello: not this version */
+#define PENTIMENTO_ERROR_BUSY      PENTIMENTO_ERROR_PREFIX "Busy"    /* too many jobs or clients */
+
+/* Limits; beyond them a call fails with Invalid or Busy. GIMP's own pictures end at 2^19 a side. */
+#define PENTIMENTO_MAX_SIDE    524288
+#define PENTIMENTO_MAX_PIXELS  (1u << 28) /* width * height: 4 GiB of picture */
+#define PENTIMENTO_MAX_CLIENTS 32
+#define PENTIMENTO_MAX_JOBS    64    /* running and waiting, of all clients together */
+#define PENTIMENTO_MAX_TEXT    65536 /* bytes of one string option */
+
+/* Set in the environment, mostly by tests. */
+#define PENTIMENTO_SOCKET_VARIABLE "PENTIMENTO_WORKER_SOCKET" /* full path; its folder exists */
+#define PENTIMENTO_IDLE_VARIABLE   "PENTIMENTO_WORKER_IDLE"   /* seconds, instead of 60 */
+
+/* True where `folder` is a real folder of this user's that nobody else may enter or read. Made
+ * where it is missing. Nothing is followed through a symbolic link. */
+static inline gboolean pentimento_private_folder(const char *folder, GError **error)
+{
+    struct stat info;
+
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", folder,
+                    g_strerror(errno));
+        return FALSE;
+    }
+    if (lstat(folder, &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != geteuid() ||
+        (info.st_mode & 0077) != 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+                    "%s is not a private folder of this user's (mode 0700)", folder);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* The socket of this user's worker: $PENTIMENTO_WORKER_SOCKET, else worker.sock in
+ * $XDG_RUNTIME_DIR/pentimento, else (no such folder, or its path too long for a socket) in
+ * /tmp/pentimento-UID. The folder is made and checked. Free with g_free; NULL and an error where
+ * no folder is safe. */
+static inline char *pentimento_worker_socket(GError **error)
+{
+    const size_t longest = sizeof((struct sockaddr_un *)NULL)->sun_path - 8; /* and ".lock" */
+    const char *given = g_getenv(PENTIMENTO_SOCKET_VARIABLE);
+    const char *runtime = g_getenv("XDG_RUNTIME_DIR");
+    g_autofree char *folder = NULL;
+
+    if (given != NULL && *given != '\0') {
+        folder = g_path_get_dirname(given);
+        if (!g_path_is_absolute(given) || strlen(given) > longest) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_FILENAME,
+                        "%s has to be a full path of at most %d bytes, not \"%s\"",
+                        PENTIMENTO_SOCKET_VARIABLE, (int)longest, given);
+            return NULL;
+        }
+        return pentimento_private_folder(folder, error) ? g_strdup(given) : NULL;
+    }
+    if (runtime != NULL && g_path_is_absolute(runtime) &&
+        strlen(runtime) + strlen("/pentimento/worker.sock") <= longest) {
+        folder = g_build_filename(runtime, "pentimento", NULL);
+        if (pentimento_private_folder(folder, NULL))
+            return g_build_filename(folder, "worker.sock", NULL);
+        g_free(folder);
+    }
+    folder = g_strdup_printf("/tmp/pentimento-%u", (unsigned)geteuid());
+    if (!pentimento_private_folder(folder, error))
+        return NULL;
+    return g_build_filename(folder, "worker.sock", NULL);
+}
