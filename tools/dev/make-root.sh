@@ -64,12 +64,13 @@ apt_settings() {
 }
 
 make_base() {
-    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg keyrings=()
+    local keyring keyrings=()
     for keyring in /usr/share/keyrings/debian-archive-keyring.gpg /etc/apt/trusted.gpg.d /etc/apt/keyrings; do
         [ ! -e "$keyring" ] || keyrings+=("--keyring=$keyring")
     done
     rm -rf --one-file-system "$new"
-    mmdebstrap --mode=root --variant=apt --architectures="$(dpkg --print-architecture)" "${keyrings[@]}" \
+    # in a mount namespace of its own: whatever kills it, its mounts end with it
+    unshare --mount --propagation private mmdebstrap --mode=root --variant=apt --architectures="$(dpkg --print-architecture)" "${keyrings[@]}" \
         --aptopt="$work/apt.conf" --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/info/*' \
         --dpkgopt='path-exclude=/usr/share/gtk-doc/*' --dpkgopt='path-exclude=/usr/share/help/*' \
@@ -95,9 +96,11 @@ inside() {
 configure_base() {
     local certificates=/usr/local/share/ca-certificates
     cp "$work/sources.list" "$root/etc/apt/sources.list"
-    { cat "$work/apt.conf"
+    {
+        cat "$work/apt.conf"
         printf '%s\n' 'APT::Install-Recommends "false";' 'APT::Keep-Downloaded-Packages "false";' \
-            'Acquire::Languages "none";' 'Dpkg::Use-Pty "0";'; } >"$root/etc/apt/apt.conf.d/99pentimento"
+            'Acquire::Languages "none";' 'Dpkg::Use-Pty "0";'
+    } >"$root/etc/apt/apt.conf.d/99pentimento"
     printf '%s\n' '#!/bin/sh' 'exit 101' >"$root/usr/sbin/policy-rc.d" # no service starts in there
     chmod 755 "$root/usr/sbin/policy-rc.d"
     printf '%s\n' 'C.UTF-8 UTF-8' 'de_DE.UTF-8 UTF-8' 'en_US.UTF-8 UTF-8' 'ja_JP.UTF-8 UTF-8' >"$root/etc/locale.gen"
@@ -114,7 +117,7 @@ main() {
     local free wanted
     wanted=$(sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$list")
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
+    trap 'rm -rf --one-file-system "$work" "$new"' EXIT
     : >"$log"
     unshare --mount true 2>/dev/null ||
         die "no right to make mounts here (a container without CAP_SYS_ADMIN?): the private root cannot be used; use a system with GIMP 3 of its own (Debian 13 or newer)"

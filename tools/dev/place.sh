@@ -23,19 +23,33 @@ place_as_root() {
     fi
 }
 
-place_version_candidate() { # of GIMP 3's development package, as apt sees it; empty if there is none
-    command -v apt-cache >/dev/null || return 0
-    LC_ALL=C apt-cache policy libgimp-3.0-dev 2>/dev/null | sed -n 's/^  Candidate: \([0-9].*\)/\1/p'
-}
-
-# Native if told so, or if GIMP 3's headers are installed or to be had from this system's own packages.
+# Native if told so, or if GIMP 3's headers are installed or among this system's own packages.
 place_is_native() {
     case ${PENTIMENTO_NATIVE-} in
         1) return 0 ;;
         0) return 1 ;;
     esac
     [ ! -e "$place_root/$place_mark" ] || return 1
-    pkg-config --exists gimp-3.0 gimpui-3.0 2>/dev/null || [ -n "$(place_version_candidate)" ]
+    pkg-config --exists gimp-3.0 gimpui-3.0 2>/dev/null || place_has_gimp3_packages
+}
+
+place_has_gimp3_packages() {
+    command -v apt-get >/dev/null || return 1
+    (
+        . /etc/os-release
+        case $ID in # also where apt's lists are still empty, as on a bare machine
+            debian) [ "${VERSION_ID:-13}" -ge 13 ] ;;
+            ubuntu) [ "${VERSION_ID%%.*}" -ge 26 ] || [ "$VERSION_ID" = 25.04 ] || [ "$VERSION_ID" = 25.10 ] ;;
+            *) false ;;
+        esac
+    ) || [ -z "$(place_without_candidate libgimp-3.0-dev)" ]
+}
+
+# Those of the named packages that apt could not install.
+place_without_candidate() {
+    comm -23 <(printf '%s\n' "$@" | sort) \
+        <(LC_ALL=C apt-cache policy "$@" 2>/dev/null | awk '/^[^ ]/ { name = $1; sub(/:$/, "", name) }
+            /^  Candidate: [0-9]/ { print name }' | sort)
 }
 
 place_is_here() {
@@ -53,20 +67,34 @@ place_ready_native() {
     local wanted missing stamp=$place_cache/native-packages
     wanted=$(place_packages)
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
-    if command -v dpkg-query >/dev/null; then
+    if command -v apt-get >/dev/null; then
         missing=$(comm -23 <(sort <<<"$wanted") \
             <(dpkg-query -W -f '${db:Status-Abbrev}|${Package}\n' 2>/dev/null | sed -n 's/^.i |//p' | sort -u))
-        if [ -n "$missing" ]; then
-            say "installing with apt-get:" $missing
-            # shellcheck disable=SC2086
-            place_as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >&2 ||
-                die "apt-get could not install them; 'apt-get update' may help, or PENTIMENTO_NATIVE=0"
-        fi
+        # shellcheck disable=SC2086
+        [ -z "$missing" ] || place_install $missing
     elif ! pkg-config --exists gimp-3.0 gimpui-3.0; then
-        die "GIMP 3 (libgimp-3.0, libgimpui-3.0) is not installed here; tools/dev/packages.txt lists what is needed under Debian's names"
+        die "GIMP 3 (libgimp-3.0, libgimpui-3.0) is not installed here; tools/dev/packages.txt lists what is" \
+            "needed, under Debian's names"
     fi
     mkdir -p "$place_cache"
     printf '%s\n' "$wanted" >"$stamp"
+}
+
+place_install() {
+    local absent apt="place_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0"
+    absent=$(place_without_candidate "$@")
+    if [ -n "$absent" ]; then
+        say "refreshing apt's package lists"
+        $apt update >&2 || die "apt-get update failed: check the network and the proxy, then run this again"
+        absent=$(place_without_candidate "$@")
+    fi
+    # shellcheck disable=SC2086
+    [ -z "$absent" ] || say "not among this system's packages, left out:" $absent
+    # shellcheck disable=SC2046,SC2086
+    set -- $(printf '%s\n' "$@" | grep -vxF "${absent:-none}")
+    say "installing with apt-get (once): $*"
+    $apt install -y --no-install-recommends "$@" >&2 ||
+        die "apt-get could not install them: check the network and the disk, then run this again"
 }
 
 # One set-up at a time; the others wait for it, then find its work done.
@@ -79,11 +107,12 @@ place_ready_root() {
             say "another set-up is under way; waiting for it"
             flock 9
         fi
-        [ "$(cat "$place_root/$place_mark" 2>/dev/null)" != "$(place_packages)" ] ||exit 0
+        [ "$(cat "$place_root/$place_mark" 2>/dev/null)" != "$(place_packages)" ] || exit 0
         place_as_root bash "$place_tools/make-root.sh" "$place_root" "$place_tools/packages.txt" >&2
     ) || exit 1
 }
 
+# Runs a command there, in the caller's folder; does not return.
 place_enter() {
     if [ -e "/$place_mark" ] || place_is_native; then
         place_ready
@@ -91,6 +120,7 @@ place_enter() {
     fi
     place_ready_root
     if [ "$(id -u)" = 0 ]; then
+        unshare --mount true 2>/dev/null || die "no right to make mounts here (a container without CAP_SYS_ADMIN?)"
         exec unshare --mount --propagation private bash "$place_tools/enter-root.sh" "$place_root" "" "$PWD" "$@"
     fi
     # sudo empties the environment: it goes over in a file that only its owner can read
