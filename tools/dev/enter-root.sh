@@ -6,6 +6,22 @@ set -euo pipefail
 root=$1 environment=$2 dir=$3
 shift 3
 
+if [ -n "$environment" ]; then
+    for name in $(compgen -e); do
+        case $name in SUDO_UID | SUDO_GID) ;; *) unset "$name" ;; esac
+    done
+    while IFS= read -r -d '' line; do
+        [[ $line =~ ^[A-Za-z_][A-Za-z_0-9]*= ]] && export "${line?}"
+    done <"$environment"
+    rm -f "$environment"
+fi
+# The root's own programs and libraries, not the host's
+unset LD_LIBRARY_PATH LD_PRELOAD PYTHONPATH PYTHONHOME PERL5LIB PKG_CONFIG_PATH GI_TYPELIB_PATH XDG_DATA_DIRS
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SHELL=/bin/bash
+case ${LC_ALL:-${LANG-}} in
+    '' | C | POSIX) export LANG=C.UTF-8 ;;
+esac
+
 lay() { # the host's folder or file $1, over the same path in the root
     [ -e "$1" ] || return 0
     if [ -d "$1" ]; then
@@ -34,22 +50,6 @@ for file in /etc/resolv.conf /etc/hosts /etc/passwd /etc/group /etc/machine-id /
     /etc/ssl/certs/ca-certificates.crt; do
     lay "$file"
 done
-
-if [ -n "$environment" ]; then
-    for name in $(compgen -e); do
-        case $name in SUDO_UID | SUDO_GID) ;; *) unset "$name" ;; esac
-    done
-    while IFS= read -r -d '' line; do
-        [[ $line =~ ^[A-Za-z_][A-Za-z_0-9]*= ]] && export "${line?}"
-    done <"$environment"
-    rm -f "$environment"
-fi
-# The root's own programs and libraries, not the host's
-unset LD_LIBRARY_PATH LD_PRELOAD PYTHONPATH PYTHONHOME PERL5LIB PKG_CONFIG_PATH GI_TYPELIB_PATH XDG_DATA_DIRS
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SHELL=/bin/bash
-case ${LC_ALL:-${LANG-}} in
-    '' | C | POSIX) export LANG=C.UTF-8 ;;
-esac
 
 as_caller=()
 if [ -n "${SUDO_UID-}" ] && [ -n "$environment" ]; then
