@@ -1,0 +1,94 @@
+/* Reads the window out of the picture. Straight alpha and float input mean that some pixels have
+ * no colour worth learning from (fully transparent, NaN, infinite): these are filled from around
+ * them, so that the encoder never sees an edge that is not in the picture. */
+#include "base/checked.h"
+#include "prepare/prepare.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+
+static void add_pixel(double sum[4], const float *rgba)
+{
+    if (!(rgba[3] > 0.0f) || !isfinite(rgba[0]) || !isfinite(rgba[1]) || !isfinite(rgba[2]))
+        return;
+    double weight = MIN(rgba[3], 1.0f);
+    for (int c = 0; c < 3; c++)
+        sum[c] += weight * CLAMP(rgba[c], 0.0f, 1.0f);
+    sum[3] += weight;
+}
+
+/* One cell of the box average: picture rows y0 .. y1, columns x0 .. x1. */
+static void read_cell(const LdmTensor *picture, const size_t box[4], float *rgbw)
+{
+    double sum[4] = {0};
+    size_t W = picture->shape[2];
+    for (size_t y = box[0]; y < box[1]; y++)
+        for (size_t x = box[2]; x < box[3]; x++)
+            add_pixel(sum, (const float *) picture->data + (y * W + x) * 4);
+    for (int c = 0; c < 3; c++)
+        rgbw[c] = sum[3] > 0.0 ? (float) (sum[c] / sum[3]) : 0.5f;
+    rgbw[3] = sum[3] > 0.0 ? 1.0f : 0.0f;
+}
+
+/* Half size, each cell the mean of its weighted pixels. */
+static void push(const float *rgbw, size_t H, size_t W, float *half)
+{
+    size_t h = (H + 1) / 2, w = (W + 1) / 2;
+    for (size_t i = 0; i < h * w; i++) {
+        size_t y0 = i / w * 2, x0 = i % w * 2;
+        float sum[4] = {0};
+        for (size_t y = y0; y < MIN(y0 + 2, H); y++)
+            for (size_t x = x0; x < MIN(x0 + 2, W); x++)
+                for (int c = 0; c < 4; c++) {
+                    const float *p = rgbw + (y * W + x) * 4;
+                    sum[c] += c < 3 ? p[c] * p[3] : p[3];
+                }
+        for (int c = 0; c < 3; c++)
+            half[i * 4 + c] = sum[3] > 0.0f ? sum[c] / sum[3] : 0.5f;
+        half[i * 4 + 3] = sum[3] > 0.0f ? 1.0f : 0.0f;
+    }
+}
+
+bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error)
+{
+    bool holes = false, colours = false;
+    for (size_t i = 0; i < H * W; i++)
+        *(rgbw[i * 4 + 3] > 0.0f ? &colours : &holes) = true;
+    if (!holes || !colours)
+        return true; /* nothing to fill, or nothing to fill from: mid-grey stays */
+    size_t h = (H + 1) / 2, w = (W + 1) / 2;
+    float *half = ldm_aligned_alloc(h * w, 4 * sizeof(float), "the fill of clear pixels", error);
+    if (half == NULL)
+        return false;
+    push(rgbw, H, W, half);
+    bool ok = ldm_fill_holes(half, h, w, error);
+    for (size_t i = 0; ok && i < H * W; i++) {
+        const float *from = half + (i / W / 2 * w + i % W / 2) * 4;
+        for (int c = 0; c < 3 && !(rgbw[i * 4 + 3] > 0.0f); c++)
+            rgbw[i * 4 + c] = from[c];
+    }
+    ldm_aligned_free(half);
+    return ok;
+}
+
+LdmTensor *ldm_window_read(const LdmTensor *picture, const LdmRect *window, size_t rows,
+                           size_t columns, GError **error)
+{
+    g_autoptr(LdmTensor) rgbw = ldm_tensor_new_nhwc(1, rows, columns, 4, error);
+    if (rgbw == NULL)
+        return NULL;
+    size_t h = (size_t) window->height, w = (size_t) window->width;
+    for (size_t i = 0; i < rows * columns; i++) {
+        size_t y = i / columns, x = i % columns;
+        size_t top = (size_t) window->y, left = (size_t) window->x;
+        const size_t box[4] = {top + y * h / rows, top + (y + 1) * h / rows,
+                               left + x * w / columns, left + (x + 1) * w / columns};
+        read_cell(picture, box, ldm_tensor_f32(rgbw) + i * 4);
+    }
+    if (!ldm_fill_holes(ldm_tensor_f32(rgbw), rows, columns, error))
+        return NULL;
+    LdmTensor *rgb = ldm_tensor_new_nhwc(1, rows, columns, 3, error);
+    for (size_t i = 0; rgb != NULL && i < rows * columns; i++)
+        memcpy(ldm_tensor_f32(rgb) + i * 3, ldm_tensor_f32(rgbw) + i * 4, 3 * sizeof(float));
+    return rgb;
+}

@@ -1,0 +1,118 @@
+/* First stage of the line: the window of the picture becomes the work image x in [-1, 1], [1, H, W,
+ * 3]; the soft mask s becomes [1, H, W, 1] at the same size and, per latent cell, the max of s. What
+ * the window does not fill (H, W are multiples of f) is a copy of its last row and column. */
+#include "prepare/prepare.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "kernels/kernels.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+
+/* ---- image ---- */
+
+/* A window that is to be reduced is first box-averaged to at least twice its work size: cheap, and
+ * no copy of a huge picture is made; Lanczos does the rest. */
+static size_t read_size(size_t size, size_t inner)
+{
+    size_t factor = inner < size ? MAX(size / (2 * inner), 1) : 1;
+    return (size + factor - 1) / factor;
+}
+
+static LdmTensor *reduce(LdmTensor *rgb, size_t h, size_t w, GCancellable *cancellable,
+                         GError **error)
+{
+    g_autoptr(LdmTensor) full = rgb;
+    size_t H = full->shape[1], W = full->shape[2];
+    g_autoptr(LdmTensor) out = ldm_tensor_new_nhwc(1, h, w, 3, error);
+    size_t bytes = ldm_resample_scratch(H, W, 3, h, w);
+    void *scratch = out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, "the reduced picture", error);
+    if (scratch == NULL)
+        return NULL;
+    bool ok = ldm_resample(LDM_RESAMPLE_LANCZOS, H, W, 3, ldm_tensor_f32(full), h, w,
+                           ldm_tensor_f32(out), scratch, cancellable);
+    ldm_aligned_free(scratch);
+    if (!ok) {
+        ldm_set_error(error, CANCELLED, _("cancelled"));
+        return NULL;
+    }
+    return g_steal_pointer(&out);
+}
+
+static bool prepare_image(const LdmTensor *picture, LdmPrepared *p, GCancellable *cancellable,
+                          GError **error)
+{
+    size_t h = p->inner_h, w = p->inner_w;
+    size_t rows = read_size((size_t) p->window.height, h);
+    size_t columns = read_size((size_t) p->window.width, w);
+    g_autoptr(LdmTensor) rgb = ldm_window_read(picture, &p->window, rows, columns, error);
+    if (rgb != NULL && (rows != h || columns != w))
+        rgb = reduce(g_steal_pointer(&rgb), h, w, cancellable, error);
+    p->image = rgb == NULL ? NULL : ldm_tensor_new_nhwc(1, p->H, p->W, 3, error);
+    if (p->image == NULL)
+        return false;
+    for (size_t i = 0; i < p->H * p->W; i++) {
+        const float *from =
+            ldm_tensor_f32(rgb) + (MIN(i / p->W, h - 1) * w + MIN(i % p->W, w - 1)) * 3;
+        for (int c = 0; c < 3; c++) /* Lanczos overshoots */
+            ldm_tensor_f32(p->image)[i * 3 + c] = CLAMP(from[c] * 2.0f - 1.0f, -1.0f, 1.0f);
+    }
+    return true;
+}
+
+/* ---- mask ---- */
+
+/* The max of s over the picture pixels that work pixel (y, x) touches, so that no marked pixel is
+ * lost by reducing. Work pixels in the padding look at the window's last row or column. */
+static float mask_at(const LdmTensor *mask, const LdmPrepared *p, size_t y, size_t x)
+{
+    size_t h = (size_t) p->window.height, w = (size_t) p->window.width;
+    y = MIN(y, p->inner_h - 1);
+    x = MIN(x, p->inner_w - 1);
+    size_t y0 = y * h / p->inner_h, y1 = ((y + 1) * h + p->inner_h - 1) / p->inner_h;
+    size_t x0 = x * w / p->inner_w, x1 = ((x + 1) * w + p->inner_w - 1) / p->inner_w;
+    float most = 0.0f;
+    for (size_t v = y0; v < y1; v++) {
+        const float *row = (const float *) mask->data +
+                           ((size_t) p->window.y + v) * mask->shape[2] + (size_t) p->window.x;
+        for (size_t u = x0; u < x1; u++)
+            most = row[u] > most ? row[u] : most; /* false for NaN */
+    }
+    return MIN(most, 1.0f);
+}
+
+static bool prepare_mask(const LdmTensor *mask, size_t f, LdmPrepared *p, GError **error)
+{
+    size_t h = p->H / f, w = p->W / f;
+    p->mask = ldm_tensor_new_nhwc(1, p->H, p->W, 1, error);
+    p->cells = p->mask == NULL ? NULL : ldm_tensor_new_nhwc(1, h, w, 1, error);
+    if (p->cells == NULL)
+        return false;
+    for (size_t i = 0; i < p->H * p->W; i++) {
+        float s = mask == NULL ? 1.0f : mask_at(mask, p, i / p->W, i % p->W);
+        float *cell = ldm_tensor_f32(p->cells) + i / p->W / f * w + i % p->W / f;
+        ldm_tensor_f32(p->mask)[i] = s;
+        *cell = MAX(*cell, s);
+    }
+    return true;
+}
+
+bool ldm_prepare(const LdmTensor *picture, const LdmTensor *mask, size_t f, LdmPrepared *prepared,
+                 GCancellable *cancellable, GError **error)
+{
+    return prepare_image(picture, prepared, cancellable, error) &&
+           prepare_mask(mask, f, prepared, error);
+}
+
+bool ldm_prepare_masked(bool all, LdmPrepared *p, GError **error)
+{
+    p->masked = ldm_tensor_new_nhwc(1, p->H, p->W, 3, error); /* zero is mid-grey */
+    if (p->masked == NULL)
+        return false;
+    for (size_t i = 0; !all && p->image != NULL && i < p->H * p->W; i++)
+        if (ldm_tensor_f32(p->mask)[i] == 0.0f)
+            memcpy(ldm_tensor_f32(p->masked) + i * 3, ldm_tensor_f32(p->image) + i * 3,
+                   3 * sizeof(float));
+    return true;
+}
