@@ -3,6 +3,8 @@
 
 #include "ldm.h"
 
+#include <math.h>
+
 /* prepare -> encode, denoise, finish. All arrays cover the work window at its work size. */
 typedef struct {
     LdmRect window;       /* part of the picture that is worked on, picture pixels */
@@ -22,14 +24,36 @@ typedef struct {
     LdmTensor *concat;    /* [1, h, w, in_channels - z]: mask, masked latent; or NULL */
 } LdmConditioning;
 
-/* diffuse -> denoise: which times are visited, and the noise. */
+/* diffuse -> denoise: which times are visited. Latents are in the variance-preserving space of the
+ * paper for every sampler: z_t = sqrt(a) z0 + sqrt(1 - a) noise, a = alpha_bar, sigma^2 = 1/a - 1. */
 typedef struct {
     int steps;            /* K of the schedule */
-    int start;            /* first step run: K - min(int(K * strength), K) */
-    double *timesteps;    /* [steps] given to the network */
-    double *alpha_bar;    /* [steps + 1]: at each timestep, then the final one */
-    double *sigma;        /* [steps + 1]: sqrt((1 - a) / a) at each, then 0 (Euler, DPM++) */
+    int start;            /* first step run, ldm_start_step(K, strength); K = nothing to do */
+    double *timesteps;    /* [steps] given to the network, fractions allowed */
+    double *alpha_bar;    /* [steps + 1]: level at the beginning of each step, then the last one's end */
+    double *alpha_next;   /* [steps] level each step leads to: alpha_bar of the next step, except for
+                           * DDIM, whose reference steps back by train_steps / K timesteps */
+    double noise_scale;   /* a start from pure noise is noise_scale * noise; 1, or a bit below */
 } LdmTimes;
+
+/* Step at which a strength begins: K - min(int(K * strength), K), in the reference's own double
+ * arithmetic. Shared by the schedule (whole picture) and the mask (each latent cell). */
+static inline int ldm_start_step(int steps, double strength)
+{
+    int run = (int) (steps * strength);
+
+    return steps - (run < steps ? run : steps);
+}
+
+/* q(z_t | z_0), n elements: the first latent and the cells a mask holds back. */
+static inline void ldm_add_noise(float *zt, const float *z0, const float *noise, size_t n,
+                                 double alpha_bar)
+{
+    double signal = sqrt(alpha_bar), spread = sqrt(1.0 - alpha_bar);
+
+    for (size_t i = 0; i < n; i++)
+        zt[i] = (float) (signal * z0[i] + spread * noise[i]);
+}
 
 typedef struct {
     LdmTensor *z0;        /* [1, h, w, z] latent of the picture; NULL for generate */
