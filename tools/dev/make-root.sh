@@ -144,7 +144,8 @@ main() {
     step "making its locales" inside locale-gen
     step "reading the machine's certificates" inside update-ca-certificates
     inside apt-get clean
-    printf '%s\n' "$wanted" >"$mark.part"
+    # with what other versions of the list put in: one root serves several trees
+    { printf '%s\n' "$wanted"; cat "$mark" 2>/dev/null || true; } | LC_ALL=C sort -u >"$mark.part"
     mv "$mark.part" "$mark"
     say "ready: $root ($(du -sm --one-file-system "$root" | cut -f1) MB)"
 }

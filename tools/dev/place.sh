@@ -10,7 +10,14 @@ place_mark=etc/pentimento-root # in the private root; holds the list of packages
 say() { printf 'dev: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 
-place_packages() { sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$place_tools/packages.txt"; }
+# The same order whatever the caller's language
+sorted() { LC_ALL=C sort -u; }
+without() { LC_ALL=C comm -23 "$@"; }
+
+place_packages() { sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$place_tools/packages.txt" | sorted; }
+
+# Is every package in the list that an earlier set-up left in file $1?
+place_complete() { [ -e "$1" ] && [ -z "$(without <(place_packages) "$1")" ]; }
 
 # Runs a command as root, keeping what a download needs of the environment.
 place_as_root() {
@@ -47,9 +54,9 @@ place_has_gimp3_packages() {
 
 # Those of the named packages that apt could not install.
 place_without_candidate() {
-    comm -23 <(printf '%s\n' "$@" | sort) \
+    without <(printf '%s\n' "$@" | sorted) \
         <(LC_ALL=C apt-cache policy "$@" 2>/dev/null | awk '/^[^ ]/ { name = $1; sub(/:$/, "", name) }
-            /^  Candidate: [0-9]/ { print name }' | sort)
+            /^  Candidate: [0-9]/ { print name }' | sorted)
 }
 
 place_is_here() {
@@ -64,24 +71,30 @@ place_ready() {
 }
 
 place_ready_native() {
-    local wanted missing stamp=$place_cache/native-packages
-    wanted=$(place_packages)
-    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    local missing stamp=$place_cache/native-packages
+    ! place_complete "$stamp" || return 0
     if command -v apt-get >/dev/null; then
-        missing=$(comm -23 <(sort <<<"$wanted") \
-            <(dpkg-query -W -f '${db:Status-Abbrev}|${Package}\n' 2>/dev/null | sed -n 's/^.i |//p' | sort -u))
+        missing=$(without <(place_packages) \
+            <(dpkg-query -W -f '${db:Status-Abbrev}|${Package}\n' 2>/dev/null | sed -n 's/^.i |//p' | sorted))
         # shellcheck disable=SC2086
         [ -z "$missing" ] || place_install $missing
+        place_locale ja_JP
+        place_locale de_DE
     elif ! pkg-config --exists gimp-3.0 gimpui-3.0; then
         die "GIMP 3 (libgimp-3.0, libgimpui-3.0) is not installed here; tools/dev/packages.txt lists what is" \
             "needed, under Debian's names"
     fi
     mkdir -p "$place_cache"
-    printf '%s\n' "$wanted" >"$stamp"
+    place_packages >"$stamp"
+}
+
+place_locale() { # the tests run in other languages too; the system's list of locales stays as it is
+    ! locale -a | grep -qix "$1.utf-\?8" || return 0
+    place_as_root localedef -i "$1" -f UTF-8 "$1.UTF-8" || say "no $1 locale: tests in that language will be skipped"
 }
 
 place_install() {
-    local absent apt="place_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0"
+    local absent apt="place_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=600"
     absent=$(place_without_candidate "$@")
     if [ -n "$absent" ]; then
         say "refreshing apt's package lists"
@@ -99,7 +112,7 @@ place_install() {
 
 # One set-up at a time; the others wait for it, then find its work done.
 place_ready_root() {
-    [ "$(cat "$place_root/$place_mark" 2>/dev/null)" != "$(place_packages)" ] || return 0
+    ! place_complete "$place_root/$place_mark" || return 0
     mkdir -p "$(dirname "$place_root")" || die "cannot write to $(dirname "$place_root"); PENTIMENTO_ROOT names another place"
     (
         exec 9>"$place_root.lock" || die "cannot write $place_root.lock; PENTIMENTO_ROOT names another place"
@@ -107,7 +120,7 @@ place_ready_root() {
             say "another set-up is under way; waiting for it"
             flock 9
         fi
-        [ "$(cat "$place_root/$place_mark" 2>/dev/null)" != "$(place_packages)" ] || exit 0
+        ! place_complete "$place_root/$place_mark" || exit 0
         place_as_root bash "$place_tools/make-root.sh" "$place_root" "$place_tools/packages.txt" >&2
     ) || exit 1
 }

@@ -11,19 +11,20 @@ plain_suites=(gimp ui style)
 
 # Quiet when there is nothing to do; one builder at a time in one folder.
 compile() { # FOLDER MESON-OPTIONS…
-    local folder=$1 output
+    local folder=$1 output quiet=--quiet
     shift
+    [ ! -t 2 ] || quiet= # progress is for people
     mkdir -p "$folder"
     (
         flock 8
         if [ ! -e "$folder/build.ninja" ]; then
             output=$(meson setup "$folder" "$tree" "$@" 2>&1) || {
-                printf '%s\n' "$output" >&2
+                tail -n 20 <<<"$output" >&2
                 exit 1
             }
         fi
         if ! ninja -C "$folder" -n | grep -q 'no work to do'; then
-            ninja -C "$folder" --quiet >&2
+            ninja -C "$folder" ${quiet:+"$quiet"} >&2
         fi
     ) 8>"$folder/.lock"
 }
