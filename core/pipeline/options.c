@@ -1,0 +1,260 @@
+/* The one table of options that the command line, the worker and the plug-in share, and the only
+ * way in for values that come from people or other processes: a GVariant goes in, a field of the
+ * request comes out, or one sentence that names the option and its range. */
+#include "base/error.h"
+#include "pipeline/request.h"
+
+#include <math.h>
+
+static const char *const samplers[] = {"ddim", "euler", "euler-a", "dpmpp-2m", NULL};
+static const char *const schedules[] = {"model", "karras", NULL};
+
+#define GENERATE (1u << LDM_TASK_GENERATE)
+#define REPAINT (1u << LDM_TASK_IMG2IMG | 1u << LDM_TASK_INPAINT)
+#define ALL (GENERATE | REPAINT)
+
+/* The order of `fields` below. */
+static const LdmOption options[] = {
+    {"prompt", "s", 0, 0, NULL, ALL, N_("What the picture shall show")},
+    {"negative-prompt", "s", 0, 0, NULL, ALL, N_("What the picture shall not show")},
+    {"width", "i", 0, LDM_SIDE_MAX, NULL, GENERATE,
+     N_("Width in pixels; 0 is the size the model was trained at")},
+    {"height", "i", 0, LDM_SIDE_MAX, NULL, GENERATE,
+     N_("Height in pixels; 0 is the size the model was trained at")},
+    {"steps", "i", 1, 1000, NULL, ALL, N_("Number of denoising steps; more is slower and finer")},
+    {"sampler", "s", 0, 0, samplers, ALL, N_("How one step leads to the next")},
+    {"schedule", "s", 0, 0, schedules, ALL, N_("How the noise levels are spaced")},
+    {"guidance", "d", 0, 100, NULL, ALL, N_("How closely to follow the prompt; 1 is not at all")},
+    {"strength", "d", 0, 1, NULL, REPAINT, N_("How far to depart from the picture; 0 keeps it")},
+    {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
+    {"seed", "x", -1, (double) G_MAXINT64, NULL, ALL,
+     N_("The same seed gives the same picture; -1 picks a new one")},
+    {NULL},
+};
+
+static const size_t fields[] = {
+    offsetof(LdmRequest, prompt),   offsetof(LdmRequest, negative_prompt),
+    offsetof(LdmRequest, width),    offsetof(LdmRequest, height),
+    offsetof(LdmRequest, steps),    offsetof(LdmRequest, sampler),
+    offsetof(LdmRequest, schedule), offsetof(LdmRequest, guidance),
+    offsetof(LdmRequest, strength), offsetof(LdmRequest, eta),
+    offsetof(LdmRequest, seed),
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));
+G_STATIC_ASSERT(sizeof(LdmSampler) == sizeof(int) && sizeof(LdmSigmas) == sizeof(int));
+
+const LdmOption *ldm_options(void)
+{
+    return options;
+}
+
+/* ---- numbers ---- */
+
+/* A number from any numeric variant: as a double, and as an integer where it is a whole one. */
+typedef struct {
+    bool number, whole;
+    int64_t i;
+    double d;
+} Number;
+
+static Number number_of_int(int64_t i)
+{
+    return (Number){true, true, i, (double) i};
+}
+
+static Number number_of_double(double d)
+{
+    /* 2^63 itself is no int64_t; NaN fails the comparison */
+    bool whole = d >= -9223372036854775808.0 && d < 9223372036854775808.0 && d == floor(d);
+    return (Number){true, whole, whole ? (int64_t) d : 0, d};
+}
+
+static Number number_of_variant(GVariant *value)
+{
+    switch (g_variant_classify(value)) {
+    case G_VARIANT_CLASS_BYTE: return number_of_int(g_variant_get_byte(value));
+    case G_VARIANT_CLASS_INT16: return number_of_int(g_variant_get_int16(value));
+    case G_VARIANT_CLASS_UINT16: return number_of_int(g_variant_get_uint16(value));
+    case G_VARIANT_CLASS_INT32: return number_of_int(g_variant_get_int32(value));
+    case G_VARIANT_CLASS_UINT32: return number_of_int(g_variant_get_uint32(value));
+    case G_VARIANT_CLASS_INT64: return number_of_int(g_variant_get_int64(value));
+    case G_VARIANT_CLASS_UINT64: {
+        guint64 u = g_variant_get_uint64(value);
+        return u <= G_MAXINT64 ? number_of_int((int64_t) u) : (Number){true, false, 0, (double) u};
+    }
+    case G_VARIANT_CLASS_DOUBLE: return number_of_double(g_variant_get_double(value));
+    default: return (Number){0};
+    }
+}
+
+/* "0.5", "1000": the shortest form, whatever the locale. */
+static const char *plain(char buffer[G_ASCII_DTOSTR_BUF_SIZE], double d)
+{
+    return g_ascii_formatd(buffer, G_ASCII_DTOSTR_BUF_SIZE, "%.15g", d);
+}
+
+static bool set_range_error(const LdmOption *option, GError **error)
+{
+    char low[G_ASCII_DTOSTR_BUF_SIZE], high[G_ASCII_DTOSTR_BUF_SIZE];
+    if (option->type[0] == 'x')
+        ldm_set_error(error, INVALID, _("%s must be a whole number from 0 to 2^63-1, or -1"),
+                      option->name);
+    else if (option->type[0] == 'i')
+        ldm_set_error(error, INVALID, _("%s must be a whole number from %s to %s"), option->name,
+                      plain(low, option->minimum), plain(high, option->maximum));
+    else
+        ldm_set_error(error, INVALID, _("%s must be a number from %s to %s"), option->name,
+                      plain(low, option->minimum), plain(high, option->maximum));
+    return false;
+}
+
+static bool set_number(const LdmOption *option, void *field, GVariant *value, GError **error)
+{
+    Number n = number_of_variant(value);
+    bool integer = option->type[0] != 'd';
+    /* written so that NaN is out of range */
+    bool fits = n.number && n.d >= option->minimum && n.d <= option->maximum;
+    if (!fits || (integer && !n.whole))
+        return set_range_error(option, error);
+    if (option->type[0] == 'i')
+        *(int *) field = (int) n.i;
+    else if (option->type[0] == 'x')
+        *(int64_t *) field = n.i;
+    else
+        *(double *) field = n.d;
+    return true;
+}
+
+/* ---- strings ---- */
+
+static bool set_choice(const LdmOption *option, int *field, const char *nick, GError **error)
+{
+    for (int i = 0; option->choices[i] != NULL; i++)
+        if (g_str_equal(nick, option->choices[i])) {
+            *field = i;
+            return true;
+        }
+    g_autofree char *list = g_strjoinv(", ", (char **) option->choices);
+    g_autofree char *shown = g_utf8_make_valid(nick, MIN(strlen(nick), 40));
+    ldm_set_error(error, INVALID, _("%s cannot be “%s”: choose one of %s"), option->name, shown,
+                  list);
+    return false;
+}
+
+static bool check_prompt(const char *name, const char *text, GError **error)
+{
+    if (text == NULL)
+        ldm_set_error(error, INVALID, _("%s must be text"), name);
+    else if (strlen(text) > LDM_PROMPT_MAX)
+        ldm_set_error(error, INVALID, _("%s is longer than 64 KiB: shorten it"), name);
+    else if (!g_utf8_validate(text, -1, NULL))
+        ldm_set_error(error, INVALID, _("%s is not valid UTF-8 text"), name);
+    else
+        return true;
+    return false;
+}
+
+static bool set_string(const LdmOption *option, void *field, GVariant *value, GError **error)
+{
+    if (!g_variant_is_of_type(value, G_VARIANT_TYPE_STRING)) {
+        ldm_set_error(error, INVALID, _("%s must be text"), option->name);
+        return false;
+    }
+    const char *text = g_variant_get_string(value, NULL);
+    if (option->choices != NULL)
+        return set_choice(option, field, text, error);
+    if (!check_prompt(option->name, text, error))
+        return false;
+    g_free(*(char **) field);
+    *(char **) field = g_strdup(text);
+    return true;
+}
+
+/* ---- the request ---- */
+
+bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value, GError **error)
+{
+    g_autoptr(GVariant) held = g_variant_ref_sink(value);
+    for (size_t i = 0; options[i].name != NULL; i++) {
+        const LdmOption *option = &options[i];
+        if (!g_str_equal(name, option->name))
+            continue;
+        if ((option->tasks & 1u << request->task) == 0) {
+            ldm_set_error(error, INVALID, _("%s does not apply to this task: leave it out"), name);
+            return false;
+        }
+        void *field = (char *) request + fields[i];
+        return option->type[0] == 's' ? set_string(option, field, held, error)
+                                      : set_number(option, field, held, error);
+    }
+    g_autofree char *shown = g_utf8_make_valid(name, MIN(strlen(name), 40));
+    ldm_set_error(error, INVALID, _("there is no option “%s”"), shown);
+    return false;
+}
+
+static bool check_field(const LdmRequest *request, size_t i, GError **error)
+{
+    const LdmOption *option = &options[i];
+    const void *field = (const char *) request + fields[i];
+    if (option->choices != NULL) {
+        int value = *(const int *) field;
+        if (value >= 0 && (guint) value < g_strv_length((char **) option->choices))
+            return true;
+        ldm_set_error(error, INVALID, _("%s is not one of its choices"), option->name);
+        return false;
+    }
+    if (option->type[0] == 's')
+        return check_prompt(option->name, *(char *const *) field, error);
+    double d = option->type[0] == 'i'   ? (double) *(const int *) field
+               : option->type[0] == 'x' ? (double) *(const int64_t *) field
+                                        : *(const double *) field;
+    return (d >= option->minimum && d <= option->maximum) || set_range_error(option, error);
+}
+
+static bool check_array(const char *what, const LdmTensor *t, size_t channels, GError **error)
+{
+    if (t->dtype == LDM_F32 && t->rank == 4 && t->shape[0] == 1 && t->shape[3] == channels &&
+        t->shape[1] > 0 && t->shape[2] > 0 && t->shape[1] <= G_MAXINT && t->shape[2] <= G_MAXINT)
+        return true;
+    ldm_set_error(error, INVALID, _("the %s must be a [1, height, width, %zu] array of f32"), what,
+                  channels);
+    return false;
+}
+
+static bool check_pictures(const LdmRequest *request, GError **error)
+{
+    const LdmTensor *picture = request->picture, *mask = request->mask;
+    if (picture == NULL) {
+        ldm_set_error(error, MISSING, _("there is no picture to work on: give one"));
+        return false;
+    }
+    if (!check_array("picture", picture, 4, error))
+        return false;
+    if (mask == NULL && request->task == LDM_TASK_INPAINT) {
+        ldm_set_error(error, MISSING, _("nothing is marked for repainting: give a mask"));
+        return false;
+    }
+    if (mask == NULL)
+        return true;
+    if (!check_array("mask", mask, 1, error))
+        return false;
+    if (mask->shape[1] != picture->shape[1] || mask->shape[2] != picture->shape[2]) {
+        ldm_set_error(error, INVALID,
+                      _("the mask is %zu×%zu pixels and the picture %zu×%zu: make them equal"),
+                      mask->shape[2], mask->shape[1], picture->shape[2], picture->shape[1]);
+        return false;
+    }
+    return true;
+}
+
+bool ldm_request_check(const LdmRequest *request, GError **error)
+{
+    if ((unsigned) request->task > LDM_TASK_INPAINT) {
+        ldm_set_error(error, INVALID, _("there is no such task"));
+        return false;
+    }
+    for (size_t i = 0; options[i].name != NULL; i++)
+        if ((options[i].tasks & 1u << request->task) != 0 && !check_field(request, i, error))
+            return false;
+    return request->task == LDM_TASK_GENERATE || check_pictures(request, error);
+}

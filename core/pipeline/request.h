@@ -1,0 +1,11 @@
+/* A request as a whole: what ldm_request_set cannot see field by field. */
+#pragma once
+
+#include "ldm.h"
+
+#define LDM_PROMPT_MAX 65536 /* bytes */
+#define LDM_SIDE_MAX 16384   /* pixels a side of a generated picture */
+
+/* True where the request holds everything its task needs and every field is in range. Errors:
+ * INVALID (ranges, shapes that do not match), MISSING (no picture, no mask). */
+bool ldm_request_check(const LdmRequest *request, GError **error);
