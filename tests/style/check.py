@@ -136,7 +136,7 @@ def check_layers():
             continue
         for number, line in enumerate(read(path).splitlines(), 1):
             match = pattern.match(line)
-            reason = match and forbidden(path, re.sub(r"^(\.\./)+(core/)?", "", match[1]))
+            reason = match and forbidden(path, re.sub(r"^(\.\./)*(core/)?", "", match[1]))
             if reason:
                 fault(path, number, f"includes {match[1]}: {reason}")
 

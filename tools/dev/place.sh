@@ -101,12 +101,14 @@ place_install() {
         $apt update >&2 || die "apt-get update failed: check the network and the proxy, then run this again"
         absent=$(place_without_candidate "$@")
     fi
+    ! grep -qx libgimp-3.0-dev <<<"$absent" || die "this system's packages have no GIMP 3; PENTIMENTO_NATIVE=0 makes a private root"
     # shellcheck disable=SC2086
     [ -z "$absent" ] || say "not among this system's packages, left out:" $absent
     # shellcheck disable=SC2046,SC2086
     set -- $(printf '%s\n' "$@" | grep -vxF "${absent:-none}")
     say "installing with apt-get (once): $*"
     $apt install -y --no-install-recommends "$@" >&2 ||
+        { $apt update >&2 && $apt install -y --no-install-recommends "$@" >&2; } ||
         die "apt-get could not install them: check the network and the disk, then run this again"
 }
 

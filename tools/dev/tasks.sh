@@ -7,7 +7,7 @@ build=${PENTIMENTO_BUILD:-build}
 [[ $build = /* ]] || build=$tree/$build
 checked=$build-asan
 sanitized_suites=(unit kernels badfiles parity fault)
-plain_suites=(gimp ui style)
+plain_suites=(cli gimp ui style)
 
 # Quiet when there is nothing to do; one builder at a time in one folder.
 compile() { # FOLDER MESON-OPTIONS…
@@ -31,19 +31,27 @@ compile() { # FOLDER MESON-OPTIONS…
 
 task_build() { compile "$build"; }
 
-# Settings under which the built programs find one another in the build folder.
-built_environment() {
-    export PENTIMENTO_BUILD=$build
-    export PENTIMENTO_WORKER=$build/core/worker/pentimento-worker
-    export PENTIMENTO_CLI=$build/core/cli/pentimento
+# Settings under which the programs built in a folder find one another.
+built_environment() { # FOLDER
+    export PENTIMENTO_BUILD=$1
+    export PENTIMENTO_WORKER=$1/core/worker/pentimento-worker
+    export PENTIMENTO_CLI=$1/core/cli/pentimento
     export PENTIMENTO_MODEL_PATH=${PENTIMENTO_MODEL_PATH:-$tree/data/models}
     export PENTIMENTO_DATA_DIR=$tree/data
-    export PENTIMENTO_LOCALE_DIR=$build/po
+    export PENTIMENTO_LOCALE_DIR=$1/po
+    # A socket for each state of the worker: neither an installed one nor one from before the last build answers
+    local stamp
+    stamp=$(stat -c %Y "$PENTIMENTO_WORKER" 2>/dev/null || echo 0)
+    export PENTIMENTO_WORKER_SOCKET=$1/run/$stamp.sock
+    if [ ${#PENTIMENTO_WORKER_SOCKET} -gt 90 ]; then
+        PENTIMENTO_WORKER_SOCKET=/tmp/pentimento-dev-$(id -u)-$(cksum <<<"$1" | cut -d' ' -f1)/$stamp.sock
+    fi
+    mkdir -p -m 700 "$(dirname "$PENTIMENTO_WORKER_SOCKET")"
 }
 
 task_cli() {
     [ -x "$build/core/cli/pentimento" ] || task_build
-    built_environment
+    built_environment "$build"
     exec "$PENTIMENTO_CLI" "$@"
 }
 
@@ -62,7 +70,7 @@ gimp_configuration() {
 task_gimp() {
     local argument program=gimp-3.0
     [ -e "$build/plugin-root" ] || task_build
-    built_environment
+    built_environment "$build"
     gimp_configuration
     for argument; do
         case $argument in
@@ -77,14 +85,14 @@ task_gimp() {
 
 task_demo() {
     task_build
-    built_environment
+    built_environment "$build"
     gimp_configuration
     exec "$tree/demo/demo.sh" "$@"
 }
 
 task_bench() {
     task_build
-    built_environment
+    built_environment "$build"
     exec "$tree/tests/bench/run" "$@"
 }
 
@@ -111,21 +119,20 @@ task_test() {
     choose_tests "$@"
     task_build
     rm -f "$build/meson-logs/testlog.json" "$checked/meson-logs/testlog.json"
-    built_environment
     run_tests "$build" "${chosen[@]}" || failed=1
     if [ ${#chosen_sanitized[@]} -gt 0 ]; then
         compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false
         # allocations that fail return NULL, as they do without the sanitizer
-        ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1 \
-            UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PENTIMENTO_SANITIZED=1 \
-            PENTIMENTO_WORKER=$checked/core/worker/pentimento-worker PENTIMENTO_CLI=$checked/core/cli/pentimento \
-            run_tests "$checked" --timeout-multiplier 4 "${chosen_sanitized[@]}" || failed=1
+        export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1
+        export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PENTIMENTO_SANITIZED=1
+        run_tests "$checked" --timeout-multiplier 4 "${chosen_sanitized[@]}" || failed=1
     fi
     python3 "$tree/tools/dev/count-tests.py" "$build" "$checked" || failed=1
     return "$failed"
 }
 
 run_tests() { # FOLDER MESON-OPTIONS…
+    built_environment "$1"
     meson test -C "$1" --no-rebuild --print-errorlogs --num-processes 2 "${@:2}" "${names[@]}"
 }
 
