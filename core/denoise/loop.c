@@ -1,0 +1,353 @@
+/* denoise: the one loop, from z_t to z_0'. In come the first latent, times, conditioning and the
+ * mask; out goes the latent for D. Network, guidance, sampler and mask are each a few lines in files
+ * of their own; this one is the order in which they are called. */
+#include "denoise/loop.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "denoise/guidance.h"
+#include "denoise/mask.h"
+#include "denoise/sampler.h"
+#include "tensor/tensor.h"
+
+#include <string.h>
+
+/* What a run keeps from step to step. N = 2 where guided, else 1. */
+typedef struct {
+    const LdmDenoise *job;
+    LdmTensor *z;         /* [1, h, w, z] the state */
+    size_t cells, channels, batch;
+    int first, K;         /* steps first .. K - 1 are run */
+    int k;                /* at work */
+    int *start;           /* [cells] first step of each cell */
+    LdmTensor *input;     /* [N, h, w, in_channels] */
+    LdmTensor *context;   /* [N, tokens, width], own or borrowed; NULL without text */
+    LdmTensor *joined;    /* the own one, to be freed */
+    LdmTensor *x0, *eps;  /* [1, h, w, z] prediction */
+    LdmTensor *noise, *drawn; /* [1, h, w, z] of the step: NHWC, and NCHW as it was drawn */
+    LdmStepper *stepper;
+    LdmPass *pass;
+    double step_flops;
+} Loop;
+
+static bool is_guided(const LdmDenoise *job)
+{
+    const LdmConditioning *conditioning = job->conditioning;
+
+    return job->guidance != 1.0 && conditioning->context != NULL && conditioning->negative != NULL;
+}
+
+/* ---- the network on a pass ---- */
+
+static LdmTensor *forward(LdmPass *pass, const void *data)
+{
+    const Loop *loop = data;
+    double t = loop->job->times->timesteps[loop->k], timesteps[2] = {t, t};
+    LdmTensor *x = ldm_pass_input(pass, loop->input);
+    LdmTensor *context = loop->context != NULL ? ldm_pass_input(pass, loop->context) : NULL;
+    LdmTensor *out = loop->job->network(pass, loop->job->network_data, x, timesteps, context);
+
+    ldm_pass_drop(pass, x);
+    ldm_pass_drop(pass, context);
+    return out;
+}
+
+static void pass_progress(double flops_done, void *data)
+{
+    const Loop *loop = data;
+    const LdmLoopHooks *hooks = &loop->job->hooks;
+    int done = loop->k - loop->first, steps = loop->K - loop->first;
+    double part = loop->step_flops > 0.0 ? MIN(flops_done / loop->step_flops, 1.0) : 0.0;
+
+    hooks->progress(done + 1, steps, (done + part) / steps, hooks->data);
+}
+
+/* ---- preparation ---- */
+
+static bool check_shape(const LdmTensor *tensor, const char *what, const LdmTensor *z,
+                        size_t channels, GError **error)
+{
+    size_t expected[4] = {1, z->shape[1], z->shape[2], channels};
+
+    if (tensor->rank == 4 && memcmp(tensor->shape, expected, sizeof expected) == 0)
+        return true;
+    g_autofree char *found = ldm_shape_string(tensor->rank, tensor->shape);
+    g_autofree char *wanted = ldm_shape_string(4, expected);
+    ldm_set_error(error, SHAPE, _("the %s has shape %s, the latent needs %s"), what, found, wanted);
+    return false;
+}
+
+static bool check_job(const LdmDenoise *job, const LdmTensor *z, GError **error)
+{
+    const LdmConditioning *conditioning = job->conditioning;
+    const LdmTensor *concat = conditioning->concat;
+    size_t channels = z->shape[3];
+
+    if (concat != NULL && !check_shape(concat, "concat", z, concat->shape[3], error))
+        return false;
+    if (job->cells != NULL && (!check_shape(job->cells, "mask", z, 1, error) ||
+                               !check_shape(job->latents->z0, "latent z0", z, channels, error) ||
+                               !check_shape(job->latents->noise, "noise", z, channels, error)))
+        return false;
+    if (is_guided(job) && !ldm_tensor_same_shape(conditioning->context, conditioning->negative)) {
+        ldm_set_error(error, SHAPE, _("prompt and negative prompt differ in shape"));
+        return false;
+    }
+    return true;
+}
+
+static LdmTensor input_shape(const LdmDenoise *job, const LdmTensor *z)
+{
+    const LdmTensor *concat = job->conditioning->concat;
+    LdmTensor shape = *z;
+
+    shape.shape[0] = is_guided(job) ? 2 : 1;
+    shape.shape[3] += concat != NULL ? concat->shape[3] : 0;
+    shape.data = NULL;
+    return shape;
+}
+
+/* Unconditional first, as the reference has it. */
+static bool join_context(Loop *loop, GError **error)
+{
+    const LdmConditioning *conditioning = loop->job->conditioning;
+
+    loop->context = conditioning->context;
+    if (loop->batch == 1)
+        return true;
+    size_t shape[3] = {2, loop->context->shape[1], loop->context->shape[2]};
+    loop->joined = ldm_tensor_new(LDM_F32, 3, shape, error);
+    if (loop->joined == NULL)
+        return false;
+    size_t n = ldm_tensor_count(loop->context);
+    memcpy(ldm_tensor_f32(loop->joined), conditioning->negative->data, n * sizeof(float));
+    memcpy(ldm_tensor_f32(loop->joined) + n, loop->context->data, n * sizeof(float));
+    loop->context = loop->joined;
+    return true;
+}
+
+/* The channels behind z_t stay the same through the run, and the same in both branches. */
+static void fill_concat(Loop *loop)
+{
+    const LdmTensor *concat = loop->job->conditioning->concat;
+    size_t extra = concat != NULL ? concat->shape[3] : 0, width = loop->channels + extra;
+
+    for (size_t i = 0; extra > 0 && i < loop->batch * loop->cells; i++)
+        memcpy(ldm_tensor_f32(loop->input) + i * width + loop->channels,
+               ldm_tensor_f32(concat) + i % loop->cells * extra, extra * sizeof(float));
+}
+
+static bool loop_buffers(Loop *loop, GError **error)
+{
+    const LdmDenoise *job = loop->job;
+    LdmTensor input = input_shape(job, loop->z);
+    const size_t *shape = loop->z->shape;
+
+    loop->batch = input.shape[0];
+    loop->input = ldm_tensor_new(LDM_F32, 4, input.shape, error);
+    loop->x0 = loop->input != NULL ? ldm_tensor_new(LDM_F32, 4, shape, error) : NULL;
+    loop->eps = loop->x0 != NULL ? ldm_tensor_new(LDM_F32, 4, shape, error) : NULL;
+    if (loop->eps == NULL || !join_context(loop, error))
+        return false;
+    loop->stepper =
+        ldm_stepper_new(job->sampler, job->eta, loop->cells * loop->channels, error);
+    if (loop->stepper == NULL)
+        return false;
+    if (loop->stepper->wants_noise) {
+        if (job->rng == NULL) {
+            ldm_set_error(error, INVALID, _("this sampler draws noise and was given no seed"));
+            return false;
+        }
+        loop->noise = ldm_tensor_new(LDM_F32, 4, shape, error);
+        loop->drawn = loop->noise != NULL ? ldm_tensor_new(LDM_F32, 4, shape, error) : NULL;
+        if (loop->drawn == NULL)
+            return false;
+    }
+    fill_concat(loop);
+    return true;
+}
+
+static bool loop_pass(Loop *loop, GError **error)
+{
+    const LdmDenoise *job = loop->job;
+    size_t bytes;
+
+    loop->k = loop->first;
+    if (!ldm_forward_measure(forward, loop, &bytes, &loop->step_flops, error))
+        return false;
+    loop->pass = ldm_pass_new_compute(bytes, job->cancellable, error);
+    if (loop->pass == NULL)
+        return false;
+    if (job->hooks.progress != NULL)
+        ldm_pass_set_progress(loop->pass, pass_progress, loop);
+    return true;
+}
+
+static void loop_clear(Loop *loop)
+{
+    ldm_aligned_free(loop->start);
+    ldm_tensor_free(loop->input);
+    ldm_tensor_free(loop->joined);
+    ldm_tensor_free(loop->x0);
+    ldm_tensor_free(loop->eps);
+    ldm_tensor_free(loop->noise);
+    ldm_tensor_free(loop->drawn);
+    ldm_stepper_free(loop->stepper);
+    ldm_pass_free(loop->pass);
+}
+
+/* ---- one step ---- */
+
+/* 1: cells that have not started by step `done` take the level of the beginning of step `k`. */
+static void hold_cells(Loop *loop, int done, int k)
+{
+    const LdmDenoise *job = loop->job;
+
+    if (job->cells == NULL)
+        return;
+    LdmMask mask = {.start = loop->start, .count = loop->cells, .channels = loop->channels,
+                    .z0 = ldm_tensor_f32(job->latents->z0),
+                    .noise = ldm_tensor_f32(job->latents->noise)};
+    ldm_mask_hold(&mask, done, job->times->alpha_bar[k], k == loop->K, ldm_tensor_f32(loop->z));
+}
+
+/* 2 to 5: x0 and eps of the state. */
+static bool predict(Loop *loop, GError **error)
+{
+    const LdmDenoise *job = loop->job;
+    size_t width = loop->input->shape[3], n = loop->cells * loop->channels;
+    const float *z = ldm_tensor_f32(loop->z);
+    float *x0 = ldm_tensor_f32(loop->x0);
+
+    for (size_t i = 0; i < loop->batch * loop->cells; i++)
+        memcpy(ldm_tensor_f32(loop->input) + i * width, z + i % loop->cells * loop->channels,
+               loop->channels * sizeof(float));
+    LdmTensor *out = forward(loop->pass, loop);
+    if (!ldm_pass_end(loop->pass, error))
+        return false;
+    if (ldm_tensor_count(out) != loop->batch * n) {
+        g_autofree char *found = ldm_shape_string(out->rank, out->shape);
+        ldm_set_error(error, SHAPE, _("the network gives %s for a latent of %zu channels"), found,
+                      loop->channels);
+        return false;
+    }
+    const float *o = ldm_tensor_f32(out);
+    if (loop->batch == 2)
+        ldm_guide(x0, o, o + n, n, job->guidance);
+    else
+        memcpy(x0, o, n * sizeof(float));
+    ldm_pass_reset(loop->pass);
+    ldm_predict_x0(job->prediction, job->times->alpha_bar[loop->k], z, x0, n, x0,
+                   ldm_tensor_f32(loop->eps));
+    return true;
+}
+
+/* 6: every step draws for the whole latent, so that a mask does not shift the noise. */
+static void advance(Loop *loop)
+{
+    const LdmTimes *times = loop->job->times;
+    int k = loop->k;
+
+    if (loop->noise != NULL) {
+        const size_t *shape = loop->z->shape;
+        ldm_rng_normal(loop->job->rng, ldm_tensor_f32(loop->drawn), ldm_tensor_count(loop->drawn));
+        ldm_nchw_to_nhwc(ldm_tensor_f32(loop->drawn), ldm_tensor_f32(loop->noise), 1, shape[3],
+                         shape[1], shape[2]);
+    }
+    LdmStep step = {.k = k, .last = k == loop->K - 1,
+                    .a_before = k > 0 ? times->alpha_bar[k - 1] : 0.0,
+                    .a = times->alpha_bar[k], .a_next = times->alpha_next[k],
+                    .cells = loop->cells, .channels = loop->channels, .start = loop->start,
+                    .x0 = ldm_tensor_f32(loop->x0), .eps = ldm_tensor_f32(loop->eps),
+                    .noise = loop->noise != NULL ? ldm_tensor_f32(loop->noise) : NULL,
+                    .z = ldm_tensor_f32(loop->z)};
+    loop->stepper->step(loop->stepper, &step);
+}
+
+static bool loop_step(Loop *loop, GError **error)
+{
+    const LdmLoopHooks *hooks = &loop->job->hooks;
+    int step = loop->k - loop->first + 1, steps = loop->K - loop->first;
+
+    if (g_cancellable_is_cancelled(loop->job->cancellable)) {
+        ldm_set_error(error, CANCELLED, _("cancelled"));
+        return false;
+    }
+    if (!predict(loop, error))
+        return false;
+    advance(loop);
+    hold_cells(loop, loop->k, loop->k + 1);
+    g_autofree char *stage = g_strdup_printf("denoise, step %d of %d", step, steps);
+    if (!ldm_tensor_check_finite(loop->z, stage, error))
+        return false;
+    if (hooks->stepped != NULL)
+        hooks->stepped(step, steps, loop->z, loop->x0, hooks->data);
+    return true;
+}
+
+static bool loop_run(Loop *loop, int *evaluations, GError **error)
+{
+    const LdmTensor *cells = loop->job->cells;
+    int begin = loop->job->times->start;
+
+    loop->start = ldm_aligned_alloc(loop->cells, sizeof(int), "mask", error);
+    if (loop->start == NULL)
+        return false;
+    loop->first = ldm_mask_starts(cells != NULL ? ldm_tensor_f32(cells) : NULL, loop->cells, loop->K,
+                                  loop->job->strength, begin, loop->start);
+    hold_cells(loop, begin, loop->first);
+    if (loop->first == loop->K)
+        return true;
+    if (!loop_buffers(loop, error) || !loop_pass(loop, error))
+        return false;
+    for (loop->k = loop->first; loop->k < loop->K; loop->k++) {
+        if (!loop_step(loop, error))
+            return false;
+        *evaluations += (int) loop->batch;
+    }
+    return true;
+}
+
+bool ldm_denoise(const LdmDenoise *job, LdmTensor *z, int *evaluations, GError **error)
+{
+    Loop loop = {.job = job, .z = z, .K = job->times->steps, .channels = z->shape[3],
+                 .cells = z->shape[1] * z->shape[2]};
+    int count = 0;
+
+    bool done = check_job(job, z, error) && loop_run(&loop, &count, error);
+    if (evaluations != NULL)
+        *evaluations = count;
+    loop_clear(&loop);
+    return done;
+}
+
+/* ---- planning ---- */
+
+bool ldm_denoise_measure(const LdmDenoise *job, const LdmTensor *z, size_t *bytes, double *flops,
+                         GError **error)
+{
+    LdmTensor input = input_shape(job, z), context;
+    Loop loop = {.job = job, .input = &input, .batch = input.shape[0]};
+    int steps = job->times->steps - job->times->start;
+
+    *bytes = 0;
+    *flops = 0.0;
+    if (!check_job(job, z, error))
+        return false;
+    if (steps == 0)
+        return true;
+    loop.k = job->times->start;
+    if (job->conditioning->context != NULL) {
+        context = *job->conditioning->context;
+        context.shape[0] = loop.batch;
+        context.data = NULL;
+        loop.context = &context;
+    }
+    if (!ldm_forward_measure(forward, &loop, bytes, flops, error))
+        return false;
+    /* input; x0, eps, noise, drawn, history: at most five latents; the joined context */
+    *bytes += sizeof(float) * (ldm_tensor_count(&input) + 5 * ldm_tensor_count(z) +
+                               (loop.context != NULL ? ldm_tensor_count(&context) : 0));
+    *flops *= steps;
+    return true;
+}
