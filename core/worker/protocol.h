@@ -6,7 +6,7 @@
  *        g_dbus_connection_new_for_address_sync("unix:path=" + g_dbus_address_escape_value(path),
  *            G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, cancellable, &error)
  *      It is a peer-to-peer D-Bus connection (no bus): bus name NULL in every call.
- *   2. No connection: run `pentimento-worker` ($PENTIMENTO_WORKER, else the installed one) without
+ *   2. No connection: run `pentimento-worker` ($PENTIMENTO_WORKER, else LIBEXECDIR/pentimento/) without
  *      arguments and wait for it (g_spawn_sync; its standard error must be read). It returns 0 as
  *      soon as a worker listens, its own or one already there; else 1 and one sentence on standard
  *      error. What it leaves behind is in a session of its own. Connect again. A worker
@@ -40,7 +40,7 @@
  *
  * Run: one job, answered when it is done. `job` is a number the client chooses, unique among its
  *   unfinished ones. `task` is "generate", "img2img" or "inpaint".
- *   options: those of the command line, by name and type: prompt s, negative s, strength d,
+ *   options: those of the command line, by name and type: prompt s, negative-prompt s, strength d,
  *     steps i, guidance d, sampler s, schedule s, seed x, width i, height i, eta d ... (the table
  *     ldm_options(); i, x and d are converted where exact; an unknown name or a value out of range
  *     is an error that says so), and
@@ -109,9 +109,10 @@
 #define PENTIMENTO_ERROR_CANCELLED PENTIMENTO_ERROR_PREFIX "Cancelled"
 #define PENTIMENTO_ERROR_INVALID   PENTIMENTO_ERROR_PREFIX "Invalid" /* options, handles, sizes */
 #define PENTIMENTO_ERROR_VERSION   PENTIMENTO_ERROR_PREFIX "Version" /* Hello: not this version */
-#define PENTIMENTO_ERROR_BUSY      PENTIMENTO_ERROR_PREFIX "Busy"    /* too many jobs or clients */
+#define PENTIMENTO_ERROR_BUSY      PENTIMENTO_ERROR_PREFIX "Busy"    /* too many jobs, or ending */
 
-/* Limits; beyond them a call fails with Invalid or Busy. GIMP's own pictures end at 2^19 a side. */
+/* Limits; beyond them a call fails with Invalid or Busy, and one client too many is closed at once.
+ * GIMP's own pictures end at 2^19 a side. */
 #define PENTIMENTO_MAX_SIDE    524288
 #define PENTIMENTO_MAX_PIXELS  (1u << 28) /* width * height: 4 GiB of picture */
 #define PENTIMENTO_MAX_CLIENTS 32

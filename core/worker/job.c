@@ -1,0 +1,401 @@
+/* Between the protocol and the line: a Run call becomes an LdmRequest, an LdmResult becomes its
+ * reply. Options and handles are checked here, before a job is accepted, so that a wrong one is
+ * told at once even while another job runs. */
+#include "worker/job.h"
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "worker/handles.h"
+#include "worker/log.h"
+#include "worker/protocol.h"
+
+#include <unistd.h>
+
+#define MAX_THREADS 256
+
+static const char *const task_names[] = {
+    [LDM_TASK_GENERATE] = "generate",
+    [LDM_TASK_IMG2IMG] = "img2img",
+    [LDM_TASK_INPAINT] = "inpaint",
+};
+
+/* ---- asking ------------------------------------------------------------------------------ */
+
+static bool task_parse(const char *name, LdmTask *task, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(task_names); i++) {
+        if (strcmp(name, task_names[i]) == 0) {
+            *task = (LdmTask)i;
+            return true;
+        }
+    }
+    ldm_set_error(error, INVALID, _("there is no task \"%s\"; it is generate, img2img or inpaint"),
+                  name);
+    return false;
+}
+
+static bool option_int(const char *name, GVariant *value, int maximum, int *out, GError **error)
+{
+    if (!g_variant_is_of_type(value, G_VARIANT_TYPE_INT32) || g_variant_get_int32(value) < 0 ||
+        g_variant_get_int32(value) > maximum) {
+        ldm_set_error(error, INVALID, _("the option \"%s\" is a whole number from 0 to %d"), name,
+                      maximum);
+        return false;
+    }
+    *out = g_variant_get_int32(value);
+    return true;
+}
+
+/* The worker's own options, beside those of ldm_options(). */
+typedef struct {
+    int width, height; /* of the picture and the mask */
+} PictureSize;
+
+static bool job_set(PentimentoJob *job, PictureSize *size, const char *name, GVariant *value,
+                    GError **error)
+{
+    if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) &&
+        g_variant_get_size(value) > PENTIMENTO_MAX_TEXT) {
+        ldm_set_error(error, INVALID, _("the option \"%s\" is longer than %d bytes"), name,
+                      PENTIMENTO_MAX_TEXT);
+        return false;
+    }
+    if (strcmp(name, "picture-width") == 0)
+        return option_int(name, value, PENTIMENTO_MAX_SIDE, &size->width, error);
+    if (strcmp(name, "picture-height") == 0)
+        return option_int(name, value, PENTIMENTO_MAX_SIDE, &size->height, error);
+    if (strcmp(name, "threads") == 0)
+        return option_int(name, value, MAX_THREADS, &job->threads, error);
+    if (strcmp(name, "model") != 0)
+        return ldm_request_set(job->request, name, value, error);
+    if (!g_variant_is_of_type(value, G_VARIANT_TYPE_STRING)) {
+        ldm_set_error(error, INVALID, _("the option \"model\" is a name or a path"));
+        return false;
+    }
+    g_free(job->model);
+    job->model = g_variant_dup_string(value, NULL);
+    return true;
+}
+
+static bool job_set_options(PentimentoJob *job, GVariant *options, PictureSize *size,
+                            GError **error)
+{
+    GVariantIter iter;
+    const char *name;
+    GVariant *value;
+
+    g_variant_iter_init(&iter, options);
+    while (g_variant_iter_next(&iter, "{&sv}", &name, &value)) {
+        bool fine = job_set(job, size, name, value, error);
+
+        g_variant_unref(value);
+        if (!fine)
+            return false;
+    }
+    return true;
+}
+
+/* The array of the handle `name`; true and NULL where it is absent and need not be there. */
+static bool take_array(GVariant *handles, GUnixFDList *list, const char *name, PictureSize size,
+                       LdmTensor **array, GError **error)
+{
+    g_autoptr(GError) reason = NULL;
+    int channels = strcmp(name, "picture") == 0 ? 4 : 1;
+    int fd = pentimento_handle_get(handles, name, list, &reason);
+
+    *array = NULL;
+    if (reason != NULL) {
+        g_propagate_error(error, g_steal_pointer(&reason));
+        return false;
+    }
+    if (fd < 0)
+        return true;
+    *array = pentimento_array_map(fd, size.width, size.height, channels, name, error);
+    close(fd);
+    return *array != NULL;
+}
+
+static bool job_take_handles(PentimentoJob *job, GVariant *handles, GUnixFDList *list,
+                             PictureSize size, GError **error)
+{
+    LdmTask task = job->request->task;
+    g_autoptr(GError) reason = NULL;
+
+    if (!take_array(handles, list, "picture", size, &job->picture, error) ||
+        !take_array(handles, list, "mask", size, &job->mask, error))
+        return false;
+    if ((task != LDM_TASK_GENERATE && job->picture == NULL) ||
+        (task == LDM_TASK_INPAINT && job->mask == NULL)) {
+        ldm_set_error(error, INVALID, _("the task \"%s\" came without the handle \"%s\""),
+                      task_names[task], job->picture == NULL ? "picture" : "mask");
+        return false;
+    }
+    if (task == LDM_TASK_GENERATE && (job->picture != NULL || job->mask != NULL)) {
+        ldm_set_error(error, INVALID, _("the task \"generate\" takes neither picture nor mask"));
+        return false;
+    }
+    job->request->picture = job->picture;
+    job->request->mask = job->mask;
+    job->gimp = pentimento_handle_get(handles, "gimp", list, &reason);
+    if (job->gimp >= 0)
+        job->gimp_process = pentimento_pidfd_process(job->gimp);
+    if (job->gimp_process < 0)
+        ldm_set_error(&reason, INVALID, _("the handle \"gimp\" is not a pidfd"));
+    if (reason == NULL)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&reason));
+    return false;
+}
+
+static PentimentoJob *job_new(GDBusMethodInvocation *invocation)
+{
+    PentimentoJob *job = g_new0(PentimentoJob, 1);
+
+    job->connection = g_object_ref(g_dbus_method_invocation_get_connection(invocation));
+    job->cancellable = g_cancellable_new();
+    job->gimp = -1;
+    return job;
+}
+
+PentimentoJob *pentimento_job_new_run(GDBusMethodInvocation *invocation, GError **error)
+{
+    GDBusMessage *message = g_dbus_method_invocation_get_message(invocation);
+    g_autoptr(PentimentoJob) job = job_new(invocation);
+    g_autoptr(GVariant) options = NULL;
+    g_autoptr(GVariant) handles = NULL;
+    PictureSize size = {0};
+    const char *task_name;
+    LdmTask task;
+
+    g_variant_get(g_dbus_method_invocation_get_parameters(invocation), "(u&s@a{sv}@a{sh})",
+                  &job->id, &task_name, &options, &handles);
+    if (!task_parse(task_name, &task, error))
+        return NULL;
+    job->model = g_strdup("");
+    job->request = ldm_request_new(task);
+    if (!job_set_options(job, options, &size, error) ||
+        !job_take_handles(job, handles, g_dbus_message_get_unix_fd_list(message), size, error))
+        return NULL;
+    job->invocation = invocation;
+    return g_steal_pointer(&job);
+}
+
+PentimentoJob *pentimento_job_new_inspect(GDBusMethodInvocation *invocation)
+{
+    PentimentoJob *job = job_new(invocation);
+
+    g_variant_get(g_dbus_method_invocation_get_parameters(invocation), "(s)", &job->model);
+    job->invocation = invocation;
+    return job;
+}
+
+void pentimento_job_free(PentimentoJob *job)
+{
+    if (job->request != NULL) {
+        job->request->picture = job->request->mask = NULL;
+        ldm_request_free(job->request);
+    }
+    pentimento_array_unmap(job->picture);
+    pentimento_array_unmap(job->mask);
+    if (job->gimp >= 0)
+        close(job->gimp);
+    g_free(job->model);
+    g_clear_pointer(&job->reply, g_variant_unref);
+    g_clear_pointer(&job->handles, g_variant_unref);
+    g_clear_object(&job->list);
+    g_clear_error(&job->error);
+    g_object_unref(job->cancellable);
+    g_object_unref(job->connection);
+    g_free(job);
+}
+
+/* ---- working ----------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *stage;
+    int step, steps;
+    double fraction, seconds_left;
+} Progress;
+
+/* GDBusConnection sends from any thread; a closed connection is no concern of the job's. */
+static void send_progress(const PentimentoJob *job, Progress now)
+{
+    g_dbus_connection_emit_signal(job->connection, NULL, PENTIMENTO_WORKER_PATH,
+                                  PENTIMENTO_WORKER_INTERFACE, "Progress",
+                                  g_variant_new("(usiidd)", job->id, now.stage, now.step, now.steps,
+                                                now.fraction, now.seconds_left),
+                                  NULL);
+}
+
+static void on_progress(const LdmProgress *progress, gpointer data)
+{
+    send_progress(data, (Progress){ldm_stage_name(progress->stage), progress->step, progress->steps,
+                                   progress->fraction, progress->seconds_left});
+}
+
+void pentimento_job_waiting(const PentimentoJob *job, guint before)
+{
+    if (job->request != NULL)
+        send_progress(job, (Progress){"waiting", (int)before, 0, 0.0, -1.0});
+}
+
+GVariant *pentimento_model_describe(const LdmModel *model)
+{
+    static const char *const predictions[] = {
+        [LDM_PREDICTION_EPSILON] = "epsilon",
+        [LDM_PREDICTION_V] = "v_prediction",
+        [LDM_PREDICTION_SAMPLE] = "sample",
+    };
+    static const char *const dtypes[] = {[LDM_F32] = "f32", [LDM_F16] = "f16", [LDM_BF16] = "bf16"};
+    const LdmModelInfo *info = ldm_model_info(model);
+    GVariantDict dict;
+
+    g_variant_dict_init(&dict, NULL);
+    g_variant_dict_insert(&dict, "path", "s", info->path);
+    g_variant_dict_insert(&dict, "layout", "s", info->layout);
+    g_variant_dict_insert(&dict, "family", "s", info->family);
+    g_variant_dict_insert(&dict, "prediction", "s", predictions[info->prediction]);
+    g_variant_dict_insert(&dict, "dtype", "s", dtypes[info->dtype]);
+    g_variant_dict_insert(&dict, "parameters", "t", info->parameters);
+    g_variant_dict_insert(&dict, "weight-bytes", "t", info->weight_bytes);
+    g_variant_dict_insert(&dict, "latent-channels", "i", info->latent_channels);
+    g_variant_dict_insert(&dict, "downsampling", "i", info->downsampling);
+    g_variant_dict_insert(&dict, "native-size", "i", info->native_size);
+    g_variant_dict_insert(&dict, "tokens", "i", info->tokens);
+    g_variant_dict_insert(&dict, "context-width", "i", info->context_width);
+    g_variant_dict_insert(&dict, "concat-inpainting", "b", info->concat_inpainting);
+    return g_variant_ref_sink(g_variant_dict_end(&dict));
+}
+
+static GVariant *describe_seconds(const LdmResult *result)
+{
+    GVariantBuilder seconds;
+    double total = 0.0;
+
+    g_variant_builder_init(&seconds, G_VARIANT_TYPE("a{sd}"));
+    for (int stage = 0; stage < LDM_N_STAGES; stage++) {
+        g_variant_builder_add(&seconds, "{sd}", ldm_stage_name((LdmStage)stage),
+                              result->seconds[stage]);
+        total += result->seconds[stage];
+    }
+    g_variant_builder_add(&seconds, "{sd}", "total", total);
+    return g_variant_builder_end(&seconds);
+}
+
+static GVariant *describe_notes(const LdmResult *result)
+{
+    GVariantBuilder notes;
+
+    g_variant_builder_init(&notes, G_VARIANT_TYPE("as"));
+    if (result->scale < 1.0) {
+        g_autofree char *note =
+            g_strdup_printf(_("The area was larger than the model can take in; it was worked on at "
+                              "%d%% of its size and enlarged again."),
+                            (int)(result->scale * 100.0 + 0.5));
+
+        g_variant_builder_add(&notes, "s", note);
+    }
+    return g_variant_builder_end(&notes);
+}
+
+static GVariant *describe_result(const LdmResult *result, const LdmModel *model)
+{
+    GVariantDict dict;
+
+    g_variant_dict_init(&dict, NULL);
+    g_variant_dict_insert(&dict, "x", "i", result->window.x);
+    g_variant_dict_insert(&dict, "y", "i", result->window.y);
+    g_variant_dict_insert(&dict, "width", "i", result->window.width);
+    g_variant_dict_insert(&dict, "height", "i", result->window.height);
+    g_variant_dict_insert(&dict, "scale", "d", result->scale);
+    g_variant_dict_insert(&dict, "seed", "x", result->seed);
+    g_variant_dict_insert(&dict, "evaluations", "i", result->evaluations);
+    g_variant_dict_insert_value(&dict, "seconds", describe_seconds(result));
+    g_variant_dict_insert(&dict, "model", "s", ldm_model_info(model)->path);
+    g_variant_dict_insert_value(&dict, "notes", describe_notes(result));
+    return g_variant_ref_sink(g_variant_dict_end(&dict));
+}
+
+static bool share(PentimentoJob *job, GVariantBuilder *handles, const char *name,
+                  const LdmTensor *tensor)
+{
+    int fd = pentimento_array_share(tensor, name, &job->error);
+    int index;
+
+    if (fd < 0)
+        return false;
+    index = g_unix_fd_list_append(job->list, fd, NULL);
+    close(fd);
+    if (index < 0) {
+        ldm_set_error(&job->error, MEMORY, _("too many files are open in the worker"));
+        return false;
+    }
+    g_variant_builder_add(handles, "{sh}", name, index);
+    return true;
+}
+
+static void job_finish(PentimentoJob *job, const LdmResult *result, const LdmModel *model)
+{
+    g_auto(GVariantBuilder) handles = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sh}"));
+
+    job->list = g_unix_fd_list_new();
+    if (!share(job, &handles, "pixels", result->pixels) ||
+        (result->alpha != NULL && !share(job, &handles, "alpha", result->alpha)))
+        return;
+    job->handles = g_variant_ref_sink(g_variant_builder_end(&handles));
+    job->reply = describe_result(result, model);
+}
+
+void pentimento_job_run(PentimentoJob *job, PentimentoModelCache *models)
+{
+    LdmMonitor monitor = {job->cancellable, on_progress, job};
+    g_autoptr(LdmModel) model = NULL;
+    g_autoptr(LdmResult) result = NULL;
+    gint64 start = g_get_monotonic_time();
+
+    if (g_cancellable_is_cancelled(job->cancellable))
+        return;
+    if (job->request != NULL)
+        send_progress(job, (Progress){ldm_stage_name(LDM_STAGE_LOAD), 0, 0, 0.0, -1.0});
+    model = pentimento_model_cache_get(models, job->model, &job->error);
+    if (model == NULL)
+        return;
+    if (job->request == NULL) {
+        job->reply = pentimento_model_describe(model);
+        return;
+    }
+    ldm_set_threads(job->threads);
+    result = ldm_generate(model, job->request, &monitor, &job->error);
+    if (result != NULL)
+        job_finish(job, result, model);
+    pentimento_log("%s: %s after %.1f s", task_names[job->request->task],
+                   job->error == NULL ? "done" : job->error->message,
+                   (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC);
+}
+
+/* ---- answering --------------------------------------------------------------------------- */
+
+void pentimento_job_answer(PentimentoJob *job)
+{
+    GDBusMethodInvocation *invocation = g_steal_pointer(&job->invocation);
+
+    if (invocation == NULL)
+        return;
+    if (job->reply == NULL)
+        g_dbus_method_invocation_return_gerror(invocation, job->error);
+    else if (job->handles == NULL)
+        g_dbus_method_invocation_return_value(invocation, g_variant_new("(@a{sv})", job->reply));
+    else
+        g_dbus_method_invocation_return_value_with_unix_fd_list(
+            invocation, g_variant_new("(@a{sv}@a{sh})", job->reply, job->handles), job->list);
+}
+
+void pentimento_job_cancel(PentimentoJob *job)
+{
+    GDBusMethodInvocation *invocation = g_steal_pointer(&job->invocation);
+
+    g_cancellable_cancel(job->cancellable);
+    if (invocation != NULL)
+        g_dbus_method_invocation_return_dbus_error(invocation, PENTIMENTO_ERROR_CANCELLED,
+                                                   _("cancelled"));
+}
