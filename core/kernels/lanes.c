@@ -1,0 +1,45 @@
+/* Picks the inner loops for this processor, once; PENTIMENTO_CPU forces a lesser set. */
+#include "kernels/lanes.h"
+
+#include <string.h>
+
+static const LdmLanes *pick(void)
+{
+    const LdmLanes *sets[3] = {&ldm_lanes_base};
+    int n = 1;
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c"))
+        sets[n++] = &ldm_lanes_avx2;
+    if (n == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        sets[n++] = &ldm_lanes_avx512;
+#endif
+    const char *wanted = g_getenv("PENTIMENTO_CPU");
+    for (int i = 0; wanted != NULL && i < n; i++)
+        if (strcmp(wanted, sets[i]->name) == 0)
+            return sets[i];
+    return sets[n - 1];
+}
+
+const LdmLanes *ldm_lanes(void)
+{
+    static const LdmLanes *lanes = NULL;
+    if (g_once_init_enter(&lanes))
+        g_once_init_leave(&lanes, (LdmLanes *) pick());
+    return lanes;
+}
+
+const char *ldm_kernels_name(void)
+{
+    return ldm_lanes()->name;
+}
+
+const float *ldm_weights_f32(LdmWeights weights, size_t first, size_t n, float *buffer)
+{
+    if (weights.dtype == LDM_F32)
+        return (const float *) weights.data + first;
+    ldm_convert_to_f32((const uint16_t *) weights.data + first, weights.dtype, buffer, n);
+    return buffer;
+}

@@ -1,0 +1,16 @@
+/* The table of one instruction set: included once by each lanes-NAME.c, which sets LANES. */
+#pragma once
+
+#include "kernels/act-vector.h"
+#include "kernels/convert-vector.h"
+#include "kernels/norm-vector.h"
+#include "kernels/softmax-vector.h"
+
+#define LDM_LANES_TABLE(NAME)                                                                      \
+    {                                                                                              \
+        .name = NAME, .f16_to_f32 = f16_to_f32, .bf16_to_f32 = bf16_to_f32,                        \
+        .f32_to_f16 = f32_to_f16, .f32_to_bf16 = f32_to_bf16, .silu = silu, .gelu = gelu,          \
+        .quick_gelu = quick_gelu, .geglu = geglu, .add = add, .add_scaled = add_scaled,            \
+        .scale = scale, .channel_moments = channel_moments, .channel_affine = channel_affine,      \
+        .row_moments = row_moments, .row_normalise = row_normalise, .softmax_step = softmax_step,  \
+    }

@@ -1,0 +1,116 @@
+/* Vectors of LANES floats (4, 8 or 16; set by the file that includes this) and elementary functions
+ * on them, in GCC's vector extension. NaN goes in and comes out; there is no table look-up and no
+ * branch, so every lane does the same. */
+#pragma once
+
+#include "kernels/lanes.h"
+#include "tensor/half.h"
+
+#include <math.h>
+
+typedef float Vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t VecI __attribute__((vector_size(4 * LANES)));
+typedef uint32_t VecU __attribute__((vector_size(4 * LANES)));
+typedef float VecAnywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+static inline Vec load(const float *p)
+{
+    return *(const VecAnywhere *) p;
+}
+
+static inline void store(float *p, Vec v)
+{
+    *(VecAnywhere *) p = v;
+}
+
+/* The first n < LANES floats; the rest are 0. */
+static inline Vec load_part(const float *p, size_t n)
+{
+    Vec v = {0};
+    memcpy(&v, p, n * sizeof *p);
+    return v;
+}
+
+static inline void store_part(float *p, size_t n, Vec v)
+{
+    memcpy(p, &v, n * sizeof *p);
+}
+
+static inline Vec spread(float value)
+{
+    return value - (Vec){0};
+}
+
+/* mask (all bits or none, from a comparison) ? a : b */
+static inline Vec choose(VecI mask, Vec a, Vec b)
+{
+    return (Vec) (((VecI) a & mask) | ((VecI) b & ~mask));
+}
+
+/* The larger, b where a is NaN. */
+static inline Vec larger(Vec a, Vec b)
+{
+    return choose(a > b, a, b);
+}
+
+static inline float lanes_sum(Vec v)
+{
+    float sum = 0;
+    for (int i = 0; i < LANES; i++)
+        sum += v[i];
+    return sum;
+}
+
+static inline float lanes_max(Vec v)
+{
+    float max = v[0];
+    for (int i = 1; i < LANES; i++)
+        max = v[i] > max ? v[i] : max;
+    return max;
+}
+
+/* e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2: the exponential series up to r^7 leaves
+ * 5e-9. ln 2 is taken off in two parts so that r is exact. Results below 2^-126 are 0, above the
+ * range infinity; 2^n goes in as two factors since 2^128 is no float. */
+static inline Vec vec_exp(Vec x)
+{
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
+    Vec top = choose(x > 89.0f, spread(89.0f), x);
+    Vec t = top * 1.44269504f + magic;
+    VecI n = (VecI) t - (VecI) spread(magic);
+    Vec whole = t - magic;
+    Vec r = (top - whole * 0x1.62ep-1f) - whole * 0x1.0bfbe8p-15f;
+    Vec y = r * (1 / 5040.0f) + 1 / 720.0f;
+    y = y * r + 1 / 120.0f;
+    y = y * r + 1 / 24.0f;
+    y = y * r + 1 / 6.0f;
+    y = y * r + 0.5f;
+    y = y * r + 1.0f;
+    y = y * r + 1.0f;
+    VecI half = n >> 1, rest = n - half;
+    y = y * (Vec) ((VecU) (half + 127) << 23) * (Vec) ((VecU) (rest + 127) << 23);
+    return choose(x < -87.33654f, spread(0), y);
+}
+
+/* x / (1 + e^-ax): SiLU for a = 1. */
+static inline Vec vec_sigmoid_linear(Vec x, float a)
+{
+    return x / (1.0f + vec_exp(-a * x));
+}
+
+/* GELU(x) = x Phi(x), Phi the normal distribution function. With a = |x| / sqrt 2,
+ * erfc(a) / 2 = t P(t) e^(-a^2), t = 1 / (1 + 0.38 a): P of degree 8 fitted to 2e-8 relative (least
+ * squares on Chebyshev points, reweighted towards the smallest maximum). Negative x keep their
+ * relative accuracy. */
+static inline Vec vec_gelu(Vec x)
+{
+    static const float P[] = {0.10720593f,  0.10695253f,  0.10200088f,  0.069150329f, 0.11539999f,
+                              -0.08126235f, 0.18237518f, -0.13134672f, 0.029524231f};
+    Vec a = (Vec) ((VecI) x & 0x7fffffff) * 0.70710678f;
+    Vec t = 1.0f / (1.0f + 0.38f * a);
+    Vec p = spread(P[8]);
+    for (int i = 7; i >= 0; i--)
+        p = p * t + P[i];
+    Vec tail = x * (t * p * vec_exp(-0.5f * (x * x)));
+    return choose(x > 0, x - tail, tail);
+}
