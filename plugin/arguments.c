@@ -1,0 +1,92 @@
+/* The arguments of the procedures: names (also the scripts'), limits, defaults, words.
+ * In: a task. Out: its procedure's arguments and return values. */
+#include "task.h"
+
+#include <glib/gi18n-lib.h>
+
+static void add_prompts(GimpProcedure *procedure)
+{
+    gimp_procedure_add_string_argument(procedure, "prompt", _("_Prompt"),
+                                       _("What the picture should show, in words; may be empty"),
+                                       "", G_PARAM_READWRITE | GIMP_PARAM_DONT_SERIALIZE);
+    gimp_procedure_add_string_argument(
+        procedure, "negative-prompt", _("_Negative prompt"),
+        _("What the picture should not show; works where the guidance is above 1"), "",
+        G_PARAM_READWRITE | GIMP_PARAM_DONT_SERIALIZE);
+    gimp_procedure_add_string_argument(
+        procedure, "model", _("_Model"),
+        _("Name or path of the model: a diffusers folder or a single file; empty = the default "
+          "model"),
+        "", G_PARAM_READWRITE);
+}
+
+static void add_numbers(const PentimentoTask *task, GimpProcedure *procedure)
+{
+    if (task->edits)
+        gimp_procedure_add_double_argument(
+            procedure, "strength", _("S_trength"),
+            _("How much may change: 0 = nothing, 1 = everything. A soft selection lowers it pixel "
+              "by pixel"),
+            0.0, 1.0, task->strength, G_PARAM_READWRITE);
+    gimp_procedure_add_int_argument(
+        procedure, "steps", _("Ste_ps"),
+        _("Number of denoising steps: more take longer and show more detail"), 1, 1000, 20,
+        G_PARAM_READWRITE);
+    gimp_procedure_add_double_argument(
+        procedure, "guidance", _("_Guidance"),
+        _("How closely the prompt is followed: 1 = loosely, and twice as fast; 3 to 8 are usual"),
+        0.0, 30.0, 4.0, G_PARAM_READWRITE);
+}
+
+static void add_choices(const PentimentoTask *task, GimpProcedure *procedure)
+{
+    gimp_procedure_add_choice_argument(
+        procedure, "sampler", _("Samp_ler"), _("How each step goes from noise towards the picture"),
+        gimp_choice_new_with_values("ddim", 0, _("DDIM"), _("Steady; good at any number of steps"),
+                                    "euler", 1, _("Euler"), _("Simple and smooth"), "euler-a", 2,
+                                    _("Euler ancestral"),
+                                    _("Adds new noise at each step: more variety"), "dpmpp-2m", 3,
+                                    _("DPM++ 2M"), _("Good with few steps"), NULL),
+        "dpmpp-2m", G_PARAM_READWRITE);
+    gimp_procedure_add_choice_argument(
+        procedure, "schedule", _("Sche_dule"), _("How the noise levels of the steps are spaced"),
+        gimp_choice_new_with_values("model", 0, _("As trained"), _("The model's own timesteps"),
+                                    "karras", 1, _("Karras"),
+                                    _("More steps at low noise: finer detail"), NULL),
+        "model", G_PARAM_READWRITE);
+    gimp_procedure_add_int_argument(
+        procedure, "seed", _("Se_ed"),
+        _("Number the noise is made from: the same seed and settings give the same picture; -1 = "
+          "a new one each time"),
+        -1, G_MAXINT32, -1, G_PARAM_READWRITE);
+    if (task->edits)
+        gimp_procedure_add_choice_argument(
+            procedure, "output", _("_Output"), _("Where the result goes"),
+            gimp_choice_new_with_values(
+                "new-layer", 0, _("New layer"), _("A new layer above this one, with a layer mask"),
+                "replace", 1, _("Replace"), _("Into this layer itself"), NULL),
+            "new-layer", G_PARAM_READWRITE);
+}
+
+static void add_size(GimpProcedure *procedure)
+{
+    gimp_procedure_add_int_argument(procedure, "width", _("_Width"),
+                                    _("In pixels; 0 = the size the model was trained at"), 0, 8192,
+                                    0, G_PARAM_READWRITE);
+    gimp_procedure_add_int_argument(procedure, "height", _("_Height"),
+                                    _("In pixels; 0 = the size the model was trained at"), 0, 8192,
+                                    0, G_PARAM_READWRITE);
+}
+
+void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedure)
+{
+    add_prompts(procedure);
+    if (!task->edits)
+        add_size(procedure);
+    add_numbers(task, procedure);
+    add_choices(task, procedure);
+    gimp_procedure_add_layer_return_value(procedure, "layer", _("Layer"),
+                                          _("The layer with the result"), FALSE, G_PARAM_READWRITE);
+    gimp_procedure_add_int_return_value(procedure, "seed", _("Seed"), _("The seed that was used"),
+                                        -1, G_MAXINT32, -1, G_PARAM_READWRITE);
+}

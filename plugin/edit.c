@@ -1,0 +1,128 @@
+/* The tasks that edit a layer, top to bottom: region, pixels out to the worker, result back in.
+ * In: image, selected layer, arguments. Out: a new layer above it, or the layer changed. The image
+ * is touched last, in one undo step. */
+#include "pixels-in.h"
+#include "pixels-out.h"
+#include "progress.h"
+#include "region.h"
+#include "result.h"
+#include "settings.h"
+
+#include <glib/gi18n-lib.h>
+#include <unistd.h>
+
+/* Reads what the task needs and has the worker do it. */
+static bool have_done(const PentimentoTask *task, const PentimentoRegion *region, GVariant *options,
+                      PentimentoReply *reply, GError **error)
+{
+    PentimentoJob job = {
+        .task = task->name,
+        .options = options,
+        .picture = -1,
+        .mask = -1,
+        .width = region->width,
+        .height = region->height,
+    };
+    bool done = false;
+
+    job.picture = pentimento_pixels_read(region, error);
+    if (job.picture < 0)
+        return false;
+    if (region->selected)
+        job.mask = pentimento_mask_read(region, error);
+    if (!region->selected || job.mask >= 0)
+        done = pentimento_worker_run(&job, pentimento_progress_show, reply, error);
+    close(job.picture);
+    if (job.mask >= 0)
+        close(job.mask);
+    return done;
+}
+
+/* GIMP stays usable meanwhile: what the result was made for may have changed. */
+static bool still_there(const PentimentoTask *task, const PentimentoRegion *region, bool replace,
+                        GimpProcedureConfig *config, GError **error)
+{
+    GimpDrawable *drawables[] = {GIMP_DRAWABLE(region->layer), NULL};
+    PentimentoRegion now;
+
+    if (!gimp_item_is_valid(GIMP_ITEM(region->layer)))
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("The layer or its image is no longer there: nothing was changed."));
+    else if (!replace)
+        return true;
+    else if (!pentimento_region_find(task, drawables, config, &now, error))
+        return false;
+    else if (pentimento_region_same(region, &now))
+        return true;
+    else
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("The layer or the selection was changed while the picture was being "
+                               "made: nothing was replaced; run it again."));
+    return false;
+}
+
+static void insert_above(const PentimentoRegion *region, GimpLayer *layer, int x, int y)
+{
+    GimpItem *source = GIMP_ITEM(region->layer);
+    GimpLayer *selected[] = {region->layer, NULL};
+    int offset_x, offset_y;
+
+    gimp_drawable_get_offsets(GIMP_DRAWABLE(region->layer), &offset_x, &offset_y);
+    gimp_layer_set_offsets(layer, offset_x + x, offset_y + y);
+    gimp_image_insert_layer(region->image, layer, GIMP_LAYER(gimp_item_get_parent(source)),
+                            gimp_image_get_item_position(region->image, source));
+    /* As before, so that the next run starts from the source and not from this result. */
+    gimp_image_set_selected_layers(region->image, (const GimpLayer **)selected);
+}
+
+/* Everything is ready before the one call that changes the image. */
+static GimpLayer *add_layer(const PentimentoTask *task, const PentimentoRegion *region,
+                            GVariant *options, const PentimentoReply *reply, int seed,
+                            GError **error)
+{
+    g_autofree char *name = pentimento_result_name(task, seed);
+    GimpLayer *layer = pentimento_layer_new(region->image, name, reply, error);
+
+    if (layer == NULL)
+        return NULL;
+    pentimento_settings_attach(layer, task, options);
+    insert_above(region, layer, reply->x, reply->y);
+    return layer;
+}
+
+static GimpLayer *replace_pixels(const PentimentoTask *task, const PentimentoRegion *region,
+                                 GVariant *options, const PentimentoReply *reply, GError **error)
+{
+    bool done;
+
+    gimp_image_undo_group_start(region->image);
+    done = pentimento_layer_replace(region, reply, error);
+    if (done)
+        pentimento_settings_attach(region->layer, task, options);
+    gimp_image_undo_group_end(region->image);
+    return done ? region->layer : NULL;
+}
+
+bool pentimento_edit_run(const PentimentoTask *task, GimpImage *image, GimpDrawable **drawables,
+                         GimpProcedureConfig *config, PentimentoOutcome *outcome, GError **error)
+{
+    g_auto(PentimentoReply) reply = {0};
+    g_autoptr(GVariant) options = NULL;
+    const bool replace = pentimento_output_replaces(config);
+    PentimentoRegion region;
+
+    if (!pentimento_region_find(task, drawables, config, &region, error))
+        return false;
+    outcome->seed = pentimento_settings_seed(config);
+    options = pentimento_settings_options(task, config, outcome->seed);
+    pentimento_progress_begin();
+    if (!have_done(task, &region, options, &reply, error) ||
+        !still_there(task, &region, replace, config, error))
+        return false;
+    outcome->layer = replace ? replace_pixels(task, &region, options, &reply, error)
+                             : add_layer(task, &region, options, &reply, outcome->seed, error);
+    if (outcome->layer == NULL)
+        return false;
+    pentimento_result_notes(region.image, &reply);
+    return true;
+}

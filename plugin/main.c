@@ -1,0 +1,141 @@
+/* The plug-in's entry: registers the procedures of the table below with GIMP and runs them.
+ * In: GIMP's call (image, selected layers, arguments). Out: a layer and the seed used, or one
+ * sentence that says what is wrong. The engine is in another process (worker-client.c). */
+#include "task.h"
+#include "region.h"
+#include "settings.h"
+#include "ui/dialog.h"
+
+#include <gegl.h>
+#include <glib/gi18n-lib.h>
+#include <libgimp/gimpui.h>
+
+#define PENTIMENTO_TYPE_PLUG_IN (pentimento_plug_in_get_type())
+G_DECLARE_FINAL_TYPE(PentimentoPlugIn, pentimento_plug_in, PENTIMENTO, PLUG_IN, GimpPlugIn)
+
+struct _PentimentoPlugIn {
+    GimpPlugIn parent_instance;
+};
+
+G_DEFINE_FINAL_TYPE(PentimentoPlugIn, pentimento_plug_in, GIMP_TYPE_PLUG_IN)
+
+static const PentimentoTask *const tasks[] = {
+    &pentimento_generate,
+    &pentimento_img2img,
+    &pentimento_inpaint,
+};
+
+GQuark pentimento_error_quark(void)
+{
+    return g_quark_from_static_string("pentimento-error-quark");
+}
+
+static GimpValueArray *answer_error(GimpProcedure *procedure, GError *error)
+{
+    GimpPDBStatusType status = GIMP_PDB_EXECUTION_ERROR;
+
+    if (error->domain == PENTIMENTO_ERROR)
+        status = error->code;
+    if (status == GIMP_PDB_CANCEL)
+        g_clear_error(&error);
+    return gimp_procedure_new_return_values(procedure, status, error);
+}
+
+/* Shows the dialog. What cannot work is said before it opens, not after the prompt is written. */
+static bool ask(const PentimentoTask *task, GimpProcedure *procedure, GimpProcedureConfig *config,
+                GimpDrawable **drawables, GError **error)
+{
+    PentimentoRegion region;
+
+    if (task->edits && !pentimento_region_find(task, drawables, config, &region, error))
+        return false;
+    gimp_ui_init("pentimento");
+    if (!pentimento_dialog_run(procedure, config, _(task->title))) {
+        pentimento_set_error(error, CANCEL, "cancelled");
+        return false;
+    }
+    return true;
+}
+
+static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpImage *image,
+                           GimpDrawable **drawables, GimpProcedureConfig *config, gpointer data)
+{
+    const PentimentoTask *task = data;
+    PentimentoOutcome outcome = {0};
+    GimpValueArray *values;
+    GError *error = NULL;
+
+    gegl_init(NULL, NULL);
+    if (run_mode != GIMP_RUN_NONINTERACTIVE)
+        pentimento_prompts_recall(task, config);
+    if (run_mode == GIMP_RUN_INTERACTIVE && !ask(task, procedure, config, drawables, &error))
+        return answer_error(procedure, error);
+    if (!task->run(task, image, drawables, config, &outcome, &error))
+        return answer_error(procedure, error);
+    if (run_mode != GIMP_RUN_NONINTERACTIVE) {
+        pentimento_prompts_keep(task, config);
+        if (image == NULL)
+            gimp_display_new(gimp_item_get_image(GIMP_ITEM(outcome.layer)));
+        gimp_displays_flush();
+    }
+    values = gimp_procedure_new_return_values(procedure, GIMP_PDB_SUCCESS, NULL);
+    GIMP_VALUES_SET_LAYER(values, 1, outcome.layer);
+    GIMP_VALUES_SET_INT(values, 2, outcome.seed);
+    return values;
+}
+
+static GList *query_procedures(GimpPlugIn *plug_in)
+{
+    GList *names = NULL;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++)
+        names = g_list_append(names, g_strdup(tasks[i]->procedure));
+    return names;
+}
+
+static GimpProcedure *new_procedure(GimpPlugIn *plug_in, const PentimentoTask *task)
+{
+    GimpProcedure *procedure = gimp_image_procedure_new(
+        plug_in, task->procedure, GIMP_PDB_PROC_TYPE_PLUGIN, run, (gpointer)task, NULL);
+
+    gimp_procedure_set_image_types(procedure, "*");
+    gimp_procedure_set_sensitivity_mask(procedure, task->sensitivity);
+    gimp_procedure_set_menu_label(procedure, _(task->label));
+    gimp_procedure_set_icon_name(procedure, task->icon);
+    gimp_procedure_add_menu_path(procedure, "<Image>/Filters/Pentimento");
+    gimp_procedure_set_documentation(procedure, _(task->blurb), _(task->help), NULL);
+    gimp_procedure_set_attribution(procedure, "The Pentimento developers",
+                                   "The Pentimento developers, GPL-3.0-or-later", "2026");
+    pentimento_arguments_add(task, procedure);
+    return procedure;
+}
+
+static GimpProcedure *create_procedure(GimpPlugIn *plug_in, const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++)
+        if (g_str_equal(name, tasks[i]->procedure))
+            return new_procedure(plug_in, tasks[i]);
+    return NULL;
+}
+
+/* Catalogues lie in locale/ beside the plug-in, under the whole suite's domain. */
+static gboolean set_i18n(GimpPlugIn *plug_in, const char *procedure_name, char **gettext_domain,
+                         char **catalog_dir)
+{
+    *gettext_domain = g_strdup(GETTEXT_PACKAGE);
+    *catalog_dir = g_strdup("locale");
+    return TRUE;
+}
+
+static void pentimento_plug_in_class_init(PentimentoPlugInClass *klass)
+{
+    GimpPlugInClass *plug_in_class = GIMP_PLUG_IN_CLASS(klass);
+
+    plug_in_class->query_procedures = query_procedures;
+    plug_in_class->create_procedure = create_procedure;
+    plug_in_class->set_i18n = set_i18n;
+}
+
+static void pentimento_plug_in_init(PentimentoPlugIn *plug_in) {}
+
+GIMP_MAIN(PENTIMENTO_TYPE_PLUG_IN)

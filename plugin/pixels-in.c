@@ -1,0 +1,81 @@
+/* Pixels on their way out of GIMP: layer and selection become sealed memory files for the worker.
+ * In: a region. Out: float32 arrays of the layer's size, rows from the top, without padding. babl
+ * converts from the layer's own precision, gamma and colour profile, once. */
+#include "pixels-in.h"
+
+#include "core/worker/protocol.h"
+
+#include <gegl.h>
+#include <glib/gi18n-lib.h>
+#include <sys/mman.h>
+
+/* A memory file of `bytes`, all of it reserved (so that a full memory is an error here and not a
+ * signal later), mapped for writing. */
+static int open_memory(const char *name, size_t bytes, float **map, GError **error)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    *map = MAP_FAILED;
+    if (fd >= 0 && posix_fallocate(fd, 0, (off_t)bytes) == 0)
+        *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (*map != MAP_FAILED)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    pentimento_set_error(error, EXECUTION_ERROR,
+                         _("Not enough memory for the layer's pixels (%.0f MB): close other "
+                           "programs or work on a smaller layer."),
+                         bytes / 1e6);
+    return -1;
+}
+
+static int seal(int fd, float *map, size_t bytes)
+{
+    munmap(map, bytes);
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+    return fd;
+}
+
+int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
+{
+    const size_t count = (size_t)region->width * region->height;
+    const size_t bytes = count * 4 * sizeof(float);
+    GeglBuffer *buffer;
+    float *map;
+    int fd;
+
+    if (count > PENTIMENTO_MAX_PIXELS) {
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("The layer has %d × %d pixels, more than can be worked on at once "
+                               "(%u million): crop it, or copy a part of it into a new layer."),
+                             region->width, region->height, PENTIMENTO_MAX_PIXELS / 1000000);
+        return -1;
+    }
+    fd = open_memory("pentimento-picture", bytes, &map, error);
+    if (fd < 0)
+        return -1;
+    buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(region->layer));
+    gegl_buffer_get(buffer, GEGL_RECTANGLE(0, 0, region->width, region->height), 1.0,
+                    babl_format("R'G'B'A float"), map, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+    g_object_unref(buffer);
+    return seal(fd, map, bytes);
+}
+
+int pentimento_mask_read(const PentimentoRegion *region, GError **error)
+{
+    const size_t bytes = (size_t)region->width * region->height * sizeof(float);
+    GimpSelection *selection = gimp_image_get_selection(region->image);
+    GeglBuffer *buffer;
+    float *map;
+    int fd = open_memory("pentimento-mask", bytes, &map, error);
+
+    if (fd < 0)
+        return -1;
+    /* The selection is as large as the image; beyond it nothing is selected. */
+    buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(selection));
+    gegl_buffer_get(
+        buffer, GEGL_RECTANGLE(region->offset_x, region->offset_y, region->width, region->height),
+        1.0, babl_format("Y float"), map, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+    g_object_unref(buffer);
+    return seal(fd, map, bytes);
+}

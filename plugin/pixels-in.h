@@ -1,0 +1,10 @@
+#pragma once
+
+#include "region.h"
+
+/* The layer's pixels as the worker wants them: a sealed memfd of float32 [height, width, 4],
+ * R'G'B' on the sRGB curve and straight alpha. -1 and an error where memory does not suffice. */
+int pentimento_pixels_read(const PentimentoRegion *region, GError **error);
+
+/* The selection over the layer: a sealed memfd of float32 [height, width], 0..1. */
+int pentimento_mask_read(const PentimentoRegion *region, GError **error);

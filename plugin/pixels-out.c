@@ -1,0 +1,160 @@
+/* Pixels on their way back into GIMP: a new layer with a mask, or the layer's own pixels.
+ * In: the reply's window of R'G'B'A floats and blend factors. Out: one change of the image, in one
+ * undo step; outside the mask the drawable's own bytes, in whatever precision it has. */
+#include "pixels-out.h"
+
+#include <gegl.h>
+#include <glib/gi18n-lib.h>
+
+static const Babl *picture_format(void)
+{
+    return babl_format("R'G'B'A float"); /* sRGB curve and gamut, straight alpha */
+}
+
+/* ---- a new layer ------------------------------------------------------------------------- */
+
+static GimpImageType layer_type(GimpImage *image)
+{
+    switch (gimp_image_get_base_type(image)) {
+    case GIMP_GRAY: return GIMP_GRAYA_IMAGE;
+    case GIMP_INDEXED: return GIMP_INDEXEDA_IMAGE;
+    default: return GIMP_RGBA_IMAGE;
+    }
+}
+
+static void write_pixels(GimpDrawable *drawable, const Babl *format, const float *pixels, int width,
+                         int height)
+{
+    GeglBuffer *buffer = gimp_drawable_get_buffer(drawable);
+
+    gegl_buffer_set(buffer, GEGL_RECTANGLE(0, 0, width, height), 0, format, pixels,
+                    GEGL_AUTO_ROWSTRIDE);
+    g_object_unref(buffer); /* hands the last tiles over */
+}
+
+GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const PentimentoReply *reply,
+                                GError **error)
+{
+    GimpLayer *layer = gimp_layer_new(image, name, reply->width, reply->height, layer_type(image),
+                                      100, gimp_image_get_default_new_layer_mode(image));
+    GimpLayerMask *mask;
+
+    if (layer == NULL) {
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("GIMP could not make a layer of %d × %d pixels: nothing was "
+                               "changed."),
+                             reply->width, reply->height);
+        return NULL;
+    }
+    write_pixels(GIMP_DRAWABLE(layer), picture_format(), reply->pixels, reply->width,
+                 reply->height);
+    if (reply->alpha == NULL)
+        return layer;
+    mask = gimp_layer_create_mask(layer, GIMP_ADD_MASK_WHITE);
+    write_pixels(GIMP_DRAWABLE(mask), babl_format("Y float"), reply->alpha, reply->width,
+                 reply->height);
+    gimp_layer_add_mask(layer, mask);
+    gimp_layer_set_edit_mask(layer, FALSE);
+    return layer;
+}
+
+/* ---- the layer itself -------------------------------------------------------------------- */
+
+/* (1 - alpha) old + alpha new, in R'G'B' as people see it; colours weighted by their own opacity, so
+ * that what lies under a transparent pixel does not bleed in. */
+static void blend_pixel(float *old, const float *made, float alpha, bool keep_opacity)
+{
+    float opacity = keep_opacity ? old[3] : (1 - alpha) * old[3] + alpha * made[3];
+    float share = alpha;
+
+    if (!keep_opacity && opacity > 0)
+        share = alpha * made[3] / opacity;
+    for (int c = 0; c < 3; c++)
+        old[c] = (1 - share) * old[c] + share * made[c];
+    old[3] = opacity;
+}
+
+/* The part of the window that lies in the region's bounds. */
+static bool work_rectangle(const PentimentoRegion *region, const PentimentoReply *reply,
+                           GeglRectangle *work)
+{
+    return gegl_rectangle_intersect(
+        work, &region->bounds, GEGL_RECTANGLE(reply->x, reply->y, reply->width, reply->height));
+}
+
+/* Overwrites in `bytes` (the bounds, in the drawable's own format) those pixels whose blend factor
+ * is above 0. Row by row: `row` is room for one row of floats, `made` for one of the format. */
+static void blend_rows(const PentimentoRegion *region, const PentimentoReply *reply,
+                       GeglBuffer *buffer, guint8 *bytes)
+{
+    const Babl *format = gegl_buffer_get_format(buffer);
+    const Babl *fish = babl_fish(picture_format(), format);
+    const size_t size = babl_format_get_bytes_per_pixel(format);
+    const bool keep_opacity = gimp_layer_get_lock_alpha(region->layer);
+    GeglRectangle work;
+    g_autofree float *row = NULL;
+    g_autofree guint8 *made = NULL;
+
+    if (!work_rectangle(region, reply, &work))
+        return;
+    row = g_new(float, (size_t)work.width * 4);
+    made = g_malloc((size_t)work.width * size);
+    for (int y = work.y; y < work.y + work.height; y++) {
+        size_t first = (size_t)(y - reply->y) * reply->width + (work.x - reply->x);
+        guint8 *target = bytes + ((size_t)(y - region->bounds.y) * region->bounds.width +
+                                  (work.x - region->bounds.x)) *
+                                     size;
+
+        gegl_buffer_get(buffer, GEGL_RECTANGLE(work.x, y, work.width, 1), 1.0, picture_format(),
+                        row, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+        for (int x = 0; x < work.width; x++)
+            blend_pixel(row + 4 * x, reply->pixels + 4 * (first + x), reply->alpha[first + x],
+                        keep_opacity);
+        babl_process(fish, row, made, work.width);
+        for (int x = 0; x < work.width; x++)
+            if (reply->alpha[first + x] > 0)
+                memcpy(target + x * size, made + x * size, size);
+    }
+}
+
+/* GIMP's merge of the shadow buffer makes the undo step, but blends through the selection once
+ * more, in linear light: soft masks would count twice, and in half and float pixels may change
+ * where nothing is selected. So it is followed by writing the very bytes over the rectangle that
+ * the undo step holds. */
+static void write_with_undo(const PentimentoRegion *region, GeglBuffer *buffer, const guint8 *bytes)
+{
+    GimpDrawable *drawable = GIMP_DRAWABLE(region->layer);
+    const GeglRectangle *bounds = &region->bounds;
+    const Babl *format = gegl_buffer_get_format(buffer);
+    GeglBuffer *shadow = gimp_drawable_get_shadow_buffer(drawable);
+
+    gegl_buffer_set(shadow, bounds, 0, format, bytes, GEGL_AUTO_ROWSTRIDE);
+    g_object_unref(shadow);
+    gimp_drawable_merge_shadow(drawable, TRUE);
+    gegl_buffer_set(buffer, bounds, 0, format, bytes, GEGL_AUTO_ROWSTRIDE);
+    gegl_buffer_flush(buffer);
+    gimp_drawable_update(drawable, bounds->x, bounds->y, bounds->width, bounds->height);
+}
+
+bool pentimento_layer_replace(const PentimentoRegion *region, const PentimentoReply *reply,
+                              GError **error)
+{
+    GeglBuffer *buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(region->layer));
+    const Babl *format = gegl_buffer_get_format(buffer);
+    const size_t count = (size_t)region->bounds.width * region->bounds.height;
+    g_autofree guint8 *bytes = g_try_malloc_n(count, babl_format_get_bytes_per_pixel(format));
+
+    if (bytes == NULL) {
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("Not enough memory to put the result into the layer: nothing was "
+                               "changed; close other programs or select less."));
+        g_object_unref(buffer);
+        return false;
+    }
+    gegl_buffer_get(buffer, &region->bounds, 1.0, format, bytes, GEGL_AUTO_ROWSTRIDE,
+                    GEGL_ABYSS_NONE);
+    blend_rows(region, reply, buffer, bytes);
+    write_with_undo(region, buffer, bytes);
+    g_object_unref(buffer);
+    return true;
+}

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "region.h"
+#include "worker-client.h"
+
+/* A layer with the reply's pixels and, where there is one, its blend factor as layer mask; not in
+ * the image yet, so that nothing shows until gimp_image_insert_layer puts it there in one step. */
+GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const PentimentoReply *reply,
+                                GError **error);
+
+/* Blends the reply into the layer itself: one undo step; where the blend factor is 0 every byte
+ * stays. `region` is what the job was made from and still holds. */
+bool pentimento_layer_replace(const PentimentoRegion *region, const PentimentoReply *reply,
+                              GError **error);

@@ -1,0 +1,66 @@
+/* The worker's progress in GIMP's own bar.
+ * In: stage, step n of N, fraction, seconds left. Out: text and bar. */
+#include "progress.h"
+
+#include <glib/gi18n-lib.h>
+#include <libgimp/gimp.h>
+
+static const struct {
+    const char *stage;
+    const char *text;
+} texts[] = {
+    {"load", N_("Loading the model")},
+    {"prepare", N_("Preparing the picture")},
+    {"condition", N_("Reading the prompt")},
+    {"encode", N_("Encoding the picture")},
+    {"diffuse", N_("Adding noise")},
+    {"decode", N_("Decoding the picture")},
+    {"finish", N_("Finishing")},
+};
+
+static char *stage_text(const char *stage, int step, int steps)
+{
+    if (g_str_equal(stage, "denoise"))
+        return g_strdup_printf(_("Denoising, step %d of %d"), step, steps);
+    if (g_str_equal(stage, "waiting"))
+        return step > 0 ? g_strdup_printf(_("Waiting: %d other pictures come first"), step)
+                        : g_strdup(_("Waiting"));
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
+        if (g_str_equal(stage, texts[i].stage))
+            return g_strdup(_(texts[i].text));
+    return g_strdup(_("Working"));
+}
+
+/* "1 min 20 s left", rounded so that it does not flicker. */
+static char *time_text(double seconds)
+{
+    const int exact_below = 20, round_to = 5;
+    int whole = (int)(seconds + 0.5);
+
+    if (whole > exact_below)
+        whole = (whole + round_to - 1) / round_to * round_to;
+    if (whole < 60)
+        return g_strdup_printf(_("%d s left"), MAX(whole, 1));
+    return g_strdup_printf(_("%d min %d s left"), whole / 60, whole % 60);
+}
+
+void pentimento_progress_begin(void)
+{
+    gimp_progress_init(_("Starting"));
+}
+
+void pentimento_progress_show(const char *stage, int step, int steps, double fraction,
+                              double seconds_left)
+{
+    g_autofree char *what = stage_text(stage, step, steps);
+
+    if (seconds_left >= 0 && seconds_left < 1e6) {
+        g_autofree char *left = time_text(seconds_left);
+
+        /* first what is being done ("Denoising, step 3 of 20"), then the time left */
+        gimp_progress_set_text_printf(_("%s, %s"), what, left);
+    } else {
+        gimp_progress_set_text(what);
+    }
+    gimp_progress_update(CLAMP(fraction, 0.0, 1.0));
+}

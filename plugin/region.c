@@ -1,0 +1,115 @@
+/* Selection ∩ layer: what is edited, or the sentence that says why it cannot be.
+ * In: the selected drawables and the arguments. Out: layer, its place, the selection's bounds. */
+#include "region.h"
+
+#include <glib/gi18n-lib.h>
+
+bool pentimento_output_replaces(GimpProcedureConfig *config)
+{
+    g_autofree char *output = NULL;
+
+    g_object_get(config, "output", &output, NULL);
+    return g_str_equal(output, "replace");
+}
+
+/* Groups hand their content lock down to what is in them. */
+static bool is_locked(GimpItem *item)
+{
+    for (; item != NULL; item = gimp_item_get_parent(item))
+        if (gimp_item_get_lock_content(item))
+            return true;
+    return false;
+}
+
+static bool check_layer(GimpLayer *layer, bool replace, GError **error)
+{
+    g_autofree char *name = gimp_item_get_name(GIMP_ITEM(layer));
+
+    if (gimp_item_is_group(GIMP_ITEM(layer)))
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("“%s” is a layer group, which has no pixels of its own: select one "
+                               "layer in it, or merge it (Layer ▸ Merge Layer Group)."),
+                             name);
+    else if (gimp_item_is_text_layer(GIMP_ITEM(layer)))
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("“%s” is a text layer: turn it into pixels first (Layer ▸ Discard "
+                               "Text Information), or select another layer."),
+                             name);
+    else if (gimp_layer_is_floating_sel(layer))
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("There is a floating selection: anchor it or make it a layer first "
+                               "(Layer ▸ Anchor Layer, or To New Layer)."));
+    else if (replace && is_locked(GIMP_ITEM(layer)))
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("The pixels of the layer “%s” are locked: unlock them, or have the "
+                               "result as a new layer."),
+                             name);
+    else
+        return true;
+    return false;
+}
+
+static GimpLayer *only_layer(GimpDrawable **drawables, GError **error)
+{
+    if (gimp_core_object_array_get_length((GObject **)drawables) != 1)
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("Select exactly one layer: this works on one layer at a time."));
+    else if (!gimp_item_is_valid(GIMP_ITEM(drawables[0])))
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("The layer or its image is no longer there: nothing was changed."));
+    else if (!GIMP_IS_LAYER(drawables[0]))
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("A channel or a layer mask is selected: click on a layer's picture "
+                               "in the Layers dialog."));
+    else
+        return GIMP_LAYER(drawables[0]);
+    return NULL;
+}
+
+static bool find_bounds(const PentimentoTask *task, PentimentoRegion *region, GError **error)
+{
+    GeglRectangle *bounds = &region->bounds;
+    g_autofree char *name = gimp_item_get_name(GIMP_ITEM(region->layer));
+
+    region->selected = !gimp_selection_is_empty(region->image);
+    if (!region->selected && task->needs_selection) {
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("Nothing is selected: select what is to be filled, with any "
+                               "selection tool, and try again."));
+        return false;
+    }
+    if (!gimp_drawable_mask_intersect(GIMP_DRAWABLE(region->layer), &bounds->x, &bounds->y,
+                                      &bounds->width, &bounds->height)) {
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("The selection does not touch the layer “%s”: select a part of it, "
+                               "or select the layer that is meant."),
+                             name);
+        return false;
+    }
+    return true;
+}
+
+bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables,
+                            GimpProcedureConfig *config, PentimentoRegion *region, GError **error)
+{
+    GimpLayer *layer = only_layer(drawables, error);
+
+    if (layer == NULL || !check_layer(layer, pentimento_output_replaces(config), error))
+        return false;
+    *region = (PentimentoRegion){
+        .image = gimp_item_get_image(GIMP_ITEM(layer)),
+        .layer = layer,
+        .width = gimp_drawable_get_width(GIMP_DRAWABLE(layer)),
+        .height = gimp_drawable_get_height(GIMP_DRAWABLE(layer)),
+    };
+    gimp_drawable_get_offsets(GIMP_DRAWABLE(layer), &region->offset_x, &region->offset_y);
+    return find_bounds(task, region, error);
+}
+
+bool pentimento_region_same(const PentimentoRegion *before, const PentimentoRegion *now)
+{
+    return before->layer == now->layer && before->width == now->width &&
+           before->height == now->height && before->offset_x == now->offset_x &&
+           before->offset_y == now->offset_y && before->selected == now->selected &&
+           gegl_rectangle_equal(&before->bounds, &now->bounds);
+}

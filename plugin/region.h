@@ -1,0 +1,25 @@
+#pragma once
+
+#include "task.h"
+
+/* Selection and layer, where they meet. */
+typedef struct {
+    GimpImage *image;
+    GimpLayer *layer;
+    int width, height;      /* of the layer */
+    int offset_x, offset_y; /* of the layer in the image */
+    bool selected;          /* there is a selection; else the whole layer is meant */
+    GeglRectangle bounds;   /* selection's bounding box, or the whole layer; layer coordinates */
+} PentimentoRegion;
+
+/* Finds what is to be edited. Fails with one sentence that says what to do: not exactly one
+ * layer, a group, a text layer, a floating selection, locked pixels that are to be replaced, no
+ * selection where the task needs one, a selection beside the layer, layer or image gone. */
+bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables,
+                            GimpProcedureConfig *config, PentimentoRegion *region, GError **error);
+
+/* True where layer, size, place and selection bounds are still those of `before`. */
+bool pentimento_region_same(const PentimentoRegion *before, const PentimentoRegion *now);
+
+/* True where `output` says the layer itself is to be changed. */
+bool pentimento_output_replaces(GimpProcedureConfig *config);

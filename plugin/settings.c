@@ -1,0 +1,139 @@
+/* Arguments on their way: to the worker as options, onto the result layer as parasites, and the
+ * prompts to a private file for the next run.
+ * In: a procedure's config. Out: a{sv}, parasites, $XDG_STATE_HOME/pentimento/prompts. */
+#include "settings.h"
+
+#include <errno.h>
+#include <glib/gi18n-lib.h>
+#include <json-glib/json-glib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const prompt_arguments[] = {"prompt", "negative-prompt"};
+
+/* ---- to the worker ----------------------------------------------------------------------- */
+
+static GVariant *argument_value(GimpProcedureConfig *config, GParamSpec *spec)
+{
+    g_auto(GValue) value = G_VALUE_INIT;
+
+    g_value_init(&value, G_PARAM_SPEC_VALUE_TYPE(spec));
+    g_object_get_property(G_OBJECT(config), spec->name, &value);
+    if (G_VALUE_HOLDS_STRING(&value))
+        return g_variant_new_string(g_value_get_string(&value) ? g_value_get_string(&value) : "");
+    if (G_VALUE_HOLDS_DOUBLE(&value))
+        return g_variant_new_double(g_value_get_double(&value));
+    return g_variant_new_int32(g_value_get_int(&value));
+}
+
+GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
+                                      int seed)
+{
+    static const char *const arguments[] = {
+        "prompt",   "negative-prompt", "model",    "strength", "steps",
+        "guidance", "sampler",         "schedule", "width",    "height",
+    };
+    GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
+
+    for (size_t i = 0; i < G_N_ELEMENTS(arguments); i++) {
+        GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), arguments[i]);
+
+        if (spec != NULL)
+            g_variant_builder_add(&options, "{sv}", arguments[i], argument_value(config, spec));
+    }
+    g_variant_builder_add(&options, "{sv}", "seed", g_variant_new_int64(seed));
+    g_variant_builder_add(&options, "{sv}", "threads",
+                          g_variant_new_int32(MIN(gimp_get_num_processors(), 256)));
+    return g_variant_ref_sink(g_variant_builder_end(&options));
+}
+
+int pentimento_settings_seed(GimpProcedureConfig *config)
+{
+    int seed;
+
+    g_object_get(config, "seed", &seed, NULL);
+    return seed >= 0 ? seed : g_random_int_range(0, G_MAXINT32);
+}
+
+/* ---- onto the layer ---------------------------------------------------------------------- */
+
+static void attach(GimpLayer *layer, const char *name, guint flags, GVariantDict *values)
+{
+    g_autoptr(GVariant) content = g_variant_ref_sink(g_variant_dict_end(values));
+    gsize length;
+    g_autofree char *text = json_gvariant_serialize_data(content, &length);
+    GimpParasite *parasite = gimp_parasite_new(name, flags, (guint32)length, text);
+
+    gimp_item_attach_parasite(GIMP_ITEM(layer), parasite);
+    gimp_parasite_free(parasite);
+}
+
+void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options)
+{
+    GVariantDict settings, prompts;
+
+    g_variant_dict_init(&settings, options);
+    g_variant_dict_init(&prompts, NULL);
+    g_variant_dict_insert(&settings, "version", "s", PENTIMENTO_VERSION);
+    g_variant_dict_insert(&settings, "task", "s", task->name);
+    g_variant_dict_remove(&settings, "threads");
+    for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
+        GVariant *text = g_variant_lookup_value(options, prompt_arguments[i], NULL);
+
+        g_variant_dict_remove(&settings, prompt_arguments[i]);
+        g_variant_dict_insert_value(&prompts, prompt_arguments[i], text);
+        g_variant_unref(text);
+    }
+    attach(layer, "pentimento-settings", GIMP_PARASITE_PERSISTENT | GIMP_PARASITE_UNDOABLE,
+           &settings);
+    attach(layer, "pentimento-prompts", GIMP_PARASITE_UNDOABLE, &prompts);
+}
+
+/* ---- to the next run --------------------------------------------------------------------- */
+
+static char *prompts_file(void)
+{
+    return g_build_filename(g_get_user_state_dir(), "pentimento", "prompts", NULL);
+}
+
+void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *config)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autofree char *path = prompts_file();
+
+    /* No file yet, or a damaged one: the prompts are empty. */
+    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
+        g_autofree char *text = g_key_file_get_string(file, task->name, prompt_arguments[i], NULL);
+
+        if (text != NULL)
+            g_object_set(config, prompt_arguments[i], text, NULL);
+    }
+}
+
+/* Failing to write is no failure of the run, whose picture is there: it is only said. */
+void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *config)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = prompts_file();
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *content = NULL;
+    gsize length;
+
+    g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
+        g_autofree char *text = NULL;
+
+        g_object_get(config, prompt_arguments[i], &text, NULL);
+        g_key_file_set_string(file, task->name, prompt_arguments[i], text ? text : "");
+    }
+    content = g_key_file_to_data(file, &length, NULL);
+    if (g_mkdir_with_parents(folder, 0700) == 0 &&
+        g_file_set_contents_full(path, content, (gssize)length,
+                                 G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600,
+                                 &error))
+        return;
+    gimp_message(_("The prompts could not be kept for the next run."));
+}

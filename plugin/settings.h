@@ -1,0 +1,21 @@
+#pragma once
+
+#include "task.h"
+#include "worker-client.h"
+
+/* The job's options for the worker, a{sv}, from the procedure's arguments; `seed` as drawn. */
+GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
+                                      int seed);
+
+/* The seed to use: the argument's, or a new one where that is -1. */
+int pentimento_settings_seed(GimpProcedureConfig *config);
+
+/* Attaches to a layer that is not in an image yet, or is, how it was made: parasite
+ * "pentimento-settings" (JSON, saved with the image: task, model, seed and the numbers) and
+ * "pentimento-prompts" (JSON, this session only). */
+void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options);
+
+/* The prompts of the last run, for Repeat and for the dialog. GIMP's own record of last-used
+ * values would carry them into saved images, so they are kept in the user's state folder. */
+void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *config);
+void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *config);

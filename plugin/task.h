@@ -1,0 +1,49 @@
+/* What the three procedures have in common: the table that describes them, their errors and the
+ * arguments they share. */
+#pragma once
+
+#include <libgimp/gimp.h>
+#include <stdbool.h>
+
+/* The code of an error of this domain is the GimpPDBStatusType the procedure ends with. */
+#define PENTIMENTO_ERROR (pentimento_error_quark())
+GQuark pentimento_error_quark(void);
+
+#define pentimento_set_error(error, STATUS, ...) \
+    g_set_error(error, PENTIMENTO_ERROR, GIMP_PDB_##STATUS, __VA_ARGS__)
+
+/* What a procedure returns. */
+typedef struct {
+    GimpLayer *layer; /* the new layer, or the one that was changed */
+    int seed;         /* the seed used */
+} PentimentoOutcome;
+
+typedef struct PentimentoTask PentimentoTask;
+
+/* One procedure. Texts are English msgids (N_()). */
+struct PentimentoTask {
+    const char *procedure; /* name in the PDB */
+    const char *name;  /* "generate", "img2img", "inpaint": the worker's and the command line's */
+    const char *label; /* menu entry */
+    const char *title; /* of the dialog; in the names of layers */
+    const char *blurb;
+    const char *help;
+    const char *icon;
+    int sensitivity; /* GimpProcedureSensitivityMask */
+    bool edits;      /* works on a layer's pixels */
+    bool needs_selection;
+    double strength; /* default; edits only */
+    bool (*run)(const PentimentoTask *task, GimpImage *image, GimpDrawable **drawables,
+                GimpProcedureConfig *config, PentimentoOutcome *outcome, GError **error);
+};
+
+extern const PentimentoTask pentimento_generate;
+extern const PentimentoTask pentimento_img2img;
+extern const PentimentoTask pentimento_inpaint;
+
+/* Gives a new procedure the task's arguments and return values. */
+void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedure);
+
+/* The run function of the tasks that edit a layer (edit.c). */
+bool pentimento_edit_run(const PentimentoTask *task, GimpImage *image, GimpDrawable **drawables,
+                         GimpProcedureConfig *config, PentimentoOutcome *outcome, GError **error);

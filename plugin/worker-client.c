@@ -1,0 +1,334 @@
+/* The plug-in's side of the process border (core/worker/protocol.h): finds or starts the worker,
+ * hands it one job with its pixels in memory files, passes progress on, maps what comes back.
+ * In: a job. Out: a reply. If GIMP kills us, the socket closes and the worker drops the job. */
+#include "worker-client.h"
+
+#include "core/worker/protocol.h"
+
+#include <gio/gunixfdlist.h>
+#include <glib/gi18n-lib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+/* One exchange with the worker, while its main loop turns. */
+typedef struct {
+    GMainLoop *loop;
+    PentimentoProgressFunc progress;
+    bool heard; /* progress came: the job is under way */
+    GVariant *answer;
+    GUnixFDList *fds;
+    GError *error;
+} Exchange;
+
+enum { JOB = 1 }; /* our only job on this connection */
+
+/* ---- finding and starting ---------------------------------------------------------------- */
+
+/* $PENTIMENTO_WORKER, else beside the plug-in, else where it was installed. */
+static char *find_worker(GError **error)
+{
+    const char *given = g_getenv("PENTIMENTO_WORKER");
+    g_autofree char *beside = NULL;
+    g_autofree char *folder = NULL;
+
+    if (given != NULL && *given != '\0')
+        return g_strdup(given);
+    folder = g_path_get_dirname(gimp_get_progname());
+    beside = g_build_filename(folder, "pentimento-worker", NULL);
+    if (g_file_test(beside, G_FILE_TEST_IS_EXECUTABLE))
+        return g_steal_pointer(&beside);
+    if (g_file_test(PENTIMENTO_WORKER_INSTALLED, G_FILE_TEST_IS_EXECUTABLE))
+        return g_strdup(PENTIMENTO_WORKER_INSTALLED);
+    pentimento_set_error(error, EXECUTION_ERROR,
+                         _("pentimento-worker, the program that does the work, is neither in %s "
+                           "nor at %s: install Pentimento again, or name it in the environment "
+                           "variable PENTIMENTO_WORKER."),
+                         folder, PENTIMENTO_WORKER_INSTALLED);
+    return NULL;
+}
+
+/* Runs it; it returns as soon as a worker listens, which then lives in a session of its own. The
+ * descriptors we have from GIMP are closed in it. */
+static bool start_worker(GError **error)
+{
+    g_autofree char *path = find_worker(error);
+    g_autofree char *words = NULL;
+    g_autoptr(GError) cause = NULL;
+    char *argv[] = {path, NULL};
+    int status;
+
+    if (path == NULL)
+        return false;
+    if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &words,
+                      &status, &cause)) {
+        pentimento_set_error(error, EXECUTION_ERROR, _("%s cannot be started: %s"), path,
+                             cause->message);
+        return false;
+    }
+    if (g_spawn_check_wait_status(status, &cause))
+        return true;
+    g_strstrip(words);
+    pentimento_set_error(error, EXECUTION_ERROR, "%s", *words ? words : cause->message);
+    return false;
+}
+
+/* ---- connecting -------------------------------------------------------------------------- */
+
+static GDBusConnection *open_connection(const char *socket, GError **error)
+{
+    g_autofree char *escaped = g_dbus_address_escape_value(socket);
+    g_autofree char *address = g_strconcat("unix:path=", escaped, NULL);
+
+    return g_dbus_connection_new_for_address_sync(
+        address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, NULL, error);
+}
+
+static bool call(GDBusConnection *connection, const char *method, GVariant *arguments,
+                 GError **error)
+{
+    const int wait_ms = 30000;
+    g_autoptr(GVariant) answer = g_dbus_connection_call_sync(
+        connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, method, arguments,
+        NULL, G_DBUS_CALL_FLAGS_NONE, wait_ms, NULL, error);
+
+    return answer != NULL;
+}
+
+/* A connection to a worker that speaks our version; NULL if there is none now. A worker of
+ * another version is asked to make room. */
+static GDBusConnection *greet(const char *socket, GError **error)
+{
+    g_autoptr(GDBusConnection) connection = open_connection(socket, error);
+    g_autoptr(GError) cause = NULL;
+    g_autofree char *name = NULL;
+
+    if (connection == NULL)
+        return NULL;
+    if (call(connection, "Hello", g_variant_new("(u)", PENTIMENTO_WORKER_VERSION), &cause))
+        return g_steal_pointer(&connection);
+    name = g_dbus_error_get_remote_error(cause);
+    if (g_strcmp0(name, PENTIMENTO_ERROR_VERSION) == 0)
+        call(connection, "Quit", NULL, NULL);
+    g_dbus_connection_close_sync(connection, NULL, NULL);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return NULL;
+}
+
+/* Twice, because a worker that has been idle may end just when it is spoken to. */
+static GDBusConnection *connect_worker(GError **error)
+{
+    g_autofree char *socket = pentimento_worker_socket(error);
+    g_autoptr(GError) cause = NULL;
+
+    if (socket == NULL)
+        return NULL;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        GDBusConnection *connection;
+
+        g_clear_error(&cause);
+        if (attempt > 0 && !start_worker(error))
+            return NULL;
+        connection = greet(socket, &cause);
+        if (connection != NULL)
+            return connection;
+    }
+    g_dbus_error_strip_remote_error(cause);
+    pentimento_set_error(error, EXECUTION_ERROR,
+                         _("pentimento-worker was started but does not answer: %s"),
+                         cause->message);
+    return NULL;
+}
+
+/* ---- the job ----------------------------------------------------------------------------- */
+
+static void on_progress(GDBusConnection *connection, const char *sender, const char *path,
+                        const char *interface, const char *signal, GVariant *arguments,
+                        gpointer data)
+{
+    Exchange *exchange = data;
+    const char *stage;
+    int step, steps;
+    double fraction, seconds_left;
+
+    if (!g_variant_is_of_type(arguments, G_VARIANT_TYPE("(usiidd)")))
+        return;
+    exchange->heard = true;
+    g_variant_get(arguments, "(u&siidd)", NULL, &stage, &step, &steps, &fraction, &seconds_left);
+    exchange->progress(stage, step, steps, fraction, seconds_left);
+}
+
+static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Exchange *exchange = data;
+
+    exchange->answer = g_dbus_connection_call_with_unix_fd_list_finish(
+        G_DBUS_CONNECTION(source), &exchange->fds, result, &exchange->error);
+    g_main_loop_quit(exchange->loop);
+}
+
+static void add_handle(GVariantBuilder *handles, GUnixFDList *fds, const char *name, int fd)
+{
+    int index = fd >= 0 ? g_unix_fd_list_append(fds, fd, NULL) : -1;
+
+    if (index >= 0)
+        g_variant_builder_add(handles, "{sh}", name, index);
+}
+
+/* The arguments of Run. GIMP's pidfd lets the worker end with GIMP. */
+static GVariant *job_arguments(const PentimentoJob *job, GUnixFDList *fds)
+{
+    g_auto(GVariantDict) options = G_VARIANT_DICT_INIT(job->options);
+    g_auto(GVariantBuilder) handles = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sh}"));
+    int gimp = (int)syscall(SYS_pidfd_open, getppid(), 0);
+
+    if (job->picture >= 0) {
+        g_variant_dict_insert(&options, "picture-width", "i", job->width);
+        g_variant_dict_insert(&options, "picture-height", "i", job->height);
+    }
+    add_handle(&handles, fds, "picture", job->picture);
+    add_handle(&handles, fds, "mask", job->mask);
+    add_handle(&handles, fds, "gimp", gimp);
+    if (gimp >= 0)
+        close(gimp);
+    return g_variant_new("(us@a{sv}a{sh})", JOB, job->task, g_variant_dict_end(&options), &handles);
+}
+
+static void converse(GDBusConnection *connection, const PentimentoJob *job, Exchange *exchange)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    guint subscription = g_dbus_connection_signal_subscribe(
+        connection, NULL, PENTIMENTO_WORKER_INTERFACE, "Progress", PENTIMENTO_WORKER_PATH, NULL,
+        G_DBUS_SIGNAL_FLAGS_NONE, on_progress, exchange, NULL);
+
+    exchange->loop = loop;
+    g_dbus_connection_call_with_unix_fd_list(
+        connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, "Run",
+        job_arguments(job, fds), G_VARIANT_TYPE("(a{sv}a{sh})"), G_DBUS_CALL_FLAGS_NONE, G_MAXINT,
+        fds, NULL, on_answer, exchange);
+    g_main_loop_run(loop);
+    g_dbus_connection_signal_unsubscribe(connection, subscription);
+}
+
+/* ---- the reply --------------------------------------------------------------------------- */
+
+void pentimento_reply_clear(PentimentoReply *reply)
+{
+    const size_t count = (size_t)reply->width * reply->height;
+
+    if (reply->pixels != NULL)
+        munmap((void *)reply->pixels, count * 4 * sizeof(float));
+    if (reply->alpha != NULL)
+        munmap((void *)reply->alpha, count * sizeof(float));
+    g_free(reply->model);
+    g_strfreev(reply->notes);
+    *reply = (PentimentoReply){0};
+}
+
+/* Maps a handle of the reply; NULL unless it is a memfd of that very size that cannot shrink. */
+static const float *map_handle(const Exchange *exchange, GVariant *handles, const char *name,
+                               size_t bytes)
+{
+    struct stat info;
+    void *map = MAP_FAILED;
+    gint32 index;
+    int fd = -1;
+
+    if (exchange->fds != NULL && g_variant_lookup(handles, name, "h", &index))
+        fd = g_unix_fd_list_get(exchange->fds, index, NULL);
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &info) == 0 && info.st_size == (off_t)bytes &&
+        (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) != 0)
+        map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    return map == MAP_FAILED ? NULL : map;
+}
+
+static bool read_window(GVariant *values, const PentimentoJob *job, PentimentoReply *reply)
+{
+    if (!g_variant_lookup(values, "x", "i", &reply->x) ||
+        !g_variant_lookup(values, "y", "i", &reply->y) ||
+        !g_variant_lookup(values, "width", "i", &reply->width) ||
+        !g_variant_lookup(values, "height", "i", &reply->height))
+        return false;
+    if (reply->width < 1 || reply->width > PENTIMENTO_MAX_SIDE || reply->height < 1 ||
+        reply->height > PENTIMENTO_MAX_SIDE || reply->x < 0 || reply->y < 0)
+        return false;
+    return job->picture < 0 ||
+           (reply->x <= job->width - reply->width && reply->y <= job->height - reply->height);
+}
+
+static bool read_reply(const Exchange *exchange, const PentimentoJob *job, PentimentoReply *reply,
+                       GError **error)
+{
+    g_autoptr(GVariant) values = g_variant_get_child_value(exchange->answer, 0);
+    g_autoptr(GVariant) handles = g_variant_get_child_value(exchange->answer, 1);
+    size_t count;
+
+    if (read_window(values, job, reply)) {
+        count = (size_t)reply->width * reply->height;
+        reply->pixels = map_handle(exchange, handles, "pixels", count * 4 * sizeof(float));
+        reply->alpha = map_handle(exchange, handles, "alpha", count * sizeof(float));
+        g_variant_lookup(values, "model", "s", &reply->model);
+        g_variant_lookup(values, "notes", "^as", &reply->notes);
+    }
+    if (reply->pixels != NULL && (job->picture < 0 || reply->alpha != NULL))
+        return true;
+    pentimento_set_error(error, EXECUTION_ERROR,
+                         _("pentimento-worker answered with something that is not a picture of "
+                           "the right size: nothing was changed; install Pentimento again if this "
+                           "goes on."));
+    return false;
+}
+
+/* The worker's own words; or what it means that there are none. */
+static void explain(GError *cause, GError **error)
+{
+    g_autofree char *name = g_dbus_error_get_remote_error(cause);
+
+    if (g_strcmp0(name, PENTIMENTO_ERROR_CANCELLED) == 0) {
+        pentimento_set_error(error, CANCEL, "cancelled");
+    } else if (name != NULL && g_str_has_prefix(name, PENTIMENTO_ERROR_PREFIX)) {
+        g_dbus_error_strip_remote_error(cause);
+        g_set_error_literal(error, PENTIMENTO_ERROR,
+                            g_str_equal(name, PENTIMENTO_ERROR_INVALID) ? GIMP_PDB_CALLING_ERROR
+                                                                        : GIMP_PDB_EXECUTION_ERROR,
+                            cause->message);
+    } else {
+        g_dbus_error_strip_remote_error(cause);
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("pentimento-worker, the program that does the work, ended in the "
+                               "middle of it (%s): nothing was changed; try again, with less "
+                               "memory in use or a smaller selection."),
+                             cause->message);
+    }
+}
+
+bool pentimento_worker_run(const PentimentoJob *job, PentimentoProgressFunc progress,
+                           PentimentoReply *reply, GError **error)
+{
+    Exchange exchange = {.progress = progress};
+    bool done = false;
+
+    /* Once more where the worker ended before it took the job up. */
+    for (int attempt = 0; attempt < 2 && exchange.answer == NULL && !exchange.heard; attempt++) {
+        g_autoptr(GDBusConnection) connection = connect_worker(error);
+
+        if (connection == NULL)
+            return false;
+        g_clear_error(&exchange.error);
+        converse(connection, job, &exchange);
+        g_dbus_connection_close_sync(connection, NULL, NULL);
+        if (exchange.error != NULL && g_dbus_error_is_remote_error(exchange.error))
+            break;
+    }
+    if (exchange.answer != NULL)
+        done = read_reply(&exchange, job, reply, error);
+    else
+        explain(exchange.error, error);
+    g_clear_pointer(&exchange.answer, g_variant_unref);
+    g_clear_object(&exchange.fds);
+    g_clear_error(&exchange.error);
+    return done;
+}

@@ -1,0 +1,35 @@
+#pragma once
+
+#include "task.h"
+
+/* One job for the worker. The descriptors stay the caller's. */
+typedef struct {
+    const char *task;  /* "generate", "img2img", "inpaint" */
+    GVariant *options; /* a{sv} by the command line's names; floating or not, not consumed */
+    int picture;       /* sealed memfds (pixels-in.h); -1 = none */
+    int mask;
+    int width, height; /* of the picture and mask */
+} PentimentoJob;
+
+/* What came back: the window [height, width] that was worked on, in the picture. The arrays are
+ * mapped and read-only. */
+typedef struct {
+    int x, y, width, height;
+    const float *pixels; /* [height, width, 4] R'G'B' on the sRGB curve and straight alpha */
+    const float *alpha;  /* [height, width] blend factor 0..1; NULL for generate */
+    char *model;         /* the path of the model used */
+    char **notes;        /* sentences for the user; NULL-terminated */
+} PentimentoReply;
+
+void pentimento_reply_clear(PentimentoReply *reply);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PentimentoReply, pentimento_reply_clear)
+
+/* Called on the main thread. seconds_left < 0: not known. */
+typedef void (*PentimentoProgressFunc)(const char *stage, int step, int steps, double fraction,
+                                       double seconds_left);
+
+/* Has the worker do a job, starting the worker where none runs, and waits for it in the main
+ * loop. Errors: those of the worker, in its words; a worker that cannot be found, started or
+ * spoken to, or that ended in between. */
+bool pentimento_worker_run(const PentimentoJob *job, PentimentoProgressFunc progress,
+                           PentimentoReply *reply, GError **error);

@@ -1,0 +1,10 @@
+/* The dialogs of the procedures. No engine call and no pixel work here. */
+#pragma once
+
+#include <libgimp/gimp.h>
+#include <stdbool.h>
+
+/* Shows the dialog with the config's values; true where the user pressed the main button.
+ * gimp_ui_init was called before. */
+bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config,
+                           const char *title);
