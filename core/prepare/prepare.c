@@ -20,6 +20,18 @@ static size_t read_size(size_t size, size_t inner)
     return (size + factor - 1) / factor;
 }
 
+size_t ldm_prepare_scratch(const LdmPrepared *p)
+{
+    size_t h = p->inner_h, w = p->inner_w;
+    size_t rows = read_size((size_t) p->window.height, h);
+    size_t columns = read_size((size_t) p->window.width, w);
+    size_t reading = rows * columns * (4 + 3) * sizeof(float), reducing = 0;
+    if (rows != h || columns != w)
+        reducing = (rows * columns + h * w) * 3 * sizeof(float) +
+                   ldm_resample_scratch(rows, columns, 3, h, w);
+    return MAX(reading, reducing);
+}
+
 static LdmTensor *reduce(LdmTensor *rgb, size_t h, size_t w, GCancellable *cancellable,
                          GError **error)
 {

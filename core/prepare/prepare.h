@@ -33,6 +33,9 @@ void ldm_prepare_blank(const LdmPrepareOptions *options, size_t width, size_t he
 bool ldm_prepare(const LdmTensor *picture, const LdmTensor *mask, size_t f, LdmPrepared *prepared,
                  GCancellable *cancellable, GError **error);
 
+/* Bytes that ldm_prepare uses for a while, beyond what it leaves in `prepared`. */
+size_t ldm_prepare_scratch(const LdmPrepared *prepared);
+
 /* Fills `masked` for models that see the picture with its hole: mid-grey where mask > 0, or all
  * over where `all` (or where there is no picture). Errors: MEMORY. */
 bool ldm_prepare_masked(bool all, LdmPrepared *prepared, GError **error);

@@ -1,0 +1,234 @@
+/* The line: one picture's way from request to result, one call per stage.
+ *
+ *     prepare    picture, mask        -> x, s, cells       the window that is worked on
+ *     condition  prompts              -> c                 tau_theta(y)
+ *     encode     x                    -> z0, concat        E
+ *     diffuse    z0, noise            -> z_t               q(z_t | z_0)
+ *     denoise    z_t, c, s            -> z0'               the loop around epsilon_theta
+ *     decode     z0'                  -> x'                D
+ *     finish     x', picture, s       -> pixels, alpha     back to the picture's own size
+ *
+ * txt2img has no picture: prepare only lays the size, and encode has nothing to encode but, for
+ * models that see a masked picture, the mid-grey that stands for "everything is hole". */
+#include "base/error.h"
+#include "base/memory.h"
+#include "condition/condition.h"
+#include "decode/decode.h"
+#include "diffuse/latents.h"
+#include "diffuse/schedule.h"
+#include "encode/encode.h"
+#include "finish/finish.h"
+#include "pipeline/plan.h"
+#include "pipeline/progress.h"
+#include "prepare/prepare.h"
+#include "tensor/tensor.h"
+
+typedef struct {
+    LdmModel *model;
+    const LdmRequest *request;
+    GCancellable *cancellable;
+    LdmLinePlan plan;
+    LdmMeter meter;
+    double flops_before; /* of the encode stage's first run, while its second one works */
+    LdmRng rng;
+    LdmPrepared prepared;
+    LdmConditioning conditioning;
+    LdmTimes times;
+    LdmLatents latents;
+    LdmTensor *decoded;
+    LdmResult *result;
+} LdmLine;
+
+static bool prepare(LdmLine *line, GError **error)
+{
+    const LdmRequest *request = line->request;
+    bool repaint = request->task != LDM_TASK_GENERATE;
+    ldm_meter_stage(&line->meter, LDM_STAGE_PREPARE);
+    line->prepared = line->plan.geometry;
+    if (repaint && !ldm_prepare(request->picture, request->mask,
+                                (size_t) line->model->info.downsampling, &line->prepared,
+                                line->cancellable, error))
+        return false;
+    bool all_hole = request->task != LDM_TASK_INPAINT;
+    return !line->plan.masked || ldm_prepare_masked(all_hole, &line->prepared, error);
+}
+
+static bool condition(LdmLine *line, GError **error)
+{
+    const LdmModel *model = line->model;
+    LdmConditioning *c = &line->conditioning;
+    if (!model->config.has_text)
+        return true;
+    ldm_meter_stage(&line->meter, LDM_STAGE_CONDITION);
+    c->context = ldm_condition_prompt(model->tokenizer, model->text, &model->config.text,
+                                      line->request->prompt, NULL, line->cancellable, error);
+    ldm_meter_at(&line->meter, line->plan.guided ? 0.5 : 1.0, 0, 0);
+    if (c->context == NULL || !line->plan.guided)
+        return c->context != NULL;
+    c->negative =
+        ldm_condition_prompt(model->tokenizer, model->text, &model->config.text,
+                             line->request->negative_prompt, NULL, line->cancellable, error);
+    return c->negative != NULL;
+}
+
+static void encode_progress(double flops, void *data)
+{
+    LdmLine *line = data;
+    ldm_meter_flops(line->flops_before + flops, &line->meter);
+}
+
+static bool encode(LdmLine *line, GError **error)
+{
+    LdmPrepared *p = &line->prepared;
+    LdmEncode job = {.encoder = line->model->encoder,
+                     .config = &line->model->config.vae,
+                     .tile = line->plan.encode_tile,
+                     .progress = encode_progress,
+                     .progress_data = line,
+                     .cancellable = line->cancellable};
+    if (p->image == NULL && p->masked == NULL)
+        return true;
+    ldm_meter_stage(&line->meter, LDM_STAGE_ENCODE);
+    if (p->image != NULL) {
+        line->latents.z0 = ldm_encode_picture(&job, p->image, NULL, error);
+        if (line->latents.z0 == NULL)
+            return false;
+        line->flops_before = p->masked != NULL ? line->plan.flops[LDM_STAGE_ENCODE] / 2 : 0;
+    }
+    if (p->masked == NULL)
+        return true;
+    g_autoptr(LdmTensor) masked = ldm_encode_picture(&job, p->masked, NULL, error);
+    if (masked == NULL)
+        return false;
+    g_clear_pointer(&p->masked, ldm_tensor_free);
+    const LdmTensor *cells = line->request->task == LDM_TASK_INPAINT ? p->cells : NULL;
+    line->conditioning.concat = ldm_condition_concat(cells, masked, error);
+    return line->conditioning.concat != NULL;
+}
+
+static bool diffuse(LdmLine *line, GError **error)
+{
+    const LdmRequest *request = line->request;
+    const LdmLinePlan *plan = &line->plan;
+    bool blank = request->task == LDM_TASK_GENERATE;
+    ldm_meter_stage(&line->meter, LDM_STAGE_DIFFUSE);
+    if (!ldm_times_init(&line->times, &line->model->config.schedule, request->sampler,
+                        request->schedule, request->steps, blank ? 1.0 : request->strength, error))
+        return false;
+    ldm_rng_seed(&line->rng, (uint64_t) line->result->seed);
+    line->latents.noise = request->latent != NULL
+                              ? ldm_tensor_copy(request->latent, error)
+                              : ldm_noise_new(&line->rng, plan->h, plan->w, plan->z, error);
+    if (line->latents.noise == NULL)
+        return false;
+    bool pure_noise = blank || (request->task == LDM_TASK_INPAINT && request->strength == 1.0);
+    return ldm_latents_start(&line->latents, &line->times, pure_noise, error);
+}
+
+static void denoise_progress(int step, int steps, double fraction, void *data)
+{
+    ldm_meter_at(data, fraction, step, steps);
+}
+
+static bool denoise(LdmLine *line, GError **error)
+{
+    ldm_meter_stage(&line->meter, LDM_STAGE_DENOISE);
+    LdmDenoise job = ldm_line_denoise(line->model, line->request, &line->times,
+                                      &line->conditioning, &line->latents);
+    job.cells = line->request->mask != NULL ? line->prepared.cells : NULL;
+    job.rng = &line->rng;
+    job.hooks = (LdmLoopHooks){.progress = denoise_progress, .data = &line->meter};
+    job.cancellable = line->cancellable;
+    if (!ldm_denoise(&job, line->latents.zt, &line->result->evaluations, error))
+        return false;
+    ldm_conditioning_clear(&line->conditioning);
+    g_clear_pointer(&line->latents.z0, ldm_tensor_free);
+    g_clear_pointer(&line->latents.noise, ldm_tensor_free);
+    return true;
+}
+
+static bool decode(LdmLine *line, GError **error)
+{
+    LdmDecode job = {.decoder = line->model->decoder,
+                     .config = &line->model->config.vae,
+                     .tile = line->plan.decode_tile,
+                     .progress = ldm_meter_flops,
+                     .progress_data = &line->meter,
+                     .cancellable = line->cancellable};
+    ldm_meter_stage(&line->meter, LDM_STAGE_DECODE);
+    line->decoded = ldm_decode_latent(&job, line->latents.zt, error);
+    ldm_latents_clear(&line->latents);
+    return line->decoded != NULL;
+}
+
+static bool finish(LdmLine *line, GError **error)
+{
+    ldm_meter_stage(&line->meter, LDM_STAGE_FINISH);
+    return ldm_finish(line->decoded, &line->prepared, line->request, line->result,
+                      line->cancellable, error);
+}
+
+/* Strength 0, or too little for a single step: the input is the result. */
+static bool unchanged(LdmLine *line, GError **error)
+{
+    ldm_meter_stage(&line->meter, LDM_STAGE_FINISH);
+    return ldm_finish_unchanged(&line->plan.geometry, line->request, line->result, error);
+}
+
+/* ---- begin and end ---- */
+
+static bool line_begin(LdmLine *line, const LdmMonitor *monitor, GError **error)
+{
+    uint64_t available = ldm_memory_available();
+    if (g_cancellable_set_error_if_cancelled(line->cancellable, NULL)) {
+        ldm_set_error(error, CANCELLED, _("cancelled"));
+        return false;
+    }
+    if (!ldm_line_plan(line->model, line->request, available, &line->plan, error) ||
+        !ldm_plan_fits(ldm_line_plan_peak(&line->plan), available, error))
+        return false;
+    line->result = g_new0(LdmResult, 1);
+    line->result->seed = line->request->seed >= 0 ? line->request->seed : ldm_seed_new();
+    ldm_meter_begin(&line->meter, monitor, line->plan.flops);
+    return true;
+}
+
+static LdmResult *line_end(LdmLine *line)
+{
+    ldm_meter_end(&line->meter);
+    memcpy(line->result->seconds, line->meter.seconds, sizeof line->result->seconds);
+    return g_steal_pointer(&line->result);
+}
+
+static void line_clear(LdmLine *line)
+{
+    ldm_prepared_clear(&line->prepared);
+    ldm_conditioning_clear(&line->conditioning);
+    ldm_times_clear(&line->times);
+    ldm_latents_clear(&line->latents);
+    ldm_tensor_free(line->decoded);
+    ldm_result_free(line->result);
+}
+
+LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
+                        GError **error)
+{
+    LdmLine line = {.model = model,
+                    .request = request,
+                    .cancellable = ldm_monitor_cancellable(monitor)};
+    LdmResult *result = NULL;
+    g_mutex_lock(&model->busy);
+    if (line_begin(&line, monitor, error)) {
+        bool done = line.plan.start == request->steps
+                        ? unchanged(&line, error)
+                        : prepare(&line, error) && condition(&line, error) &&
+                              encode(&line, error) && diffuse(&line, error) &&
+                              denoise(&line, error) && decode(&line, error) &&
+                              finish(&line, error);
+        if (done)
+            result = line_end(&line);
+    }
+    line_clear(&line);
+    g_mutex_unlock(&model->busy);
+    return result;
+}

@@ -1,0 +1,305 @@
+/* Planning: the same stage functions that will run are measured, and the arrays that the line
+ * holds between them are added up, stage by stage. Nothing that depends on the size of the job is
+ * allocated here. */
+#include "pipeline/plan.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "condition/condition.h"
+#include "diffuse/schedule.h"
+#include "kernels/kernels.h"
+#include "pipeline/request.h"
+#include "prepare/prepare.h"
+#include "tensor/tensor.h"
+
+#define TILE_CELLS 64       /* side of a tile where the autoencoder runs in tiles */
+#define FLOPS_PER_PIXEL 100 /* of prepare and finish: only for progress */
+
+static size_t floats(size_t n)
+{
+    return n * sizeof(float);
+}
+
+static LdmPrepareOptions prepare_options(const LdmModel *model)
+{
+    const LdmModelInfo *info = &model->info;
+    size_t native = (size_t) MAX(info->native_size, info->downsampling);
+    return (LdmPrepareOptions){
+        .f = (size_t) info->downsampling,
+        .native = native,
+        .max_side = info->max_side > 0 ? (size_t) info->max_side : 2 * native,
+    };
+}
+
+/* ---- geometry ---- */
+
+static bool lay_window(const LdmModel *model, const LdmRequest *request, LdmPrepared *geometry,
+                       GError **error)
+{
+    LdmPrepareOptions options = prepare_options(model);
+    if (request->task == LDM_TASK_GENERATE) {
+        size_t width = request->width > 0 ? (size_t) request->width : options.native;
+        size_t height = request->height > 0 ? (size_t) request->height : options.native;
+        ldm_prepare_blank(&options, width, height, geometry);
+        return true;
+    }
+    LdmRect marked;
+    if (request->mask != NULL && !ldm_mask_bounds(request->mask, &marked)) {
+        ldm_set_error(error, INVALID,
+                      _("the mask is empty: mark (select) what is to be repainted"));
+        return false;
+    }
+    ldm_prepare_window(&options, request->picture->shape[2], request->picture->shape[1],
+                       request->mask == NULL ? NULL : &marked, geometry);
+    return true;
+}
+
+static bool check_latent(const LdmRequest *request, const LdmLinePlan *p, GError **error)
+{
+    const LdmTensor *t = request->latent;
+    if (t == NULL || (t->dtype == LDM_F32 && t->rank == 4 && t->shape[0] == 1 &&
+                      t->shape[1] == p->h && t->shape[2] == p->w && t->shape[3] == p->z))
+        return true;
+    g_autofree char *found = ldm_shape_string(t->rank, t->shape);
+    ldm_set_error(error, SHAPE,
+                  _("the start latent is %s, but this picture needs [1, %zu, %zu, %zu] (rows, "
+                    "columns, channels)"),
+                  found, p->h, p->w, p->z);
+    return false;
+}
+
+/* ---- stages ---- */
+
+LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request,
+                            const LdmTimes *times, const LdmConditioning *conditioning,
+                            const LdmLatents *latents)
+{
+    return (LdmDenoise){
+        .network = ldm_network_unet,
+        .network_data = model->unet,
+        .prediction = model->config.schedule.prediction,
+        .times = times,
+        .conditioning = conditioning,
+        .guidance = request->guidance,
+        .sampler = request->sampler,
+        .eta = request->eta,
+        .strength = request->task == LDM_TASK_GENERATE ? 1.0 : request->strength,
+        .latents = latents,
+    };
+}
+
+static size_t pixels_of(const LdmPrepared *g)
+{
+    return g->H * g->W;
+}
+
+static size_t window_pixels(const LdmPrepared *g)
+{
+    return (size_t) g->window.width * (size_t) g->window.height;
+}
+
+/* What prepare leaves: image, mask, cells; the masked picture apart. */
+static size_t prepared_bytes(const LdmRequest *request, const LdmLinePlan *p)
+{
+    if (request->task == LDM_TASK_GENERATE)
+        return 0;
+    return floats(pixels_of(&p->geometry) * 4 + p->h * p->w);
+}
+
+static void plan_prepare(const LdmRequest *request, LdmLinePlan *p)
+{
+    const LdmPrepared *g = &p->geometry;
+    size_t transient = request->task == LDM_TASK_GENERATE ? 0 : ldm_prepare_scratch(g);
+    p->bytes[LDM_STAGE_PREPARE] = prepared_bytes(request, p) + p->masked_bytes + transient;
+    p->flops[LDM_STAGE_PREPARE] =
+        FLOPS_PER_PIXEL * ((double) window_pixels(g) + (double) pixels_of(g));
+}
+
+static bool plan_condition(const LdmModel *model, size_t held, LdmLinePlan *p, GError **error)
+{
+    const LdmTextConfig *text = &model->config.text;
+    if (!model->config.has_text)
+        return true;
+    size_t bytes;
+    double flops;
+    if (!ldm_condition_measure(model->text, text, &bytes, &flops, error))
+        return false;
+    p->condition_bytes = floats((size_t) text->tokens * (size_t) text->width) * (p->guided ? 2 : 1);
+    p->bytes[LDM_STAGE_CONDITION] = held + bytes + p->condition_bytes;
+    p->flops[LDM_STAGE_CONDITION] = flops * (p->guided ? 2 : 1);
+    return true;
+}
+
+static bool plan_encode(const LdmModel *model, const LdmRequest *request, size_t held,
+                        uint64_t available, LdmLinePlan *p, GError **error)
+{
+    int runs = (request->task != LDM_TASK_GENERATE) + p->masked;
+    if (runs == 0)
+        return true;
+    size_t H = p->geometry.H, W = p->geometry.W, z = floats(p->h * p->w * p->z);
+    LdmEncode job = {.encoder = model->encoder, .config = &model->config.vae};
+    size_t bytes;
+    double flops;
+    held += z * (size_t) runs + (p->masked ? p->concat_bytes : 0);
+    if (!ldm_encode_measure(&job, H, W, &bytes, &flops, error))
+        return false;
+    if (held + bytes > available) {
+        p->encode_tile = job.tile = TILE_CELLS;
+        if (!ldm_encode_measure(&job, H, W, &bytes, &flops, error))
+            return false;
+    }
+    p->bytes[LDM_STAGE_ENCODE] = held + bytes;
+    p->flops[LDM_STAGE_ENCODE] = flops * runs;
+    return true;
+}
+
+static bool plan_denoise(const LdmModel *model, const LdmRequest *request, size_t held,
+                         LdmLinePlan *p, GError **error)
+{
+    const LdmModelConfig *config = &model->config;
+    g_auto(LdmTimes) times = {0};
+    if (!ldm_times_init(&times, &config->schedule, request->sampler, request->schedule,
+                        request->steps,
+                        request->task == LDM_TASK_GENERATE ? 1.0 : request->strength, error))
+        return false;
+    p->start = times.start;
+    if (p->start == times.steps)
+        return true;
+    LdmTensor z = {LDM_F32, 4, {1, p->h, p->w, p->z}, NULL};
+    LdmTensor cells = {LDM_F32, 4, {1, p->h, p->w, 1}, NULL};
+    LdmTensor concat = {LDM_F32, 4, {1, p->h, p->w, 1 + p->z}, NULL};
+    LdmTensor context = {
+        LDM_F32, 3, {1, (size_t) config->text.tokens, (size_t) config->text.width, 1}, NULL};
+    LdmConditioning conditioning = {.context = config->has_text ? &context : NULL,
+                                    .negative = p->guided ? &context : NULL,
+                                    .concat = p->masked ? &concat : NULL};
+    LdmLatents latents = {.z0 = &z, .noise = &z, .zt = &z};
+    LdmDenoise job = ldm_line_denoise(model, request, &times, &conditioning, &latents);
+    job.cells = request->mask != NULL ? &cells : NULL;
+    size_t bytes;
+    if (!ldm_denoise_measure(&job, &z, &bytes, &p->flops[LDM_STAGE_DENOISE], error))
+        return false;
+    p->bytes[LDM_STAGE_DENOISE] = held + bytes;
+    return true;
+}
+
+static bool plan_decode(const LdmModel *model, size_t held, uint64_t available, LdmLinePlan *p,
+                        GError **error)
+{
+    LdmDecode job = {.decoder = model->decoder, .config = &model->config.vae};
+    size_t bytes, picture = floats(pixels_of(&p->geometry) * 3);
+    double *flops = &p->flops[LDM_STAGE_DECODE];
+    if (!ldm_decode_measure(&job, p->h, p->w, &bytes, flops, error))
+        return false;
+    if (held + picture + bytes > available) {
+        p->decode_tile = job.tile = TILE_CELLS;
+        if (!ldm_decode_measure(&job, p->h, p->w, &bytes, flops, error))
+            return false;
+    }
+    p->bytes[LDM_STAGE_DECODE] = held + picture + bytes;
+    return true;
+}
+
+static void plan_finish(const LdmRequest *request, size_t held, LdmLinePlan *p)
+{
+    const LdmPrepared *g = &p->geometry;
+    bool repaint = request->task != LDM_TASK_GENERATE;
+    size_t decoded = floats(pixels_of(g) * 3), inner = floats(g->inner_h * g->inner_w * 4);
+    size_t window = floats(window_pixels(g));
+    size_t match = repaint ? floats(pixels_of(g) * 4 + MAX(g->H, g->W) * 4) : 0;
+    size_t enlarge = 0;
+    if (g->scale < 1.0)
+        enlarge = inner + ldm_resample_scratch(g->inner_h, g->inner_w, 4, (size_t) g->window.height,
+                                               (size_t) g->window.width);
+    size_t pixels = window * 4 + MAX(enlarge, repaint ? window : 0);
+    p->bytes[LDM_STAGE_FINISH] = held + decoded + MAX(match, pixels);
+    p->flops[LDM_STAGE_FINISH] =
+        FLOPS_PER_PIXEL * ((double) window_pixels(g) + (double) pixels_of(g));
+}
+
+/* ---- the whole ---- */
+
+/* Strength 0: only the copy of the window. */
+static void plan_unchanged(LdmLinePlan *p)
+{
+    memset(p->bytes, 0, sizeof p->bytes);
+    memset(p->flops, 0, sizeof p->flops);
+    p->bytes[LDM_STAGE_FINISH] = floats(window_pixels(&p->geometry) * 5);
+    p->flops[LDM_STAGE_FINISH] = FLOPS_PER_PIXEL * (double) window_pixels(&p->geometry);
+}
+
+static bool plan_stages(const LdmModel *model, const LdmRequest *request, uint64_t available,
+                        LdmLinePlan *p, GError **error)
+{
+    size_t prepared = prepared_bytes(request, p), z = floats(p->h * p->w * p->z);
+    bool repaint = request->task != LDM_TASK_GENERATE;
+    plan_prepare(request, p);
+    if (!plan_condition(model, prepared + p->masked_bytes, p, error))
+        return false;
+    size_t held = prepared + p->condition_bytes;
+    if (!plan_encode(model, request, held + p->masked_bytes, available, p, error))
+        return false;
+    held += p->concat_bytes + (repaint ? z : 0) + 2 * z; /* z0, noise and z_t */
+    p->bytes[LDM_STAGE_DIFFUSE] = held;
+    p->flops[LDM_STAGE_DIFFUSE] = FLOPS_PER_PIXEL * (double) (p->h * p->w * p->z);
+    if (!plan_denoise(model, request, held, p, error))
+        return false;
+    if (!plan_decode(model, prepared + z, available, p, error))
+        return false;
+    plan_finish(request, prepared, p);
+    if (p->start == request->steps)
+        plan_unchanged(p);
+    return true;
+}
+
+bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t available,
+                   LdmLinePlan *p, GError **error)
+{
+    *p = (LdmLinePlan){0};
+    if (!ldm_request_check(request, error) || !lay_window(model, request, &p->geometry, error))
+        return false;
+    size_t f = (size_t) model->info.downsampling;
+    p->h = p->geometry.H / f;
+    p->w = p->geometry.W / f;
+    p->z = (size_t) model->info.latent_channels;
+    p->guided = model->config.has_text && request->guidance != 1.0;
+    p->masked = model->info.concat_inpainting;
+    p->masked_bytes = p->masked ? floats(pixels_of(&p->geometry) * 3) : 0;
+    p->concat_bytes = p->masked ? floats(p->h * p->w * (p->z + 1)) : 0;
+    return check_latent(request, p, error) && plan_stages(model, request, available, p, error);
+}
+
+size_t ldm_line_plan_peak(const LdmLinePlan *plan)
+{
+    size_t peak = 0;
+    for (int i = 0; i < LDM_N_STAGES; i++)
+        peak = MAX(peak, plan->bytes[i]);
+    return peak;
+}
+
+bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error)
+{
+    if (bytes <= available)
+        return true;
+    g_autofree char *needed = g_format_size(bytes), *left = g_format_size(available);
+    ldm_set_error(error, MEMORY,
+                  _("this needs %s of memory and %s are free: choose a smaller size, or close "
+                    "other programs"),
+                  needed, left);
+    return false;
+}
+
+bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error)
+{
+    LdmLinePlan line;
+    uint64_t available = ldm_memory_available();
+    if (!ldm_line_plan(model, request, available, &line, error))
+        return false;
+    *plan = (LdmPlan){.weight_bytes = model->info.weight_bytes,
+                      .work_bytes = ldm_line_plan_peak(&line),
+                      .free_bytes = available,
+                      .latent_width = (int) line.w,
+                      .latent_height = (int) line.h};
+    memcpy(plan->flops, line.flops, sizeof plan->flops);
+    return true;
+}

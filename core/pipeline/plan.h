@@ -1,0 +1,37 @@
+/* What a request will need, known before anything is allocated. */
+#pragma once
+
+#include "decode/decode.h"
+#include "denoise/loop.h"
+#include "encode/encode.h"
+#include "pipeline/model.h"
+#include "pipeline/types.h"
+
+typedef struct {
+    LdmPrepared geometry;           /* window and sizes; no arrays */
+    size_t h, w, z;                 /* latent [1, h, w, z] */
+    int start;                      /* first step of the loop; == steps: nothing to do */
+    bool guided;                    /* the unconditional branch runs too */
+    bool masked;                    /* the model sees mask and masked picture */
+    size_t masked_bytes, condition_bytes, concat_bytes; /* of what goes to encode and denoise */
+    size_t encode_tile, decode_tile; /* latent cells a side; 0 = whole */
+    size_t bytes[LDM_N_STAGES];     /* all buffers held while the stage is at its highest */
+    double flops[LDM_N_STAGES];
+} LdmLinePlan;
+
+/* Lays the window, plans every stage and sums up the buffers. A stage of the autoencoder that does
+ * not fit into `available` bytes whole is planned in tiles. Errors: those of ldm_request_check;
+ * INVALID (an empty mask, a latent of the wrong shape). */
+bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t available,
+                   LdmLinePlan *plan, GError **error);
+
+/* The job for the loop, without rng, hooks and cancellable; plan and run build it alike. */
+LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request,
+                            const LdmTimes *times, const LdmConditioning *conditioning,
+                            const LdmLatents *latents);
+
+/* The highest of plan->bytes. */
+size_t ldm_line_plan_peak(const LdmLinePlan *plan);
+
+/* False and LDM_ERROR_MEMORY ("needs 3.1 GB, 2.4 GB free") where `bytes` are more than `available`. */
+bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error);
