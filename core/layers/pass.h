@@ -7,24 +7,33 @@
  * Errors stick: after the first failure (or a cancel) every later call does nothing and returns
  * harmless values, and ldm_pass_end reports the error. Layers therefore need no error checks.
  *
+ * Ownership: a layer's forward takes its arrays over and drops them; who still needs one afterwards
+ * passes ldm_pass_keep(pass, x) instead. A layer may so write its result over an array whose last
+ * handle it was given (ldm_pass_over). The networks' forwards (ldm_unet_forward ...) only borrow:
+ * their callers drop what they made.
+ *
  * Typical layer:
  *
- *     LdmTensor *y = ldm_pass_tensor(pass, x->rank, shape);
- *     if (ldm_pass_op(pass, &(LdmOp){.name = "linear", .layer = l, .inputs = {x}, .n_inputs = 1,
- *                                    .output = y, .flops = 2.0 * M * N * K}))
- *         ldm_pass_check(pass, ldm_gemm(&gemm, ldm_pass_cancellable(pass)));
+ *     LdmTensor *y = ldm_pass_over(pass, x);
+ *     if (ldm_pass_op(pass, &(LdmOp){.name = "silu", .inputs = {x}, .n_inputs = 1, .output = y}))
+ *         ldm_pass_check(pass, ldm_activate(LDM_ACT_SILU, ldm_tensor_count(x), x->data, y->data,
+ *                                           ldm_pass_cancellable(pass)));
+ *     ldm_pass_drop(pass, x);
  *     return y;
  */
 #pragma once
 
 #include "ldm.h"
+#include "weights/param.h"
 
 typedef struct LdmPass LdmPass;
 
 /* Counts only. */
 LdmPass *ldm_pass_new_plan(void);
 
-/* Computes in an arena of `arena_bytes` (what a planning pass said). Errors: MEMORY. */
+/* Computes in an arena of `arena_bytes` (what a planning pass said). Errors: MEMORY.
+ * PENTIMENTO_CHECK=finite in the environment: every operation's result is looked through, and the
+ * first with a NaN or infinity ends the pass with LDM_ERROR_NONFINITE naming it. */
 LdmPass *ldm_pass_new_compute(size_t arena_bytes, GCancellable *cancellable, GError **error);
 
 void ldm_pass_free(LdmPass *pass);
@@ -46,21 +55,32 @@ LdmTensor *ldm_pass_nhwc(LdmPass *pass, size_t n, size_t h, size_t w, size_t c);
  * NULL. Drop it like any other. */
 LdmTensor *ldm_pass_input(LdmPass *pass, const LdmTensor *tensor);
 
+/* x's shape but for the last size, which is C. */
+LdmTensor *ldm_pass_like(LdmPass *pass, const LdmTensor *x, size_t C);
+
+/* Where an elementwise result of x's shape may go: x's own memory where the caller's is the last
+ * handle (and x is no caller's own array), else a new array. Both handles are to be dropped. */
+LdmTensor *ldm_pass_over(LdmPass *pass, LdmTensor *x);
+
+/* Fails the pass with LDM_ERROR_SHAPE where x's last size is not C; `what` names x to people. */
+void ldm_pass_expect(LdmPass *pass, const LdmTensor *x, size_t C, const char *what);
+
 /* A second handle to the same array (reference count + 1). */
 LdmTensor *ldm_pass_keep(LdmPass *pass, LdmTensor *tensor);
 
-/* Gives an array back once the last handle is dropped (a recording pass may keep it). */
+/* Gives an array back once the last handle is dropped (a recording pass may keep it); NULL is
+ * allowed. */
 void ldm_pass_drop(LdmPass *pass, LdmTensor *tensor);
 
-/* Scratch memory for the operation at hand; NULL while planning. Give back in any order. */
-void *ldm_pass_scratch(LdmPass *pass, size_t bytes);
-void ldm_pass_scratch_drop(LdmPass *pass, void *scratch, size_t bytes);
+/* Scratch memory for the operation at hand, at its `data`; drop it like any other array. */
+LdmTensor *ldm_pass_scratch(LdmPass *pass, size_t bytes);
 
 /* Announces an operation; true where its arithmetic is to be done now. */
 #define LDM_OP_INPUTS 4
 typedef struct {
     const char *name;   /* "conv2d" */
-    const void *layer;  /* its parameters, NULL where it has none */
+    const void *layer;  /* its layer, NULL where it has no parameters */
+    const LdmParam *parameter; /* its first parameter or NULL: for messages; must be bound */
     LdmTensor *inputs[LDM_OP_INPUTS];
     int n_inputs;
     LdmTensor *output;
@@ -68,7 +88,7 @@ typedef struct {
 } LdmOp;
 bool ldm_pass_op(LdmPass *pass, const LdmOp *op);
 
-/* `ok` false = the kernel was cancelled. */
+/* After the arithmetic of an announced operation; `ok` false = the kernel was cancelled. */
 void ldm_pass_check(LdmPass *pass, bool ok);
 
 /* Takes ownership of error; the first one sticks. */
@@ -80,7 +100,7 @@ double ldm_pass_flops(const LdmPass *pass); /* announced so far */
 /* False and *error where anything went wrong. */
 bool ldm_pass_end(LdmPass *pass, GError **error);
 
-/* Takes everything back, so that the same arena serves the next forward. */
+/* Takes everything back (arrays, FLOPs, error), so that the same arena serves the next forward. */
 void ldm_pass_reset(LdmPass *pass);
 
 /* ---- whole forwards ---- */

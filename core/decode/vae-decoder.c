@@ -1,0 +1,107 @@
+/* D of the KL autoencoder (LDM, section 3.1): latent [N, h, w, z] in, picture [N, h*f, w*f, 3] out.
+ * post_quant_conv, conv_in; in the middle resblock, attention, resblock; per level, coarsest first,
+ * resblocks, then nearest neighbour to twice the size and a convolution; norm, SiLU, conv_out. */
+#include "decode/vae-decoder.h"
+
+#include "base/error.h"
+#include "layers/attention-block.h"
+#include "layers/resblock.h"
+
+#define NORM_EPS 1e-6 /* everywhere in the autoencoder */
+
+typedef struct {
+    LdmResblock *resblocks; /* [layers_per_block + 1] */
+    LdmConv2d upsample;     /* all levels but the last */
+} Level;
+
+struct LdmVaeDecoder {
+    LdmVaeConfig config;
+    LdmLinear post_quant_conv;
+    LdmConv2d conv_in, conv_out;
+    LdmResblock mid[2];
+    LdmAttentionBlock attention;
+    Level levels[LDM_MAX_LEVELS]; /* coarsest first */
+    LdmNorm norm_out;
+};
+
+static LdmResblockSizes resblock_sizes(const LdmVaeConfig *config, int in, int out)
+{
+    return (LdmResblockSizes){
+        .in = in, .out = out, .groups = config->norm_groups, .eps = NORM_EPS};
+}
+
+static void levels_init(LdmVaeDecoder *decoder, const LdmScope *scope)
+{
+    const LdmVaeConfig *config = &decoder->config;
+    int C = config->channels[config->levels - 1];
+    for (int i = 0; i < config->levels; i++) {
+        Level *level = &decoder->levels[i];
+        int out = config->channels[config->levels - 1 - i];
+        level->resblocks = g_new0(LdmResblock, config->layers_per_block + 1);
+        for (int j = 0; j <= config->layers_per_block; j++) {
+            LdmResblockSizes sizes = resblock_sizes(config, C, out);
+            ldm_resblock_init(&level->resblocks[j],
+                              ldm_scope(scope, "up_blocks.%d.resnets.%d", i, j), &sizes);
+            C = out;
+        }
+        if (i + 1 < config->levels)
+            ldm_conv2d_init_upsample(&level->upsample,
+                                     ldm_scope(scope, "up_blocks.%d.upsamplers.0.conv", i), C);
+    }
+}
+
+LdmVaeDecoder *ldm_vae_decoder_new(const LdmVaeConfig *config, LdmParams *params)
+{
+    LdmVaeDecoder *decoder = g_new0(LdmVaeDecoder, 1);
+    LdmScope root = ldm_scope_root(params), scope = ldm_scope(&root, "decoder");
+    int C = config->channels[config->levels - 1], z = config->latent_channels;
+    LdmResblockSizes sizes = resblock_sizes(config, C, C);
+    decoder->config = *config;
+    ldm_conv2d_init(&decoder->conv_in, ldm_scope(&scope, "conv_in"), z, C, 3);
+    levels_init(decoder, &scope);
+    if (config->mid_attention)
+        ldm_attention_block_init(&decoder->attention,
+                                 ldm_scope(&scope, "mid_block.attentions.0"), C,
+                                 config->norm_groups, NORM_EPS);
+    for (int i = 0; i < 2; i++)
+        ldm_resblock_init(&decoder->mid[i], ldm_scope(&scope, "mid_block.resnets.%d", i), &sizes);
+    ldm_group_norm_init(&decoder->norm_out, ldm_scope(&scope, "conv_norm_out"),
+                        config->channels[0], config->norm_groups, NORM_EPS);
+    ldm_conv2d_init(&decoder->conv_out, ldm_scope(&scope, "conv_out"), config->channels[0],
+                    config->out_channels, 3);
+    if (config->post_quant_conv)
+        ldm_linear_init_1x1(&decoder->post_quant_conv, ldm_scope(&root, "post_quant_conv"), z, z);
+    return decoder;
+}
+
+void ldm_vae_decoder_free(LdmVaeDecoder *decoder)
+{
+    if (decoder == NULL)
+        return;
+    for (int i = 0; i < LDM_MAX_LEVELS; i++)
+        g_free(decoder->levels[i].resblocks);
+    g_free(decoder);
+}
+
+LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
+{
+    const LdmVaeConfig *config = &decoder->config;
+    ldm_pass_expect(pass, z, config->latent_channels, _("the latent"));
+    LdmTensor *h = ldm_pass_keep(pass, z);
+    if (config->post_quant_conv)
+        h = ldm_linear_forward(pass, &decoder->post_quant_conv, h, NULL);
+    h = ldm_conv2d_forward(pass, &decoder->conv_in, h, NULL);
+    h = ldm_resblock_forward(pass, &decoder->mid[0], h, NULL);
+    if (config->mid_attention)
+        h = ldm_attention_block_forward(pass, &decoder->attention, h);
+    h = ldm_resblock_forward(pass, &decoder->mid[1], h, NULL);
+    for (int i = 0; i < config->levels; i++) {
+        const Level *level = &decoder->levels[i];
+        for (int j = 0; j <= config->layers_per_block; j++)
+            h = ldm_resblock_forward(pass, &level->resblocks[j], h, NULL);
+        if (i + 1 < config->levels)
+            h = ldm_conv2d_forward(pass, &level->upsample, h, NULL);
+    }
+    h = ldm_group_norm_forward(pass, &decoder->norm_out, h, true);
+    return ldm_conv2d_forward(pass, &decoder->conv_out, h, NULL);
+}

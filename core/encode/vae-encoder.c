@@ -1,0 +1,138 @@
+/* E of the KL autoencoder (LDM, section 3.1): picture [N, H, W, 3] in, moments [N, H/f, W/f, 2z]
+ * (mean | logvar) out. conv_in; per level resblocks, then a strided convolution padded right and
+ * bottom only; in the middle resblock, attention, resblock; norm, SiLU, conv_out, quant_conv. */
+#include "encode/vae-encoder.h"
+
+#include "base/error.h"
+#include "layers/attention-block.h"
+#include "layers/resblock.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+
+#define NORM_EPS 1e-6 /* everywhere in the autoencoder */
+
+typedef struct {
+    LdmResblock *resblocks; /* [layers_per_block] */
+    LdmConv2d downsample;   /* all levels but the last */
+} Level;
+
+struct LdmVaeEncoder {
+    LdmVaeConfig config;
+    LdmConv2d conv_in, conv_out;
+    Level levels[LDM_MAX_LEVELS];
+    LdmResblock mid[2];
+    LdmAttentionBlock attention;
+    LdmNorm norm_out;
+    LdmLinear quant_conv;
+};
+
+static LdmResblockSizes resblock_sizes(const LdmVaeConfig *config, int in, int out)
+{
+    return (LdmResblockSizes){
+        .in = in, .out = out, .groups = config->norm_groups, .eps = NORM_EPS};
+}
+
+static void levels_init(LdmVaeEncoder *encoder, const LdmScope *scope)
+{
+    const LdmVaeConfig *config = &encoder->config;
+    int C = config->channels[0];
+    for (int i = 0; i < config->levels; i++) {
+        Level *level = &encoder->levels[i];
+        level->resblocks = g_new0(LdmResblock, config->layers_per_block);
+        for (int j = 0; j < config->layers_per_block; j++) {
+            LdmResblockSizes sizes = resblock_sizes(config, C, config->channels[i]);
+            ldm_resblock_init(&level->resblocks[j],
+                              ldm_scope(scope, "down_blocks.%d.resnets.%d", i, j), &sizes);
+            C = config->channels[i];
+        }
+        if (i + 1 < config->levels)
+            ldm_conv2d_init_downsample(&level->downsample,
+                                       ldm_scope(scope, "down_blocks.%d.downsamplers.0.conv", i),
+                                       C, false);
+    }
+}
+
+LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params)
+{
+    LdmVaeEncoder *encoder = g_new0(LdmVaeEncoder, 1);
+    LdmScope root = ldm_scope_root(params), scope = ldm_scope(&root, "encoder");
+    int C = config->channels[config->levels - 1], moments = 2 * config->latent_channels;
+    LdmResblockSizes sizes = resblock_sizes(config, C, C);
+    encoder->config = *config;
+    ldm_conv2d_init(&encoder->conv_in, ldm_scope(&scope, "conv_in"), config->in_channels,
+                    config->channels[0], 3);
+    levels_init(encoder, &scope);
+    if (config->mid_attention)
+        ldm_attention_block_init(&encoder->attention,
+                                 ldm_scope(&scope, "mid_block.attentions.0"), C,
+                                 config->norm_groups, NORM_EPS);
+    for (int i = 0; i < 2; i++)
+        ldm_resblock_init(&encoder->mid[i], ldm_scope(&scope, "mid_block.resnets.%d", i), &sizes);
+    ldm_group_norm_init(&encoder->norm_out, ldm_scope(&scope, "conv_norm_out"), C,
+                        config->norm_groups, NORM_EPS);
+    ldm_conv2d_init(&encoder->conv_out, ldm_scope(&scope, "conv_out"), C, moments, 3);
+    if (config->quant_conv)
+        ldm_linear_init_1x1(&encoder->quant_conv, ldm_scope(&root, "quant_conv"), moments,
+                            moments);
+    return encoder;
+}
+
+void ldm_vae_encoder_free(LdmVaeEncoder *encoder)
+{
+    if (encoder == NULL)
+        return;
+    for (int i = 0; i < LDM_MAX_LEVELS; i++)
+        g_free(encoder->levels[i].resblocks);
+    g_free(encoder);
+}
+
+LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, LdmTensor *x)
+{
+    const LdmVaeConfig *config = &encoder->config;
+    ldm_pass_expect(pass, x, config->in_channels, _("the picture"));
+    LdmTensor *h = ldm_conv2d_forward(pass, &encoder->conv_in, ldm_pass_keep(pass, x), NULL);
+    for (int i = 0; i < config->levels; i++) {
+        const Level *level = &encoder->levels[i];
+        for (int j = 0; j < config->layers_per_block; j++)
+            h = ldm_resblock_forward(pass, &level->resblocks[j], h, NULL);
+        if (i + 1 < config->levels)
+            h = ldm_conv2d_forward(pass, &level->downsample, h, NULL);
+    }
+    h = ldm_resblock_forward(pass, &encoder->mid[0], h, NULL);
+    if (config->mid_attention)
+        h = ldm_attention_block_forward(pass, &encoder->attention, h);
+    h = ldm_resblock_forward(pass, &encoder->mid[1], h, NULL);
+    h = ldm_group_norm_forward(pass, &encoder->norm_out, h, true);
+    h = ldm_conv2d_forward(pass, &encoder->conv_out, h, NULL);
+    if (config->quant_conv)
+        h = ldm_linear_forward(pass, &encoder->quant_conv, h, NULL);
+    return h;
+}
+
+LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *noise, double scale,
+                                   double shift, GError **error)
+{
+    size_t C = moments->shape[3] / 2, cells = ldm_tensor_count(moments) / moments->shape[3];
+    g_autoptr(LdmTensor) z = ldm_tensor_new_nhwc(moments->shape[0], moments->shape[1],
+                                                 moments->shape[2], C, error);
+    if (z == NULL)
+        return NULL;
+    if (noise != NULL && !ldm_tensor_same_shape(noise, z)) {
+        g_autofree char *expected = ldm_shape_string(z->rank, z->shape);
+        g_autofree char *found = ldm_shape_string(noise->rank, noise->shape);
+        ldm_set_error(error, SHAPE, _("the noise has shape %s, but the latent has %s"), found,
+                      expected);
+        return NULL;
+    }
+    for (size_t i = 0; i < cells; i++) {
+        const float *mean = ldm_tensor_f32(moments) + i * 2 * C, *logvar = mean + C;
+        for (size_t c = 0; c < C; c++) {
+            double value = mean[c];
+            if (noise != NULL)
+                value += exp(CLAMP(logvar[c], -30.0, 20.0) / 2) * ldm_tensor_f32(noise)[i * C + c];
+            ldm_tensor_f32(z)[i * C + c] = (float) ((value - shift) * scale);
+        }
+    }
+    return g_steal_pointer(&z);
+}

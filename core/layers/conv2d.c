@@ -1,0 +1,112 @@
+/* Convolutions: plain, strided down, and up by nearest neighbour; pictures and features in and out.
+ * The enlarged picture of an upsampling is normally never made: the kernel reads through it. */
+#include "layers/conv2d.h"
+
+#include "base/parallel.h"
+
+#include <string.h>
+
+void ldm_conv2d_init(LdmConv2d *layer, LdmScope scope, size_t in, size_t out, size_t kernel)
+{
+    int padding = (int) (kernel / 2);
+    *layer = (LdmConv2d){.in = in,
+                         .out = out,
+                         .kernel = kernel,
+                         .stride = 1,
+                         .before = padding,
+                         .after = padding,
+                         .upsample = 1};
+    layer->weight = ldm_scope_add(&scope, "weight", 4, (size_t[]){out, in, kernel, kernel});
+    layer->bias = ldm_scope_add(&scope, "bias", 1, &out);
+}
+
+void ldm_conv2d_init_downsample(LdmConv2d *layer, LdmScope scope, size_t channels, bool symmetric)
+{
+    ldm_conv2d_init(layer, scope, channels, channels, 3);
+    layer->stride = 2;
+    layer->before = symmetric ? 1 : 0;
+}
+
+void ldm_conv2d_init_upsample(LdmConv2d *layer, LdmScope scope, size_t channels)
+{
+    ldm_conv2d_init(layer, scope, channels, channels, 3);
+    layer->upsample = 2;
+}
+
+LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x,
+                              LdmTensor *residual)
+{
+    size_t Ho, Wo;
+    LdmConv conv = {.N = x->shape[0],
+                    .H = x->shape[1],
+                    .W = x->shape[2],
+                    .Cin = layer->in,
+                    .Cout = layer->out,
+                    .KH = layer->kernel,
+                    .KW = layer->kernel,
+                    .stride = layer->stride,
+                    .pad_top = layer->before,
+                    .pad_left = layer->before,
+                    .pad_bottom = layer->after,
+                    .pad_right = layer->after,
+                    .upsample = layer->upsample,
+                    .x = x->data,
+                    .w = ldm_param_weights(layer->weight),
+                    .bias = ldm_param_weights(layer->bias),
+                    .residual = residual != NULL ? residual->data : NULL};
+    ldm_conv_output(&conv, &Ho, &Wo);
+    LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual)
+                                    : ldm_pass_nhwc(pass, conv.N, Ho, Wo, layer->out);
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_conv_scratch(&conv));
+    conv.y = y->data;
+    conv.scratch = scratch->data;
+    if (ldm_pass_op(pass, &(LdmOp){.name = "conv2d",
+                                   .layer = layer,
+                                   .parameter = layer->weight,
+                                   .inputs = {x, residual},
+                                   .n_inputs = residual != NULL ? 2 : 1,
+                                   .output = y,
+                                   .flops = 2.0 * conv.N * Ho * Wo * conv.Cout * conv.Cin *
+                                            conv.KH * conv.KW}))
+        ldm_pass_check(pass, ldm_conv(&conv, ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, x);
+    ldm_pass_drop(pass, residual);
+    return y;
+}
+
+typedef struct {
+    const LdmTensor *x, *y;
+} Enlarge;
+
+/* One row of y [N, H, W, C]; y(h, w) = x(h / 2, w / 2). */
+static void enlarge_row(size_t index, int thread, void *data)
+{
+    const Enlarge *enlarge = data;
+    const size_t *from = enlarge->x->shape, *to = enlarge->y->shape;
+    size_t n = index / to[1], h = index % to[1], C = to[3];
+    const float *row = (const float *) enlarge->x->data + (n * from[1] + h / 2) * from[2] * C;
+    float *out = (float *) enlarge->y->data + index * to[2] * C;
+    for (size_t w = 0; w < to[2]; w++)
+        memcpy(out + w * C, row + w / 2 * C, C * sizeof(float));
+}
+
+LdmTensor *ldm_conv2d_forward_to(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x, size_t H,
+                                 size_t W)
+{
+    if (H == 2 * x->shape[1] && W == 2 * x->shape[2])
+        return ldm_conv2d_forward(pass, layer, x, NULL);
+    LdmConv2d plain = *layer;
+    LdmTensor *y = ldm_pass_nhwc(pass, x->shape[0], H, W, layer->in);
+    plain.upsample = 1;
+    if (ldm_pass_op(pass, &(LdmOp){.name = "upsample-nearest",
+                                   .inputs = {x},
+                                   .n_inputs = 1,
+                                   .output = y})) {
+        Enlarge enlarge = {x, y};
+        ldm_pass_check(pass, ldm_parallel_for(x->shape[0] * H, enlarge_row, &enlarge,
+                                              ldm_pass_cancellable(pass)));
+    }
+    ldm_pass_drop(pass, x);
+    return ldm_conv2d_forward(pass, &plain, y, NULL);
+}

@@ -1,0 +1,66 @@
+/* Embeddings: token ids in, y[n, t] = token[id] + position[t] out, expanded to f32 from the tables'
+ * own precision row by row. */
+#include "layers/embedding.h"
+
+#include "base/error.h"
+#include "tensor/tensor.h"
+
+void ldm_embedding_init(LdmEmbedding *layer, LdmScope scope, size_t words, size_t tokens,
+                        size_t width)
+{
+    layer->words = words;
+    layer->tokens = tokens;
+    layer->width = width;
+    layer->token =
+        ldm_scope_add(&scope, "token_embedding.weight", 2, (size_t[]){words, width});
+    layer->position =
+        ldm_scope_add(&scope, "position_embedding.weight", 2, (size_t[]){tokens, width});
+}
+
+static void read_row(const LdmParam *table, size_t row, size_t width, float *out)
+{
+    const uint8_t *data = table->data;
+    ldm_convert_to_f32(data + row * width * ldm_dtype_size(table->dtype), table->dtype, out, width);
+}
+
+static bool ids_fit(LdmPass *pass, const LdmEmbedding *layer, const int32_t *ids, size_t n)
+{
+    GError *error = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (size_t) ids[i] >= layer->words) {
+            ldm_set_error(&error, INVALID,
+                          _("token %d is outside the text encoder's vocabulary of %zu words; the "
+                            "tokenizer does not belong to this model"),
+                          (int) ids[i], layer->words);
+            ldm_pass_fail(pass, error);
+            return false;
+        }
+    return true;
+}
+
+LdmTensor *ldm_embedding_forward(LdmPass *pass, const LdmEmbedding *layer, const int32_t *ids,
+                                 size_t N)
+{
+    size_t T = layer->tokens, C = layer->width;
+    LdmTensor *y = ldm_pass_tensor(pass, 3, (size_t[]){N, T, C});
+    LdmTensor *position = ldm_pass_scratch(pass, C * sizeof(float));
+    if (ldm_pass_op(pass, &(LdmOp){.name = "embedding",
+                                   .layer = layer,
+                                   .parameter = layer->token,
+                                   .output = y}) &&
+        ids_fit(pass, layer, ids, N * T)) {
+        const float *add = position->data;
+        for (size_t t = 0; t < T; t++) {
+            read_row(layer->position, t, C, position->data);
+            for (size_t n = 0; n < N; n++) {
+                float *row = (float *) y->data + (n * T + t) * C;
+                read_row(layer->token, (size_t) ids[n * T + t], C, row);
+                for (size_t c = 0; c < C; c++)
+                    row[c] += add[c];
+            }
+        }
+        ldm_pass_check(pass, true);
+    }
+    ldm_pass_drop(pass, position);
+    return y;
+}

@@ -1,0 +1,48 @@
+/* Linear layers and 1x1 convolutions: one GEMM, y = x W^T + b + residual. */
+#include "layers/linear.h"
+
+void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias)
+{
+    layer->in = in;
+    layer->out = out;
+    layer->weight = ldm_scope_add(&scope, "weight", 2, (size_t[]){out, in});
+    layer->bias = bias ? ldm_scope_add(&scope, "bias", 1, &out) : NULL;
+}
+
+void ldm_linear_init_1x1(LdmLinear *layer, LdmScope scope, size_t in, size_t out)
+{
+    layer->in = in;
+    layer->out = out;
+    layer->weight = ldm_scope_add(&scope, "weight", 4, (size_t[]){out, in, 1, 1});
+    layer->bias = ldm_scope_add(&scope, "bias", 1, &out);
+}
+
+LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
+                              LdmTensor *residual)
+{
+    size_t M = ldm_tensor_count(x) / layer->in, K = layer->in, N = layer->out;
+    LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual) : ldm_pass_like(pass, x, N);
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_gemm_scratch(M, N, K, layer->weight->dtype));
+    if (ldm_pass_op(pass, &(LdmOp){.name = "linear",
+                                   .layer = layer,
+                                   .parameter = layer->weight,
+                                   .inputs = {x, residual},
+                                   .n_inputs = residual != NULL ? 2 : 1,
+                                   .output = y,
+                                   .flops = 2.0 * M * N * K})) {
+        LdmGemm gemm = {.M = M,
+                        .N = N,
+                        .K = K,
+                        .x = x->data,
+                        .w = ldm_param_weights(layer->weight),
+                        .bias = ldm_param_weights(layer->bias),
+                        .residual = residual != NULL ? residual->data : NULL,
+                        .y = y->data,
+                        .scratch = scratch->data};
+        ldm_pass_check(pass, ldm_gemm(&gemm, ldm_pass_cancellable(pass)));
+    }
+    ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, x);
+    ldm_pass_drop(pass, residual);
+    return y;
+}

@@ -1,0 +1,22 @@
+/* Linear: y = x W^T + b over the last index; also every 1x1 convolution, which channels-last is the
+ * same GEMM on the same memory. */
+#pragma once
+
+#include "layers/pass.h"
+#include "layers/scope.h"
+
+typedef struct {
+    LdmParam *weight; /* [out, in], or [out, in, 1, 1] */
+    LdmParam *bias;   /* [out] or NULL */
+    size_t in, out;
+} LdmLinear;
+
+void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias);
+
+/* The parameter shapes of a 1x1 convolution, with bias. */
+void ldm_linear_init_1x1(LdmLinear *layer, LdmScope scope, size_t in, size_t out);
+
+/* x [..., in] -> [..., out] + residual (of the result's shape, or NULL). Takes both over; the
+ * residual's memory becomes the result's where it may. */
+LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
+                              LdmTensor *residual);

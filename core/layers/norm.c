@@ -1,0 +1,60 @@
+/* Normalisations: y = (x - mean) / sqrt(var + eps) * weight + bias, over a group of channels and
+ * all pixels (GroupNorm) or over the channels of one token (LayerNorm). */
+#include "layers/norm.h"
+
+void ldm_layer_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, double eps)
+{
+    ldm_group_norm_init(layer, scope, channels, 1, eps);
+}
+
+void ldm_group_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, size_t groups, double eps)
+{
+    layer->channels = channels;
+    layer->groups = groups;
+    layer->eps = (float) eps;
+    layer->weight = ldm_scope_add(&scope, "weight", 1, &channels);
+    layer->bias = ldm_scope_add(&scope, "bias", 1, &channels);
+}
+
+LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, bool silu)
+{
+    LdmTensor *y = ldm_pass_over(pass, x);
+    if (ldm_pass_op(pass, &(LdmOp){.name = silu ? "group-norm-silu" : "group-norm",
+                                   .layer = layer,
+                                   .parameter = layer->weight,
+                                   .inputs = {x},
+                                   .n_inputs = 1,
+                                   .output = y})) {
+        LdmGroupNorm norm = {.N = x->shape[0],
+                             .P = ldm_tensor_count(x) / (x->shape[0] * layer->channels),
+                             .C = layer->channels,
+                             .groups = layer->groups,
+                             .eps = layer->eps,
+                             .silu = silu,
+                             .x = x->data,
+                             .gamma = ldm_param_weights(layer->weight),
+                             .beta = ldm_param_weights(layer->bias),
+                             .y = y->data};
+        ldm_pass_check(pass, ldm_group_norm(&norm, ldm_pass_cancellable(pass)));
+    }
+    ldm_pass_drop(pass, x);
+    return y;
+}
+
+LdmTensor *ldm_layer_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x)
+{
+    LdmTensor *y = ldm_pass_over(pass, x);
+    size_t C = layer->channels;
+    if (ldm_pass_op(pass, &(LdmOp){.name = "layer-norm",
+                                   .layer = layer,
+                                   .parameter = layer->weight,
+                                   .inputs = {x},
+                                   .n_inputs = 1,
+                                   .output = y}))
+        ldm_pass_check(pass, ldm_layer_norm(ldm_tensor_count(x) / C, C, layer->eps, x->data,
+                                            ldm_param_weights(layer->weight),
+                                            ldm_param_weights(layer->bias), y->data,
+                                            ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, x);
+    return y;
+}

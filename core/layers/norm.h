@@ -1,0 +1,21 @@
+/* GroupNorm (with or without SiLU after it) and LayerNorm. */
+#pragma once
+
+#include "layers/pass.h"
+#include "layers/scope.h"
+
+typedef struct {
+    LdmParam *weight, *bias; /* [channels] */
+    size_t channels, groups; /* groups: GroupNorm only */
+    float eps;
+} LdmNorm;
+
+void ldm_group_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, size_t groups,
+                         double eps);
+void ldm_layer_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, double eps);
+
+/* x [N, ..., channels] -> the same shape, then SiLU where `silu`; takes x over. */
+LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, bool silu);
+
+/* x [..., channels] -> the same shape; takes x over. */
+LdmTensor *ldm_layer_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x);

@@ -1,0 +1,326 @@
+/* One pass through a network: layers ask it for every array and announce every operation. It
+ * computes in an arena of planned size, or only counts (bytes, FLOPs) with the same allocator and
+ * nothing behind it. Arrays are handles with a reference count; the first error sticks, and from
+ * then on handles have a shape but no memory and no operation runs. */
+#include "layers/pass.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "layers/arena.h"
+#include "tensor/tensor.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef struct Handle Handle;
+struct Handle {
+    LdmTensor tensor; /* first: the handle that layers see */
+    int refs;
+    bool borrowed;         /* a caller's own array: never written over */
+    size_t offset, bytes;  /* its block of the arena; bytes 0 = none */
+    Handle *next, *before; /* all handles of the pass */
+};
+
+struct LdmPass {
+    bool computes, check_finite;
+    uint8_t *memory; /* the arena; NULL while planning */
+    LdmArena arena;
+    Handle *handles;
+    GCancellable *cancellable;
+    LdmPassProgress progress;
+    void *progress_data;
+    LdmOp op; /* the operation announced last */
+    double flops;
+    GError *error; /* the first one */
+};
+
+LdmPass *ldm_pass_new_plan(void)
+{
+    LdmPass *pass = g_new0(LdmPass, 1);
+    ldm_arena_init(&pass->arena, SIZE_MAX);
+    return pass;
+}
+
+/* Large pages spare the kernel a fault every 4 KiB; where there are none the advice does nothing. */
+static void advise_large_pages(uint8_t *memory, size_t bytes)
+{
+    uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t) memory + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t) memory + bytes) / page * page;
+    if (end > first)
+        madvise((void *) first, end - first, MADV_HUGEPAGE);
+}
+
+LdmPass *ldm_pass_new_compute(size_t arena_bytes, GCancellable *cancellable, GError **error)
+{
+    uint8_t *memory =
+        ldm_aligned_alloc(MAX(arena_bytes, 1), 1, _("the network's working memory"), error);
+    if (memory == NULL)
+        return NULL;
+    advise_large_pages(memory, arena_bytes);
+    LdmPass *pass = ldm_pass_new_plan();
+    pass->computes = true;
+    pass->check_finite = g_strcmp0(g_getenv("PENTIMENTO_CHECK"), "finite") == 0;
+    pass->memory = memory;
+    pass->arena.limit = arena_bytes;
+    pass->cancellable = cancellable != NULL ? g_object_ref(cancellable) : NULL;
+    return pass;
+}
+
+void ldm_pass_reset(LdmPass *pass)
+{
+    while (pass->handles != NULL) {
+        Handle *handle = pass->handles;
+        pass->handles = handle->next;
+        g_free(handle);
+    }
+    ldm_arena_reset(&pass->arena);
+    g_clear_error(&pass->error);
+    pass->flops = 0;
+}
+
+void ldm_pass_free(LdmPass *pass)
+{
+    if (pass == NULL)
+        return;
+    ldm_pass_reset(pass);
+    ldm_arena_clear(&pass->arena);
+    ldm_aligned_free(pass->memory);
+    g_clear_object(&pass->cancellable);
+    g_free(pass);
+}
+
+void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data)
+{
+    pass->progress = progress;
+    pass->progress_data = data;
+}
+
+bool ldm_pass_computes(const LdmPass *pass)
+{
+    return pass->computes;
+}
+
+GCancellable *ldm_pass_cancellable(const LdmPass *pass)
+{
+    return pass->cancellable;
+}
+
+size_t ldm_pass_peak(const LdmPass *pass)
+{
+    return pass->arena.peak;
+}
+
+double ldm_pass_flops(const LdmPass *pass)
+{
+    return pass->flops;
+}
+
+/* ---- arrays ---- */
+
+static Handle *handle_new(LdmPass *pass, int rank, const size_t *shape)
+{
+    Handle *handle = g_new0(Handle, 1);
+    handle->tensor.dtype = LDM_F32;
+    handle->tensor.rank = rank;
+    for (int i = 0; i < LDM_MAX_RANK; i++)
+        handle->tensor.shape[i] = i < rank ? shape[i] : 1;
+    handle->refs = 1;
+    handle->next = pass->handles;
+    if (handle->next != NULL)
+        handle->next->before = handle;
+    pass->handles = handle;
+    return handle;
+}
+
+static void handle_take(LdmPass *pass, Handle *handle, size_t bytes)
+{
+    GError *error = NULL;
+    if (pass->error != NULL || bytes == 0)
+        return;
+    if (!ldm_arena_take(&pass->arena, bytes, &handle->offset)) {
+        ldm_set_no_memory(&error, _("the network's working memory"), bytes);
+        ldm_pass_fail(pass, error);
+        return;
+    }
+    handle->bytes = bytes;
+    if (pass->computes)
+        handle->tensor.data = pass->memory + handle->offset;
+}
+
+LdmTensor *ldm_pass_tensor(LdmPass *pass, int rank, const size_t *shape)
+{
+    Handle *handle = handle_new(pass, rank, shape);
+    size_t bytes = SIZE_MAX; /* a product that overflows is more than any arena has */
+    if (ldm_product(shape, rank, &bytes) && !ldm_mul(bytes, sizeof(float), &bytes))
+        bytes = SIZE_MAX;
+    handle_take(pass, handle, bytes);
+    return &handle->tensor;
+}
+
+LdmTensor *ldm_pass_nhwc(LdmPass *pass, size_t n, size_t h, size_t w, size_t c)
+{
+    return ldm_pass_tensor(pass, 4, (size_t[]){n, h, w, c});
+}
+
+LdmTensor *ldm_pass_like(LdmPass *pass, const LdmTensor *x, size_t C)
+{
+    size_t shape[LDM_MAX_RANK];
+    memcpy(shape, x->shape, sizeof shape);
+    shape[x->rank - 1] = C;
+    return ldm_pass_tensor(pass, x->rank, shape);
+}
+
+LdmTensor *ldm_pass_over(LdmPass *pass, LdmTensor *x)
+{
+    Handle *handle = (Handle *) x;
+    if (handle->refs == 1 && !handle->borrowed)
+        return ldm_pass_keep(pass, x);
+    return ldm_pass_tensor(pass, x->rank, x->shape);
+}
+
+LdmTensor *ldm_pass_input(LdmPass *pass, const LdmTensor *tensor)
+{
+    Handle *handle = handle_new(pass, tensor->rank, tensor->shape);
+    handle->borrowed = true;
+    handle->tensor.data = tensor->data;
+    return &handle->tensor;
+}
+
+LdmTensor *ldm_pass_scratch(LdmPass *pass, size_t bytes)
+{
+    Handle *handle = handle_new(pass, 1, &bytes);
+    handle_take(pass, handle, bytes);
+    return &handle->tensor;
+}
+
+LdmTensor *ldm_pass_keep(LdmPass *pass, LdmTensor *tensor)
+{
+    ((Handle *) tensor)->refs++;
+    return tensor;
+}
+
+void ldm_pass_drop(LdmPass *pass, LdmTensor *tensor)
+{
+    Handle *handle = (Handle *) tensor;
+    if (handle == NULL || --handle->refs > 0)
+        return;
+    ldm_arena_give(&pass->arena, handle->offset, handle->bytes);
+    if (handle->before != NULL)
+        handle->before->next = handle->next;
+    else
+        pass->handles = handle->next;
+    if (handle->next != NULL)
+        handle->next->before = handle->before;
+    g_free(handle);
+}
+
+/* ---- operations ---- */
+
+void ldm_pass_fail(LdmPass *pass, GError *error)
+{
+    if (pass->error == NULL)
+        pass->error = error;
+    else
+        g_error_free(error);
+}
+
+void ldm_pass_expect(LdmPass *pass, const LdmTensor *x, size_t C, const char *what)
+{
+    GError *error = NULL;
+    if (x->shape[x->rank - 1] == C)
+        return;
+    g_autofree char *shape = ldm_shape_string(x->rank, x->shape);
+    ldm_set_error(&error, SHAPE, _("%s has shape %s, but the network takes %zu channels"), what,
+                  shape, C);
+    ldm_pass_fail(pass, error);
+}
+
+static bool cancelled(LdmPass *pass)
+{
+    GError *error = NULL;
+    if (!g_cancellable_is_cancelled(pass->cancellable))
+        return false;
+    ldm_set_error(&error, CANCELLED, _("cancelled"));
+    ldm_pass_fail(pass, error);
+    return true;
+}
+
+bool ldm_pass_op(LdmPass *pass, const LdmOp *op)
+{
+    GError *error = NULL;
+    if (pass->error != NULL)
+        return false;
+    pass->flops += op->flops;
+    if (!pass->computes || cancelled(pass))
+        return false;
+    if (op->parameter != NULL && op->parameter->data == NULL) {
+        ldm_set_error(&error, MISSING, _("the model has no weights for %s; load it completely"),
+                      op->parameter->name);
+        ldm_pass_fail(pass, error);
+        return false;
+    }
+    pass->op = *op;
+    return true;
+}
+
+void ldm_pass_check(LdmPass *pass, bool ok)
+{
+    GError *error = NULL;
+    if (pass->error != NULL)
+        return;
+    if (!ok) {
+        ldm_set_error(&error, CANCELLED, _("cancelled"));
+        ldm_pass_fail(pass, error);
+        return;
+    }
+    if (pass->check_finite) {
+        const LdmOp *op = &pass->op;
+        g_autofree char *name =
+            g_strdup_printf("%s (%s)", op->name, op->parameter != NULL ? op->parameter->name : "-");
+        if (!ldm_tensor_check_finite(op->output, name, &error)) {
+            ldm_pass_fail(pass, error);
+            return;
+        }
+    }
+    if (pass->progress != NULL)
+        pass->progress(pass->flops, pass->progress_data);
+}
+
+bool ldm_pass_end(LdmPass *pass, GError **error)
+{
+    if (pass->error == NULL)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&pass->error));
+    /* still failed: the arrays handed out since have no memory behind them */
+    pass->error = g_error_new_literal(LDM_ERROR, LDM_ERROR_INVALID, _("the pass has ended"));
+    return false;
+}
+
+/* ---- whole forwards ---- */
+
+bool ldm_forward_measure(LdmForward forward, const void *data, size_t *bytes, double *flops,
+                         GError **error)
+{
+    g_autoptr(LdmPass) pass = ldm_pass_new_plan();
+    forward(pass, data);
+    *bytes = ldm_pass_peak(pass);
+    *flops = ldm_pass_flops(pass);
+    return ldm_pass_end(pass, error);
+}
+
+LdmTensor *ldm_forward_run(LdmForward forward, const void *data, LdmPassProgress progress,
+                           void *progress_data, GCancellable *cancellable, GError **error)
+{
+    size_t bytes;
+    double flops;
+    if (!ldm_forward_measure(forward, data, &bytes, &flops, error))
+        return NULL;
+    g_autoptr(LdmPass) pass = ldm_pass_new_compute(bytes, cancellable, error);
+    if (pass == NULL)
+        return NULL;
+    ldm_pass_set_progress(pass, progress, progress_data);
+    LdmTensor *y = forward(pass, data);
+    return ldm_pass_end(pass, error) ? ldm_tensor_copy(y, error) : NULL;
+}

@@ -1,0 +1,41 @@
+/* ResBlock: h = conv1(SiLU(GN(x))); h += time(SiLU(emb)); y = conv2(SiLU(GN(h))) + shortcut(x).
+ * Features in, features out. The shortcut is taken first: where nobody else needs x, the first
+ * norm may then write over it. */
+#include "layers/resblock.h"
+
+#include "layers/elementwise.h"
+
+void ldm_resblock_init(LdmResblock *block, LdmScope scope, const LdmResblockSizes *sizes)
+{
+    size_t in = sizes->in, out = sizes->out;
+    block->in = in;
+    block->out = out;
+    block->time_width = sizes->time_width;
+    ldm_group_norm_init(&block->norm1, ldm_scope(&scope, "norm1"), in, sizes->groups, sizes->eps);
+    ldm_conv2d_init(&block->conv1, ldm_scope(&scope, "conv1"), in, out, 3);
+    if (sizes->time_width > 0)
+        ldm_linear_init(&block->time, ldm_scope(&scope, "time_emb_proj"), sizes->time_width, out,
+                        true);
+    ldm_group_norm_init(&block->norm2, ldm_scope(&scope, "norm2"), out, sizes->groups, sizes->eps);
+    ldm_conv2d_init(&block->conv2, ldm_scope(&scope, "conv2"), out, out, 3);
+    if (in != out)
+        ldm_linear_init_1x1(&block->shortcut, ldm_scope(&scope, "conv_shortcut"), in, out);
+}
+
+LdmTensor *ldm_resblock_forward(LdmPass *pass, const LdmResblock *block, LdmTensor *x,
+                                LdmTensor *time)
+{
+    LdmTensor *residual = ldm_pass_keep(pass, x);
+    if (block->in != block->out)
+        residual = ldm_linear_forward(pass, &block->shortcut, residual, NULL);
+
+    LdmTensor *h = ldm_group_norm_forward(pass, &block->norm1, x, true);
+    h = ldm_conv2d_forward(pass, &block->conv1, h, NULL);
+    if (block->time_width > 0) {
+        LdmTensor *shift =
+            ldm_linear_forward(pass, &block->time, ldm_pass_keep(pass, time), NULL);
+        h = ldm_add_rows_forward(pass, h, shift);
+    }
+    h = ldm_group_norm_forward(pass, &block->norm2, h, true);
+    return ldm_conv2d_forward(pass, &block->conv2, h, residual);
+}
