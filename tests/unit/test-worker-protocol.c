@@ -1,0 +1,703 @@
+/* The worker seen from a client: the real program, its socket, its jobs, and what it must refuse. */
+#include "worker/protocol.h"
+
+#include <glib/gstdio.h>
+#include <gio/gunixfdlist.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define SIDE 64 /* of the pictures sent */
+
+/* ---- a worker and its clients ---- */
+
+typedef struct {
+    char *folder, *socket;
+    const char *program;
+    char **environment; /* of the worker */
+} World;
+
+typedef struct {
+    GDBusConnection *connection;
+    guint subscription;
+    GString *stages;    /* "load;denoise;..." as they first come */
+    double fraction;    /* last told */
+    gboolean backwards; /* the fraction once decreased */
+    gboolean running, done;
+    GVariant *reply;
+    GUnixFDList *list;
+    GError *error;
+} Client;
+
+static void world_set_up(World *world, gconstpointer data)
+{
+    const char *program = g_getenv("PENTIMENTO_WORKER");
+
+    world->program = program != NULL ? program
+                                     : g_test_build_filename(G_TEST_BUILT, "..", "core", "worker",
+                                                             "pentimento-worker", NULL);
+    world->folder = g_dir_make_tmp("pentimento-XXXXXX", NULL);
+    world->socket = g_build_filename(world->folder, "worker.sock", NULL);
+    world->environment =
+        g_environ_setenv(g_get_environ(), PENTIMENTO_SOCKET_VARIABLE, world->socket, TRUE);
+    world->environment = g_environ_setenv(world->environment, PENTIMENTO_IDLE_VARIABLE,
+                                          data != NULL ? data : "30", TRUE);
+    world->environment =
+        g_environ_setenv(world->environment, "XDG_STATE_HOME", world->folder, TRUE);
+}
+
+static int start_worker(const World *world, char **text)
+{
+    const char *command[] = {world->program, NULL};
+    g_autoptr(GError) error = NULL;
+    int status = -1;
+
+    g_spawn_sync(NULL, (char **)command, world->environment, G_SPAWN_DEFAULT, NULL, NULL, NULL,
+                 text, &status, &error);
+    g_assert_no_error(error);
+    return status;
+}
+
+static gboolean wait_gone(const char *path, double seconds)
+{
+    for (int i = 0; i < seconds * 50 && g_file_test(path, G_FILE_TEST_EXISTS); i++)
+        g_usleep(20000);
+    return !g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+static GDBusConnection *connect_raw(const World *world, GError **error)
+{
+    g_autofree char *escaped = g_dbus_address_escape_value(world->socket);
+    g_autofree char *address = g_strconcat("unix:path=", escaped, NULL);
+
+    return g_dbus_connection_new_for_address_sync(
+        address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, NULL, error);
+}
+
+static GVariant *call(GDBusConnection *connection, const char *method, GVariant *parameters,
+                      GError **error)
+{
+    return g_dbus_connection_call_sync(connection, NULL, PENTIMENTO_WORKER_PATH,
+                                       PENTIMENTO_WORKER_INTERFACE, method, parameters, NULL,
+                                       G_DBUS_CALL_FLAGS_NONE, 60000, NULL, error);
+}
+
+static void on_progress(GDBusConnection *connection, const char *sender, const char *path,
+                        const char *interface, const char *name, GVariant *parameters,
+                        gpointer data)
+{
+    Client *client = data;
+    const char *stage;
+    int step, steps;
+    double fraction;
+
+    g_variant_get(parameters, "(u&siidd)", NULL, &stage, &step, &steps, &fraction, NULL);
+    if (strstr(client->stages->str, stage) == NULL)
+        g_string_append_printf(client->stages, "%s;", stage);
+    client->backwards |= fraction < client->fraction;
+    client->fraction = fraction;
+}
+
+static void client_open(Client *client, const World *world)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GVariant) answer = NULL;
+
+    *client = (Client){.stages = g_string_new(NULL)};
+    client->connection = connect_raw(world, &error);
+    g_assert_no_error(error);
+    client->subscription = g_dbus_connection_signal_subscribe(
+        client->connection, NULL, PENTIMENTO_WORKER_INTERFACE, "Progress", PENTIMENTO_WORKER_PATH,
+        NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_progress, client, NULL);
+    answer =
+        call(client->connection, "Hello", g_variant_new("(u)", PENTIMENTO_WORKER_VERSION), &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(g_variant_get_type_string(answer), ==, "(us)");
+}
+
+static void client_forget(Client *client)
+{
+    g_clear_pointer(&client->reply, g_variant_unref);
+    g_clear_object(&client->list);
+    g_clear_error(&client->error);
+    g_string_truncate(client->stages, 0);
+    client->fraction = 0.0;
+    client->done = client->backwards = FALSE;
+}
+
+static void client_close(Client *client)
+{
+    g_dbus_connection_signal_unsubscribe(client->connection, client->subscription);
+    g_dbus_connection_close_sync(client->connection, NULL, NULL);
+    while (client->running) /* ends at once with an error */
+        g_main_context_iteration(NULL, TRUE);
+    g_object_unref(client->connection);
+    client_forget(client);
+    g_string_free(client->stages, TRUE);
+}
+
+static void world_tear_down(World *world, gconstpointer data)
+{
+    g_autoptr(GDBusConnection) connection = connect_raw(world, NULL);
+    g_autofree char *command = g_strconcat("rm -rf ", world->folder, NULL);
+
+    if (connection != NULL) {
+        g_autoptr(GVariant) answer = call(connection, "Quit", NULL, NULL);
+        g_assert_nonnull(answer);
+        g_assert_true(wait_gone(world->socket, 5));
+    }
+    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+    g_strfreev(world->environment);
+    g_free(world->folder);
+    g_free(world->socket);
+}
+
+/* ---- jobs ---- */
+
+static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Client *client = data;
+
+    client->reply = g_dbus_connection_call_with_unix_fd_list_finish(
+        G_DBUS_CONNECTION(source), &client->list, result, &client->error);
+    client->done = TRUE;
+    client->running = FALSE;
+}
+
+/* Starts a job; `handles` are consumed, pairs of name and descriptor in `names` and `fds`. */
+static void run_start(Client *client, const char *task, const char *options, int n,
+                      const char *const *names, const int *fds)
+{
+    g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
+    g_autoptr(GError) error = NULL;
+    GVariantBuilder handles;
+    g_autoptr(GVariant) parsed =
+        g_variant_parse(G_VARIANT_TYPE_VARDICT, options, NULL, NULL, &error);
+
+    g_assert_no_error(error);
+    g_variant_builder_init(&handles, G_VARIANT_TYPE("a{sh}"));
+    for (int i = 0; i < n; i++) {
+        g_variant_builder_add(&handles, "{sh}", names[i],
+                              g_unix_fd_list_append(list, fds[i], &error));
+        g_assert_no_error(error);
+        close(fds[i]);
+    }
+    client_forget(client);
+    client->running = TRUE;
+    g_dbus_connection_call_with_unix_fd_list(
+        client->connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, "Run",
+        g_variant_new("(us@a{sv}a{sh})", 7u, task, parsed, &handles), NULL, G_DBUS_CALL_FLAGS_NONE,
+        600000, list, NULL, on_answer, client);
+}
+
+static void run_wait(Client *client)
+{
+    while (!client->done)
+        g_main_context_iteration(NULL, TRUE);
+}
+
+static gboolean wake(gpointer data)
+{
+    return G_SOURCE_CONTINUE;
+}
+
+/* True once `stage` was told. */
+static gboolean wait_stage(Client *client, const char *stage, double seconds)
+{
+    gint64 end = g_get_monotonic_time() + (gint64)(seconds * G_USEC_PER_SEC);
+    guint tick = g_timeout_add(10, wake, NULL);
+
+    while (strstr(client->stages->str, stage) == NULL && !client->done &&
+           g_get_monotonic_time() < end)
+        g_main_context_iteration(NULL, TRUE);
+    g_source_remove(tick);
+    return strstr(client->stages->str, stage) != NULL;
+}
+
+static void run_generate(Client *client, const char *options)
+{
+    run_start(client, "generate", options, 0, NULL, NULL);
+    run_wait(client);
+}
+
+static int memfd(size_t bytes, int seals)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, (off_t)bytes), ==, 0);
+    g_assert_cmpint(fcntl(fd, F_ADD_SEALS, seals), ==, 0);
+    return fd;
+}
+
+/* float32 [height, width, channels], `value` in the left half and 0 in the right one. */
+static int half_array(int width, int height, int channels, float value)
+{
+    size_t bytes = (size_t)width * (size_t)height * (size_t)channels * sizeof(float);
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    g_autofree float *data = g_malloc0(bytes);
+
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width / 2 * channels; x++)
+            data[y * width * channels + x] = value;
+    g_assert_cmpint(write(fd, data, bytes), ==, bytes);
+    g_assert_cmpint(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), ==, 0);
+    return fd;
+}
+
+/* The array `name` of the reply, mapped; checks its seals and size. */
+static const float *reply_array(const Client *client, const char *name, size_t floats)
+{
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    g_autoptr(GVariant) handles = g_variant_get_child_value(client->reply, 1);
+    struct stat info;
+    void *data;
+    gint32 index;
+    int fd;
+
+    if (!g_variant_lookup(handles, name, "h", &index))
+        return NULL;
+    fd = g_unix_fd_list_get(client->list, index, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(fcntl(fd, F_GET_SEALS) & seals, ==, seals);
+    g_assert_cmpint(fstat(fd, &info), ==, 0);
+    g_assert_cmpuint((guint64)info.st_size, ==, floats * sizeof(float));
+    data = mmap(NULL, floats * sizeof(float), PROT_READ, MAP_PRIVATE, fd, 0);
+    g_assert_true(data != MAP_FAILED);
+    close(fd);
+    return data;
+}
+
+static int reply_int(const Client *client, const char *name)
+{
+    g_autoptr(GVariant) reply = g_variant_get_child_value(client->reply, 0);
+    int value = -1;
+
+    g_assert_true(g_variant_lookup(reply, name, "i", &value));
+    return value;
+}
+
+static gint64 reply_seed(const Client *client)
+{
+    g_autoptr(GVariant) reply = g_variant_get_child_value(client->reply, 0);
+    gint64 seed = -1;
+
+    g_assert_true(g_variant_lookup(reply, "seed", "x", &seed));
+    return seed;
+}
+
+static void assert_remote_error(GError **error, const char *name, const char *words)
+{
+    g_autofree char *found = *error != NULL ? g_dbus_error_get_remote_error(*error) : NULL;
+
+    g_assert_cmpstr(found, ==, name);
+    g_dbus_error_strip_remote_error(*error);
+    if (words != NULL && strstr((*error)->message, words) == NULL)
+        g_error("“%s” does not say “%s”", (*error)->message, words);
+    g_clear_error(error);
+}
+
+/* ---- tests ---- */
+
+static void test_hello(World *world, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GDBusConnection) connection = NULL;
+    g_autoptr(GVariant) answer = NULL;
+    struct stat info;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    g_assert_cmpint(stat(world->socket, &info), ==, 0);
+    g_assert_cmpint(info.st_mode & 0777, ==, 0600);
+    connection = connect_raw(world, &error);
+    g_assert_no_error(error);
+    g_assert_null(call(connection, "Inspect", g_variant_new("(s)", ""), &error));
+    assert_remote_error(&error, PENTIMENTO_ERROR_VERSION, "Hello");
+    g_assert_null(call(connection, "Hello", g_variant_new("(u)", 9999u), &error));
+    assert_remote_error(&error, PENTIMENTO_ERROR_VERSION, "9999");
+    answer = call(connection, "Quit", NULL, &error);
+    g_assert_no_error(error);
+    g_assert_false(g_file_test(world->socket, G_FILE_TEST_EXISTS));
+    g_assert_cmpint(start_worker(world, NULL), ==, 0); /* the old one may still be ending */
+    g_assert_true(g_file_test(world->socket, G_FILE_TEST_EXISTS));
+}
+
+static void test_generate(World *world, gconstpointer data)
+{
+    Client client;
+    const float *pixels;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    run_generate(&client, "{'prompt': <'a red apple'>, 'steps': <2>, 'width': <48>, 'height': <36>,"
+                          " 'seed': <int64 7>, 'guidance': <3>, 'threads': <1>}");
+    g_assert_no_error(client.error);
+    g_assert_cmpint(reply_int(&client, "width"), ==, 48);
+    g_assert_cmpint(reply_int(&client, "height"), ==, 36);
+    g_assert_cmpint(reply_int(&client, "evaluations"), ==, 4);
+    g_assert_cmpint(reply_seed(&client), ==, 7);
+    pixels = reply_array(&client, "pixels", 48 * 36 * 4);
+    for (int i = 0; i < 48 * 36 * 4; i++)
+        g_assert_true(pixels[i] >= 0.0f && pixels[i] <= 1.0f);
+    g_assert_null(reply_array(&client, "alpha", 48 * 36));
+    g_assert_nonnull(strstr(client.stages->str, "load;"));
+    g_assert_nonnull(strstr(client.stages->str, "denoise;"));
+    g_assert_false(client.backwards);
+    run_generate(&client, "{'steps': <1>}"); /* its own seed and size */
+    g_assert_no_error(client.error);
+    g_assert_cmpint(reply_seed(&client), >=, 0);
+    g_assert_cmpint(reply_int(&client, "width"), ==, 64);
+    client_close(&client);
+}
+
+static const char *const both[] = {"picture", "mask"};
+
+#define SIZED "'picture-width': <64>, 'picture-height': <64>"
+
+static void test_repaint(World *world, gconstpointer data)
+{
+    const int arrays[] = {half_array(SIDE, SIDE, 4, 1.0f), half_array(SIDE, SIDE, 1, 1.0f)};
+    const int picture[] = {half_array(SIDE, SIDE, 4, 0.25f)};
+    const float *alpha;
+    Client client;
+    int w, h, x, y;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    run_start(&client, "inpaint", "{'steps': <2>, " SIZED "}", 2, both, arrays);
+    run_wait(&client);
+    g_assert_no_error(client.error);
+    w = reply_int(&client, "width"), h = reply_int(&client, "height");
+    x = reply_int(&client, "x"), y = reply_int(&client, "y");
+    g_assert_true(x >= 0 && y >= 0 && x + w <= SIDE && y + h <= SIDE && w >= SIDE / 2);
+    g_assert_nonnull(reply_array(&client, "pixels", (size_t)(w * h * 4)));
+    alpha = reply_array(&client, "alpha", (size_t)(w * h));
+    for (int i = 0; i < w * h; i++)
+        g_assert_cmpfloat(alpha[i], ==, x + i % w < SIDE / 2 ? 1.0f : 0.0f);
+    run_start(&client, "img2img", "{'steps': <2>, 'strength': <0.5>, " SIZED "}", 1, both, picture);
+    run_wait(&client);
+    g_assert_no_error(client.error);
+    g_assert_cmpint(reply_int(&client, "width"), ==, SIDE);
+    client_close(&client);
+}
+
+static void test_cancel(World *world, gconstpointer data)
+{
+    Client client, other;
+    g_autoptr(GVariant) answer = NULL;
+    gint64 start;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    client_open(&other, world);
+    run_start(&client, "generate", "{'steps': <1000>}", 0, NULL, NULL);
+    g_assert_true(wait_stage(&client, "denoise", 60));
+    answer = call(other.connection, "Cancel", g_variant_new("(u)", 7u), NULL);
+    g_assert_nonnull(answer); /* another's number: nothing happens */
+    g_assert_false(client.done);
+    g_clear_pointer(&answer, g_variant_unref);
+    start = g_get_monotonic_time();
+    answer = call(client.connection, "Cancel", g_variant_new("(u)", 7u), NULL);
+    g_assert_nonnull(answer);
+    run_wait(&client);
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_CANCELLED, NULL);
+    run_generate(&client, "{'steps': <1>}"); /* warm, and free again */
+    g_assert_no_error(client.error);
+    g_assert_cmpfloat((double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC, <, 30.0);
+    client_close(&client);
+    client_close(&other);
+}
+
+/* Two clients: the second waits; the first goes without a word, as a killed plug-in does. */
+static void test_queue_and_close(World *world, gconstpointer data)
+{
+    Client first, second;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&first, world);
+    client_open(&second, world);
+    run_start(&first, "generate", "{'steps': <1000>}", 0, NULL, NULL);
+    g_assert_true(wait_stage(&first, "denoise", 60));
+    run_start(&second, "generate", "{'steps': <1>, 'seed': <int64 3>}", 0, NULL, NULL);
+    g_assert_true(wait_stage(&second, "waiting", 5));
+    g_assert_false(wait_stage(&second, "load", 0.3));
+    client_close(&first);
+    g_assert_true(wait_stage(&second, "load", g_getenv("PENTIMENTO_SANITIZED") ? 10.0 : 1.0));
+    run_wait(&second);
+    g_assert_no_error(second.error);
+    g_assert_cmpint(reply_seed(&second), ==, 3);
+    client_close(&second);
+}
+
+/* What the worker has to say to one wrong pair of handles. */
+static void refuse_handles(Client *client, int picture, int mask, const char *words)
+{
+    const int fds[] = {picture, mask};
+
+    run_start(client, "inpaint", "{'steps': <1>, " SIZED "}", mask < 0 ? 1 : 2, both, fds);
+    run_wait(client);
+    assert_remote_error(&client->error, PENTIMENTO_ERROR_INVALID, words);
+}
+
+static void test_handles(World *world, gconstpointer data)
+{
+    const int sealed = F_SEAL_SHRINK | F_SEAL_GROW;
+    const char *gimp[] = {"gimp"};
+    const char *sizes[] = {"{'picture-width': <0>, 'picture-height': <64>}",
+                           "{'picture-width': <600000>, 'picture-height': <1>}",
+                           "{'picture-width': <524288>, 'picture-height': <524288>}"};
+    Client client;
+    int null;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    refuse_handles(&client, memfd(SIDE * SIDE * 16, 0), -1, "sealed");
+    refuse_handles(&client, memfd(SIDE * SIDE * 16, F_SEAL_SHRINK), -1, "sealed");
+    refuse_handles(&client, memfd(SIDE * SIDE * 16 - 4, sealed), -1, "bytes");
+    refuse_handles(&client, memfd(SIDE * SIDE * 16 + 4, sealed), -1, "bytes");
+    refuse_handles(&client, open("/dev/null", O_RDWR), -1, "sealed");
+    refuse_handles(&client, open("/", O_RDONLY), -1, "sealed");
+    refuse_handles(&client, half_array(SIDE, SIDE, 4, 1.0f), -1, "mask");
+    refuse_handles(&client, half_array(SIDE, SIDE, 4, 1.0f), memfd(SIDE * SIDE * 2, sealed),
+                   "\"mask\"");
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        const int fds[] = {half_array(SIDE, SIDE, 4, 1.0f)};
+
+        run_start(&client, "img2img", sizes[i], 1, both, fds);
+        run_wait(&client);
+        assert_remote_error(&client.error, PENTIMENTO_ERROR_INVALID, NULL);
+    }
+    null = open("/dev/null", O_RDWR);
+    run_start(&client, "generate", "{}", 1, gimp, &null);
+    run_wait(&client);
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_INVALID, "pidfd");
+    run_start(&client, "inpaint", "{" SIZED "}", 0, NULL, NULL);
+    run_wait(&client);
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_INVALID, "picture");
+    client_close(&client);
+}
+
+static void test_handle_without_descriptor(World *world, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    Client client;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    for (int index = -1; index <= 1; index++) {
+        g_autofree char *text =
+            g_strdup_printf("(uint32 1, 'img2img', {%s}, {'picture': handle %d})", SIZED, index);
+        g_autoptr(GVariant) parameters =
+            g_variant_parse(G_VARIANT_TYPE("(usa{sv}a{sh})"), text, NULL, NULL, &error);
+
+        g_assert_no_error(error);
+        g_assert_null(call(client.connection, "Run", parameters, &error));
+        assert_remote_error(&error, PENTIMENTO_ERROR_INVALID, "descriptor");
+    }
+    client_close(&client);
+}
+
+static void test_options(World *world, gconstpointer data)
+{
+    static const struct {
+        const char *options, *error, *words;
+    } wrong[] = {
+        {"{'no-such': <1>}", PENTIMENTO_ERROR_INVALID, "no-such"},
+        {"{'steps': <'many'>}", PENTIMENTO_ERROR_INVALID, "steps"},
+        {"{'steps': <0>}", PENTIMENTO_ERROR_INVALID, "1000"},
+        {"{'sampler': <'best'>}", PENTIMENTO_ERROR_INVALID, "euler"},
+        {"{'strength': <0.5>}", PENTIMENTO_ERROR_INVALID, "strength"},
+        {"{'model': <3>}", PENTIMENTO_ERROR_INVALID, "model"},
+        {"{'threads': <257>}", PENTIMENTO_ERROR_INVALID, "256"},
+        {"{'threads': <-1>}", PENTIMENTO_ERROR_INVALID, "threads"},
+        {"{'model': <'no such model'>}", PENTIMENTO_ERROR_PREFIX "Missing", "no such model"},
+    };
+    g_autofree char *text = g_strnfill(PENTIMENTO_MAX_TEXT + 1, 'a');
+    g_autofree char *longest = g_strdup_printf("{'prompt': <'%s'>}", text);
+    Client client;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        run_generate(&client, wrong[i].options);
+        assert_remote_error(&client.error, wrong[i].error, wrong[i].words);
+    }
+    run_generate(&client, longest);
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_INVALID, "prompt");
+    run_start(&client, "paint", "{}", 0, NULL, NULL);
+    run_wait(&client);
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_INVALID, "inpaint");
+    client_close(&client);
+}
+
+static void test_inspect(World *world, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    Client client;
+    int native;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    for (int i = 0; i < 2; i++) { /* loaded for it; then already loaded */
+        g_autoptr(GVariant) answer =
+            call(client.connection, "Inspect", g_variant_new("(s)", ""), &error);
+        g_autoptr(GVariant) info = NULL;
+
+        g_assert_no_error(error);
+        info = g_variant_get_child_value(answer, 0);
+        g_assert_true(g_variant_lookup(info, "native-size", "i", &native));
+        g_assert_cmpint(native, ==, 64);
+    }
+    g_assert_null(call(client.connection, "Inspect", g_variant_new("(s)", "/nowhere"), &error));
+    assert_remote_error(&error, PENTIMENTO_ERROR_PREFIX "Missing", "/nowhere");
+    client_close(&client);
+}
+
+/* ---- life and death ---- */
+
+static void test_idle(World *world, gconstpointer data)
+{
+    Client client;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    g_assert_false(wait_gone(world->socket, 0.2));
+    g_assert_true(wait_gone(world->socket, 5)); /* though a connection is open */
+    client_close(&client);
+}
+
+static void test_gimp_ends(World *world, gconstpointer data)
+{
+    const char *const names[] = {"gimp"};
+    pid_t gimp = fork();
+    Client client;
+    int pidfd;
+
+    if (gimp == 0) {
+        pause();
+        _exit(0);
+    }
+    pidfd = (int)syscall(SYS_pidfd_open, gimp, 0);
+    if (pidfd < 0) {
+        kill(gimp, SIGKILL);
+        waitpid(gimp, NULL, 0);
+        g_test_skip("this kernel has no pidfds");
+        return;
+    }
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    run_start(&client, "generate", "{'steps': <1000>}", 1, names, &pidfd);
+    g_assert_true(wait_stage(&client, "denoise", 60));
+    kill(gimp, SIGKILL); /* a zombie at first: ended all the same */
+    run_wait(&client);
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_CANCELLED, NULL);
+    client_close(&client);
+    g_assert_true(wait_gone(world->socket, 10));
+    waitpid(gimp, NULL, 0);
+}
+
+/* Nobody else may be let in by a socket in an open folder. */
+static void test_folder(World *world, gconstpointer data)
+{
+    g_autofree char *text = NULL;
+
+    g_assert_cmpint(g_chmod(world->folder, 0750), ==, 0);
+    g_assert_cmpint(start_worker(world, &text), !=, 0);
+    g_assert_nonnull(strstr(text, world->folder));
+    g_assert_cmpint(g_chmod(world->folder, 0700), ==, 0);
+}
+
+static void test_race(World *world, gconstpointer data)
+{
+    g_autofree char *command = g_strdup_printf("for i in 1 2 3 4 5; do '%s' & p=\"$p $!\"; done; "
+                                               "for i in $p; do wait $i || exit 9; done",
+                                               world->program);
+    const char *shell[] = {"/bin/sh", "-c", command, NULL};
+    g_autoptr(GDBusConnection) connection = NULL;
+    g_autoptr(GVariant) answer = NULL;
+    g_autofree char *text = NULL;
+    int status = -1;
+
+    g_assert_true(g_spawn_sync(NULL, (char **)shell, world->environment, G_SPAWN_DEFAULT, NULL,
+                               NULL, NULL, &text, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+    g_assert_cmpstr(text, ==, "");
+    connection = connect_raw(world, NULL);
+    answer = call(connection, "Quit", NULL, NULL);
+    g_assert_nonnull(answer);
+    g_usleep(300000);
+    g_assert_false(g_file_test(world->socket, G_FILE_TEST_EXISTS)); /* there was no second one */
+}
+
+static void test_killed(World *world, gconstpointer data)
+{
+    g_autoptr(GCredentials) peer = NULL;
+    GIOStream *stream;
+    Client client;
+    pid_t worker;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    run_start(&client, "generate", "{'steps': <1000>}", 0, NULL, NULL);
+    g_assert_true(wait_stage(&client, "denoise", 60));
+    stream = g_dbus_connection_get_stream(client.connection);
+    peer =
+        g_socket_get_credentials(g_socket_connection_get_socket(G_SOCKET_CONNECTION(stream)), NULL);
+    g_assert_nonnull(peer);
+    worker = g_credentials_get_unix_pid(peer, NULL);
+    g_assert_cmpint(worker, >, 1);
+    kill(worker, SIGKILL);
+    run_wait(&client);
+    g_assert_nonnull(client.error);
+    g_assert_true(g_file_test(world->socket, G_FILE_TEST_EXISTS)); /* stale */
+    client_close(&client);
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    run_generate(&client, "{'steps': <1>}");
+    g_assert_no_error(client.error);
+    client_close(&client);
+}
+
+/* Asked to quit in mid-job: no new clients, but the job is done. */
+static void test_quit_in_job(World *world, gconstpointer data)
+{
+    g_autoptr(GVariant) answer = NULL;
+    g_autoptr(GError) error = NULL;
+    Client client;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    run_start(&client, "generate", "{'steps': <8>}", 0, NULL, NULL);
+    g_assert_true(wait_stage(&client, "denoise", 60));
+    answer = call(client.connection, "Quit", NULL, &error);
+    g_assert_no_error(error);
+    g_assert_false(g_file_test(world->socket, G_FILE_TEST_EXISTS));
+    run_wait(&client);
+    g_assert_no_error(client.error);
+    client_close(&client);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define ADD(path, data, func) g_test_add(path, World, data, world_set_up, func, world_tear_down)
+    ADD("/worker/hello", NULL, test_hello);
+    ADD("/worker/generate", NULL, test_generate);
+    ADD("/worker/repaint", NULL, test_repaint);
+    ADD("/worker/cancel", NULL, test_cancel);
+    ADD("/worker/queue-and-close", NULL, test_queue_and_close);
+    ADD("/worker/handles", NULL, test_handles);
+    ADD("/worker/handle-without-descriptor", NULL, test_handle_without_descriptor);
+    ADD("/worker/options", NULL, test_options);
+    ADD("/worker/inspect", NULL, test_inspect);
+    ADD("/worker/idle", "0.5", test_idle);
+    ADD("/worker/gimp-ends", NULL, test_gimp_ends);
+    ADD("/worker/folder", NULL, test_folder);
+    ADD("/worker/race", NULL, test_race);
+    ADD("/worker/killed", NULL, test_killed);
+    ADD("/worker/quit-in-job", NULL, test_quit_in_job);
+    return g_test_run();
+}
