@@ -1,0 +1,147 @@
+/* A model: files in (weights/source.h), networks bound to them out. The networks' constructors
+ * list their parameters, binding points these into the mapped files; nothing is copied, so that
+ * opening a model of gigabytes takes milliseconds. */
+#include "pipeline/model.h"
+
+#include "base/error.h"
+#include "pipeline/data-path.h"
+#include "tensor/tensor.h"
+#include "weights/source.h"
+
+static bool load_vae(LdmModel *model, LdmSource *source, GError **error)
+{
+    model->vae_params = ldm_params_new();
+    model->encoder = ldm_vae_encoder_new(&model->config.vae, model->vae_params);
+    model->decoder = ldm_vae_decoder_new(&model->config.vae, model->vae_params);
+    return ldm_source_bind(source, LDM_PART_VAE, model->vae_params, error);
+}
+
+static bool load_unet(LdmModel *model, LdmSource *source, GError **error)
+{
+    model->unet_params = ldm_params_new();
+    model->unet = ldm_unet_new(&model->config.unet, model->unet_params);
+    return ldm_source_bind(source, LDM_PART_UNET, model->unet_params, error);
+}
+
+static bool load_text(LdmModel *model, LdmSource *source, GError **error)
+{
+    const LdmTextConfig *text = &model->config.text;
+    model->text_params = ldm_params_new();
+    if (!model->config.has_text)
+        return true;
+    model->text = ldm_clip_text_new(text, model->text_params);
+    if (!ldm_source_bind(source, LDM_PART_TEXT, model->text_params, error))
+        return false;
+    bool own = source->vocab != NULL;
+    g_autofree char *vocab = own ? g_strdup(source->vocab)
+                                 : ldm_data_path("tokenizer/clip/vocab.json", error);
+    if (vocab == NULL)
+        return false;
+    g_autofree char *merges = own ? g_strdup(source->merges)
+                                  : ldm_data_path("tokenizer/clip/merges.txt", error);
+    if (merges == NULL)
+        return false;
+    model->tokenizer = ldm_tokenizer_new(vocab, merges, text->bos, text->eos, text->pad,
+                                         text->tokens, error);
+    return model->tokenizer != NULL;
+}
+
+/* Adds up a table; counts the weights of each dtype in `by_dtype`. */
+static uint64_t count(const LdmParams *params, uint64_t *by_dtype, uint64_t *bytes)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        uint64_t n = 1;
+        for (int k = 0; k < param->rank; k++)
+            n *= param->shape[k];
+        total += n;
+        by_dtype[param->dtype] += n;
+        *bytes += n * ldm_dtype_size(param->dtype);
+    }
+    return total;
+}
+
+/* For people only: nothing is decided by it. */
+static const char *family(const LdmModelConfig *config)
+{
+    const LdmUnetConfig *unet = &config->unet;
+    if (unet->levels != 4 || unet->channels[0] != 320)
+        return "custom";
+    return unet->context_width == 768 ? "sd1" : unet->context_width == 1024 ? "sd2" : "custom";
+}
+
+static void fill_info(LdmModel *model, const LdmSource *source)
+{
+    const LdmModelConfig *config = &model->config;
+    uint64_t by_dtype[3] = {0}, bytes = 0;
+    LdmModelInfo *info = &model->info;
+    *info = (LdmModelInfo) {
+        .path = source->path,
+        .layout = source->layout,
+        .family = family(config),
+        .prediction = config->schedule.prediction,
+        .vae_parameters = count(model->vae_params, by_dtype, &bytes),
+        .unet_parameters = count(model->unet_params, by_dtype, &bytes),
+        .text_parameters = count(model->text_params, by_dtype, &bytes),
+        .latent_channels = config->vae.latent_channels,
+        .downsampling = 1 << (config->vae.levels - 1),
+        .unet_in_channels = config->unet.in_channels,
+        .tokens = config->has_text ? config->text.tokens : 0,
+        .context_width = config->has_text ? config->unet.context_width : 0,
+        .scale_factor = config->vae.scale_factor,
+        .concat_inpainting = config->unet.in_channels == 2 * config->vae.latent_channels + 1,
+    };
+    info->parameters = info->vae_parameters + info->unet_parameters + info->text_parameters;
+    info->weight_bytes = bytes;
+    info->native_size = config->unet.sample_size * info->downsampling;
+    for (int i = 0; i < 3; i++)
+        if (by_dtype[i] > by_dtype[info->dtype])
+            info->dtype = (LdmDtype) i;
+}
+
+LdmModel *ldm_model_load(const char *name, GError **error)
+{
+    g_autofree char *path = ldm_model_find(name, error);
+    LdmSource *source = path != NULL ? ldm_source_open(path, error) : NULL;
+    if (source == NULL)
+        return NULL;
+    g_autoptr(LdmModel) model = g_new0(LdmModel, 1);
+    g_atomic_ref_count_init(&model->refs);
+    g_mutex_init(&model->busy);
+    model->files = source;
+    model->config = source->config;
+    if (!load_unet(model, source, error) || !load_vae(model, source, error) ||
+        !load_text(model, source, error))
+        return NULL;
+    fill_info(model, source);
+    return g_steal_pointer(&model);
+}
+
+LdmModel *ldm_model_ref(LdmModel *model)
+{
+    g_atomic_ref_count_inc(&model->refs);
+    return model;
+}
+
+void ldm_model_unref(LdmModel *model)
+{
+    if (model == NULL || !g_atomic_ref_count_dec(&model->refs))
+        return;
+    g_clear_pointer(&model->tokenizer, ldm_tokenizer_free);
+    g_clear_pointer(&model->text, ldm_clip_text_free);
+    g_clear_pointer(&model->unet, ldm_unet_free);
+    g_clear_pointer(&model->decoder, ldm_vae_decoder_free);
+    g_clear_pointer(&model->encoder, ldm_vae_encoder_free);
+    g_clear_pointer(&model->text_params, ldm_params_free);
+    g_clear_pointer(&model->unet_params, ldm_params_free);
+    g_clear_pointer(&model->vae_params, ldm_params_free);
+    ldm_source_free(model->files);
+    g_mutex_clear(&model->busy);
+    g_free(model);
+}
+
+const LdmModelInfo *ldm_model_info(const LdmModel *model)
+{
+    return &model->info;
+}

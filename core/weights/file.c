@@ -1,0 +1,87 @@
+/* Opening, reading and mapping files that came from anywhere. In: a path. Out: bytes, or an error
+ * that names the path. A pipe or device given as a model must neither block nor flow for ever. */
+#include "weights/file.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **error)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        ldm_set_error(error, FILE, _("%s cannot be opened: %s"), path, g_strerror(errno));
+    } else if (!S_ISREG(status.st_mode)) {
+        ldm_set_error(error, FORMAT, _("%s is not a regular file"), path);
+    } else if (status.st_size == 0) {
+        ldm_set_error(error, FORMAT, _("%s is empty: copy or download it again"), path);
+    } else if ((uint64_t) status.st_size > max_bytes) {
+        ldm_set_error(error, UNSUPPORTED, _("%s is too long: %" G_GUINT64_FORMAT " bytes, at most "
+                                            "%" G_GSIZE_FORMAT " are read"),
+                      path, (uint64_t) status.st_size, max_bytes);
+    } else {
+        *size = (size_t) status.st_size;
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **error)
+{
+    int fd = ldm_file_open(path, max_bytes, size, error);
+    if (fd < 0)
+        return NULL;
+    g_autofree char *text = g_try_malloc(*size + 1);
+    if (text == NULL) {
+        ldm_set_no_memory(error, path, *size + 1);
+        close(fd);
+        return NULL;
+    }
+    size_t done = 0;
+    ssize_t got = 1;
+    while (done < *size && got > 0) {
+        got = read(fd, text + done, *size - done);
+        if (got < 0 && errno == EINTR)
+            got = 1;
+        else if (got > 0)
+            done += (size_t) got;
+    }
+    int fault = errno;
+    close(fd);
+    if (got < 0) {
+        ldm_set_error(error, FILE, _("%s cannot be read: %s"), path, g_strerror(fault));
+        return NULL;
+    }
+    text[done] = '\0';
+    *size = done;
+    return g_steal_pointer(&text);
+}
+
+const uint8_t *ldm_file_map(const char *path, size_t *size, GError **error)
+{
+    int fd = ldm_file_open(path, PTRDIFF_MAX, size, error);
+    if (fd < 0)
+        return NULL;
+    void *data = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
+    int fault = errno;
+    close(fd);
+    if (data == MAP_FAILED) {
+        ldm_set_error(error, FILE, _("%s cannot be mapped into memory: %s"), path,
+                      g_strerror(fault));
+        return NULL;
+    }
+    return data;
+}
+
+void ldm_file_unmap(const uint8_t *data, size_t size)
+{
+    if (data != NULL)
+        munmap((void *) data, size);
+}

@@ -1,0 +1,18 @@
+/* Opening files that came from anywhere: regular files only, within a stated size. */
+#pragma once
+
+#include "ldm.h"
+
+/* Opens for reading; *size is the file's length. -1 and FILE (cannot be opened), FORMAT (no regular
+ * file, empty) or UNSUPPORTED (longer than max_bytes). */
+int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **error);
+
+/* The whole file, with a 0 byte behind it. Free with g_free. */
+char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **error);
+
+/* The whole file as read-only memory, taken from the disk page by page as it is touched.
+ * Replacing the file by rename (as every careful writer does) leaves a mapping untouched; a file
+ * that is cut short in place while it is mapped ends the process with SIGBUS, which is why
+ * models are opened in the worker and never in GIMP's own process. */
+const uint8_t *ldm_file_map(const char *path, size_t *size, GError **error);
+void ldm_file_unmap(const uint8_t *data, size_t size);

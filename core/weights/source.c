@@ -1,0 +1,184 @@
+/* Binding: the parameter table of a network in, the same table with data pointers into the mapped
+ * files out. Every fault names the file, the tensor as the file calls it, what was expected and
+ * what was found. */
+#include "weights/source.h"
+
+#include "base/error.h"
+#include "tensor/tensor.h"
+
+#include <string.h>
+
+/* Arrays that training or other frameworks leave in files and no forward pass needs. */
+static const char *const harmless[] = {
+    "position_ids", "logit_scale", "text_projection", "text_projection.weight", "attn_mask",
+};
+
+LdmSource *ldm_source_open(const char *path, GError **error)
+{
+    g_autoptr(LdmSource) source = g_new0(LdmSource, 1);
+    source->path = g_strdup(path);
+    source->files = g_ptr_array_new_with_free_func((GDestroyNotify) ldm_files_free);
+    bool folder = g_file_test(path, G_FILE_TEST_IS_DIR);
+    if (!(folder ? ldm_source_open_folder(source, error) : ldm_source_open_single(source, error)))
+        return NULL;
+    return ldm_model_config_check(&source->config, path, error) ? g_steal_pointer(&source) : NULL;
+}
+
+void ldm_source_free(LdmSource *source)
+{
+    if (source == NULL)
+        return;
+    for (int i = 0; i < LDM_N_PARTS; i++) {
+        g_free(source->parts[i].prefix);
+        g_free(source->parts[i].region);
+    }
+    g_ptr_array_unref(source->files);
+    g_free(source->path);
+    g_free(source->vocab);
+    g_free(source->merges);
+    g_free(source);
+}
+
+/* 1x1 convolutions and linear layers hold the same numbers: [O, I, 1, 1] and [O, I] agree. */
+static bool same_shape(const LdmParam *param, int rank, const size_t *shape)
+{
+    if (param->rank != rank && !(param->rank + rank == 6 && MAX(param->rank, rank) == 4))
+        return false;
+    for (int i = 0; i < LDM_MAX_RANK; i++)
+        if (param->shape[i] != shape[i])
+            return false;
+    return true;
+}
+
+static bool check_shape(const LdmParam *param, const LdmFileTensor *t, const size_t *shape,
+                        GError **error)
+{
+    if (t->rank >= 1 && t->rank <= LDM_MAX_RANK && same_shape(param, t->rank, shape))
+        return true;
+    g_autofree char *expected = ldm_shape_string(param->rank, param->shape);
+    if (t->rank < 1 || t->rank > LDM_MAX_RANK) {
+        ldm_set_error(error, SHAPE, _("%s: tensor %s has rank %d, expected shape %s"),
+                      ldm_file_path(t->file), t->name, t->rank, expected);
+        return false;
+    }
+    g_autofree char *found = ldm_shape_string(t->rank, t->shape);
+    ldm_set_error(error, SHAPE, _("%s: tensor %s has shape %s, expected %s"),
+                  ldm_file_path(t->file), t->name, found, expected);
+    return false;
+}
+
+/* One parameter; `third` 0..2 takes that third of the rows, -1 all of them. */
+static bool bind(LdmFiles *files, LdmParam *param, const LdmFileTensor *t, int third,
+                 GError **error)
+{
+    size_t shape[LDM_MAX_RANK];
+    memcpy(shape, t->shape, sizeof shape);
+    size_t bytes = t->bytes;
+    const uint8_t *data = t->data;
+    if (!t->weights) {
+        ldm_set_error(error, UNSUPPORTED, _("%s: tensor %s is stored as %s; only F32, F16 and BF16 "
+                                            "weights are read: convert the model"),
+                      ldm_file_path(t->file), t->name, t->type);
+        return false;
+    }
+    if (third >= 0 && shape[0] % 3 == 0) {
+        shape[0] /= 3;
+        bytes /= 3;
+        data += bytes * (size_t) third;
+    }
+    if (!check_shape(param, t, shape, error))
+        return false;
+    if ((uintptr_t) data % (uintptr_t) t->element != 0) {
+        data = ldm_files_copy(files, data, bytes, error);
+        if (data == NULL)
+            return false;
+    }
+    param->dtype = t->dtype;
+    param->data = data;
+    return true;
+}
+
+/* The array that holds a parameter, by the file's name for it. */
+static const LdmFileTensor *find(const LdmPartFiles *part, const char *name, int *third,
+                                 char **file_name)
+{
+    g_autofree char *bare = ldm_name_to_file(&part->naming, name);
+    *third = -1;
+    *file_name = g_strconcat(part->prefix, bare != NULL ? bare : name, NULL);
+    size_t length = strlen(*file_name);
+    if (length > 3 && (*file_name)[length - 1] == ']') {
+        *third = (*file_name)[length - 2] - '0';
+        (*file_name)[length - 3] = '\0';
+    }
+    return bare == NULL ? NULL : ldm_files_find(part->files, *file_name);
+}
+
+static bool is_harmless(const LdmSource *source, LdmPart id, const char *name)
+{
+    const LdmPartFiles *part = &source->parts[id];
+    const char *bare = name + strlen(part->region);
+    for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++) {
+        if (g_str_has_suffix(bare, harmless[i])) {
+            size_t before = strlen(bare) - strlen(harmless[i]);
+            if (before == 0 || bare[before - 1] == '.')
+                return true;
+        }
+    }
+    if (id == LDM_PART_VAE) /* the autoencoder's discriminator and moving averages */
+        return g_str_has_prefix(bare, "loss.") || g_str_has_prefix(bare, "model_ema.");
+    const LdmTextConfig *text = &source->config.text;
+    for (int k = text->layers - text->skip_last; id == LDM_PART_TEXT && k < text->layers; k++) {
+        g_autofree char *ours = g_strdup_printf("%sencoder.layers.%d.", part->prefix, k);
+        g_autofree char *open = g_strdup_printf("%stransformer.resblocks.%d.", part->prefix, k);
+        if (g_str_has_prefix(name, ours) || g_str_has_prefix(name, open))
+            return true; /* a layer that is left out */
+    }
+    return false;
+}
+
+static bool check_extra(const LdmSource *source, LdmPart id, GHashTable *used, GError **error)
+{
+    const LdmPartFiles *part = &source->parts[id];
+    for (size_t i = 0; i < ldm_files_length(part->files); i++) {
+        const LdmFileTensor *t = ldm_files_at(part->files, i);
+        if (!g_str_has_prefix(t->name, part->region) || g_hash_table_contains(used, t) ||
+            is_harmless(source, id, t->name))
+            continue;
+        ldm_set_error(error, FORMAT, _("%s: tensor %s belongs to nothing in this network: the file "
+                                       "is of another kind than its configuration says"),
+                      ldm_file_path(t->file), t->name);
+        return false;
+    }
+    return true;
+}
+
+bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **error)
+{
+    const LdmPartFiles *part = &source->parts[id];
+    g_autoptr(GHashTable) used = g_hash_table_new(NULL, NULL);
+    g_autofree char *missing = NULL;
+    size_t others = 0;
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        LdmParam *param = ldm_params_at(params, i);
+        g_autofree char *name = NULL;
+        int third;
+        const LdmFileTensor *t = find(part, param->name, &third, &name);
+        if (t == NULL && missing == NULL) {
+            g_autofree char *shape = ldm_shape_string(param->rank, param->shape);
+            missing = g_strdup_printf("%s %s", name, shape);
+        } else if (t == NULL) {
+            others++;
+        } else {
+            if (!bind(part->files, param, t, third, error))
+                return false;
+            g_hash_table_add(used, (gpointer) t);
+        }
+    }
+    if (missing != NULL) {
+        ldm_set_error(error, MISSING, _("%s lacks tensor %s and %" G_GSIZE_FORMAT " others of "
+                                        "%" G_GSIZE_FORMAT ": the file is incomplete"),
+                      ldm_files_path(part->files), missing, others, ldm_params_length(params));
+        return false;
+    }
+    return check_extra(source, id, used, error);
+}

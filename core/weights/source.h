@@ -1,0 +1,38 @@
+/* A model's files, opened: configuration, and where each network's parameters lie. */
+#pragma once
+
+#include "weights/config.h"
+#include "weights/names.h"
+#include "weights/param.h"
+#include "weights/safetensors.h"
+
+/* Where one network's weights are. */
+typedef struct {
+    LdmFiles *files;  /* borrowed from the source; NULL where the model lacks this network */
+    LdmNaming naming;
+    char *prefix;     /* before every name of its parameters in the file */
+    char *region;     /* every array whose name starts so belongs to this network */
+} LdmPartFiles;
+
+typedef struct {
+    char *path;
+    const char *layout;       /* "diffusers" or "single-file" */
+    LdmModelConfig config;
+    LdmPartFiles parts[LDM_N_PARTS];
+    GPtrArray *files;         /* LdmFiles, owned */
+    char *vocab, *merges;     /* paths; NULL = CLIP's own vocabulary */
+} LdmSource;
+
+/* Opens a diffusers folder or a single .safetensors file; the configuration is checked.
+ * Errors: FILE, FORMAT, UNSUPPORTED, MISSING. */
+LdmSource *ldm_source_open(const char *path, GError **error);
+void ldm_source_free(LdmSource *source);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmSource, ldm_source_free)
+
+/* Gives every parameter its data, which lives as long as the source. Errors: MISSING, SHAPE,
+ * UNSUPPORTED (dtype), FORMAT (an array that belongs to nothing). */
+bool ldm_source_bind(LdmSource *source, LdmPart part, LdmParams *params, GError **error);
+
+/* The two layouts: fill a new source. */
+bool ldm_source_open_folder(LdmSource *source, GError **error);
+bool ldm_source_open_single(LdmSource *source, GError **error);
