@@ -233,6 +233,10 @@ LDM_API const LdmOption *ldm_options(void);
 LDM_API bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value,
                              GError **error);
 
+/* The value an option has now, of the table's type, floating; NULL where the task has no such
+ * option. Choices come as nicks. */
+LDM_API GVariant *ldm_request_get(const LdmRequest *request, const char *name);
+
 typedef struct {
     int x, y, width, height;
 } LdmRect;

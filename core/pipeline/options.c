@@ -192,6 +192,25 @@ bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value, GEr
     return false;
 }
 
+GVariant *ldm_request_get(const LdmRequest *request, const char *name)
+{
+    for (size_t i = 0; options[i].name != NULL; i++) {
+        const LdmOption *option = &options[i];
+        const void *field = (const char *) request + fields[i];
+        if (!g_str_equal(name, option->name) || (option->tasks & 1u << request->task) == 0)
+            continue;
+        if (option->choices != NULL)
+            return g_variant_new_string(option->choices[*(const int *) field]);
+        switch (option->type[0]) {
+        case 's': return g_variant_new_string(*(char *const *) field);
+        case 'i': return g_variant_new_int32(*(const int *) field);
+        case 'x': return g_variant_new_int64(*(const int64_t *) field);
+        default: return g_variant_new_double(*(const double *) field);
+        }
+    }
+    return NULL;
+}
+
 static bool check_field(const LdmRequest *request, size_t i, GError **error)
 {
     const LdmOption *option = &options[i];
