@@ -51,7 +51,7 @@ static Span span_widen(Span span, size_t margin, size_t least, size_t f, size_t 
         size_t more = least - (hi - lo);
         lo = lo > more / 2 ? lo - more / 2 : 0;
         lo = lo / f * f;
-        hi = MIN(lo + least, side);
+        hi = MIN(MAX(hi, lo + least), side);
         lo = hi - lo < least ? hi - least : lo;
     }
     return span_align(lo, hi, f, side);
