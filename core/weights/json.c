@@ -27,6 +27,15 @@ static size_t skip_string(const char *text, size_t bytes, size_t at)
     return 0;
 }
 
+/* Whether the 0 at `at` starts a whole number of more digits; 1e-05 is fine. */
+static bool octal(const char *text, size_t bytes, size_t at)
+{
+    if (at + 1 >= bytes || !g_ascii_isdigit(text[at + 1]))
+        return false;
+    size_t before = at > 0 && (text[at - 1] == '-' || text[at - 1] == '+') ? at - 1 : at;
+    return before == 0 || strchr("0123456789.eE", text[before - 1]) == NULL;
+}
+
 /* NULL, or what is wrong; *limit tells a limit passed from a fault. */
 static const char *scan(const char *text, size_t bytes, bool *limit)
 {
@@ -43,8 +52,7 @@ static const char *scan(const char *text, size_t bytes, bool *limit)
         }
         if (c == '\0' || strchr("0123456789+-.eEtruefalsn{}[]:, \t\r\n", c) == NULL)
             return _("not JSON");
-        if (c == '0' && at + 1 < bytes && g_ascii_isdigit(text[at + 1]) &&
-            (at == 0 || strchr("0123456789.eE+", text[at - 1]) == NULL))
+        if (c == '0' && octal(text, bytes, at))
             return _("a number starts with 0");
         depth += (c == '{' || c == '[') - (c == '}' || c == ']');
         values += c == ',' || c == '[' || c == '{';
