@@ -1,0 +1,184 @@
+"""The three procedures on a photo: what they return, where the result lies, what it carries."""
+import numpy
+
+from harness import *
+
+
+def test_generate_without_an_image():
+    answer = call_ok(GENERATE, prompt="a red apple")
+    image = answer.layer.get_image()
+    check(answer.seed == 7, "the seed is returned")
+    check((image.get_width(), image.get_height()) == (64, 64), "0 x 0 is the model's native size")
+    check(answer.layer.get_offsets()[1:] == (0, 0), "the layer fills the image")
+    check(floats(answer.layer)[..., :3].std() > 0.01, "the picture is not empty")
+    check((floats(answer.layer)[..., 3] == 1).all(), "the picture is opaque")
+
+
+def test_generate_adds_a_layer_in_the_middle():
+    image, layer = photo(96, 80)
+    before = raw(layer)
+    answer = call_ok(GENERATE, image, [layer], width=48, height=40)
+    check(image.get_layers() == [answer.layer, layer], "the new layer lies above the selected one")
+    check((answer.layer.get_width(), answer.layer.get_height()) == (48, 40), "its size is as asked for")
+    check(answer.layer.get_offsets()[1:] == (24, 20), "it lies in the middle")
+    check(raw(layer) == before, "the old layer is untouched")
+
+
+def test_generate_draws_a_new_seed():
+    one, two = (call_ok(GENERATE, seed=-1) for _ in range(2))
+    check(one.seed >= 0 and two.seed >= 0 and one.seed != two.seed, "seeds are new each time")
+    check(settings(one.layer)["seed"] == one.seed, "the seed used is the seed recorded")
+    again = call_ok(GENERATE, seed=one.seed)
+    check(raw(again.layer) == raw(one.layer), "the seed that was returned makes the same picture")
+    check(raw(two.layer) != raw(one.layer), "another seed makes another picture")
+
+
+def test_img2img_of_a_layer():
+    image, layer = photo()
+    before = state(image)
+    answer = call_ok(IMG2IMG, image, [layer], strength=0.7)
+    new = answer.layer
+    check(image.get_layers() == [new, layer], "directly above its source")
+    check((new.get_width(), new.get_height()) == (96, 80), "as large as its source")
+    check((floats(new.get_mask(), "Y float") == 1).all(), "without a selection everything is meant")
+    check(not new.get_edit_mask(), "the picture, not the mask, is what the user edits next")
+    check(raw(new) != raw(layer), "the picture differs")
+    check([l.get_id() for l in image.get_selected_layers()] == [layer.get_id()], "selected layer kept")
+    image.remove_layer(new)
+    check(state(image) == before, "nothing else has changed")
+
+
+def test_img2img_strength_0_is_the_source():
+    image, layer = photo()
+    answer = call_ok(IMG2IMG, image, [layer], strength=0.0)
+    check(abs(floats(answer.layer) - floats(layer)).max() <= 0.5 / 255, "strength 0 keeps the picture")
+
+
+def test_inpaint_a_soft_selection():
+    image, layer = photo()
+    feathered(image)
+    before = state(image)
+    answer = call_ok(INPAINT, image, [layer])
+    new = answer.layer
+    x, y = new.get_offsets()[1:]
+    height, width = new.get_height(), new.get_width()
+    wanted = numpy.minimum(1, 2 * selection_over(image, layer))[y:y + height, x:x + width]
+    check(abs(floats(new.get_mask(), "Y float")[..., 0] - wanted).max() <= 0.51 / 255,
+          "the layer mask is min(1, 2 s)")
+    outside = selection_over(image, layer).copy()
+    outside[y:y + height, x:x + width] = 0
+    check(outside.max() == 0, "the layer covers the selection")
+    image.remove_layer(new)
+    check(state(image) == before, "source, selection and selected layer are as before")
+
+
+def test_replace_keeps_every_byte_outside():
+    image, layer = photo()
+    feathered(image)
+    old, selection = floats(layer), selection_over(image, layer)
+    answer = call_ok(INPAINT, image, [layer], output="replace")
+    check(answer.layer.get_id() == layer.get_id() and len(image.get_layers()) == 1, "the layer itself")
+    new = floats(layer)
+    check((new[selection == 0] == old[selection == 0]).all(), "nothing outside the selection changed")
+    check((new[selection > 0.5] != old[selection > 0.5]).any(), "something inside did")
+    check((selection_over(image, layer) == selection).all(), "the selection is kept")
+
+
+def test_replace_is_the_new_layer_merged():
+    image, layer = photo()
+    feathered(image)
+    old = floats(layer).copy()
+    new = call_ok(INPAINT, image, [layer]).layer
+    x, y = new.get_offsets()[1:]
+    alpha = numpy.zeros(old.shape[:2], "f4")
+    made = old.copy()
+    part = slice(y, y + new.get_height()), slice(x, x + new.get_width())
+    alpha[part] = floats(new.get_mask(), "Y float")[..., 0]
+    made[part] = floats(new)
+    call_ok(INPAINT, image, [layer], output="replace")
+    wanted = old + alpha[..., None] * (made - old)
+    check(abs(floats(layer) - wanted).max() <= 1.6 / 255, "both outputs show the same picture")
+
+
+def test_layer_with_an_offset():
+    image, layer = photo()
+    image.resize(140, 130, 31, 27)
+    check(layer.get_offsets()[1:] == (31, 27), "the layer is off the origin")
+    feathered(image, 40, 40, 36, 30)
+    new = call_ok(INPAINT, image, [layer]).layer
+    x, y = new.get_offsets()[1:]
+    selection = Gimp.Selection.bounds(image)
+    check(x <= selection[2] and y <= selection[3], "the result begins left of and above the selection")
+    check(x + new.get_width() >= selection[4] and y + new.get_height() >= selection[5], "and covers it")
+    check(x >= 31 and y >= 27, "inside its layer")
+
+
+def test_layer_partly_outside_the_image():
+    image, layer = photo()
+    layer.set_offsets(-40, -30)
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 0, 30, 30)
+    before, selection = raw(layer), selection_over(image, layer)
+    check(selection[30:60, 40:70].min() == 1 and selection.sum() == 900, "what is selected of it")
+    call_ok(INPAINT, image, [layer], output="replace")
+    after = raw(layer)
+    changed = numpy.frombuffer(before, "u1") != numpy.frombuffer(after, "u1")
+    changed = changed.reshape(80, 96, 3).any(axis=2)
+    check(changed.any() and not changed[selection == 0].any(), "only the selected part changes")
+
+
+def test_layer_in_a_group():
+    image, layer = photo()
+    group = Gimp.GroupLayer.new(image, "group")
+    image.insert_layer(group, None, 0)
+    image.reorder_item(layer, group, 0)
+    feathered(image)
+    new = call_ok(INPAINT, image, [layer]).layer
+    check(group.get_children() == [new, layer], "above its source, in the same group")
+
+
+def test_what_the_layer_carries():
+    image, layer = photo()
+    new = call_ok(IMG2IMG, image, [layer], strength=0.25, sampler="euler-a", schedule="karras",
+                  negative_prompt="spoon").layer
+    kept = settings(new)
+    for name, value in {"task": "img2img", "seed": 7, "strength": 0.25, "sampler": "euler-a",
+                        "schedule": "karras", "steps": 2, "guidance": 1.0, "model": ""}.items():
+        check(kept[name] == value, f"{name} is recorded: {kept.get(name)}")
+    check(prompts(new) == {"prompt": "coffee", "negative-prompt": "spoon"}, "prompts are recorded")
+    file = Gio.File.new_for_path(os.path.join(os.environ["TEST_FOLDER"], "saved.xcf"))
+    check(Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, file, None), "saved")
+    content = open(file.get_path(), "rb").read()
+    check(b"pentimento-settings" in content, "the settings go into the file")
+    check(b"pentimento-prompts" not in content and b"spoon" not in content, "the prompts do not")
+    loaded = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, file)
+    check(settings(loaded.get_layers()[0]) == kept, "and come back")
+
+
+def test_same_seed_same_bytes():
+    results = []
+    for _ in range(2):
+        image, layer = photo()
+        feathered(image)
+        results.append([raw(call_ok(task, image, [layer], guidance=3.0).layer) for task in (IMG2IMG, INPAINT)])
+    check(results[0] == results[1], "the same seed and settings make the same bytes")
+
+
+def test_repeat_with_last_values():
+    folder = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "prompts"), "w") as file:
+        file.write("[img2img]\nprompt=two words;\\nlines ü\nnegative-prompt=\n")
+    image, layer = photo()
+    new = call_ok(IMG2IMG, image, [layer], run_mode=Gimp.RunMode.WITH_LAST_VALS).layer
+    check(prompts(new)["prompt"] == "two words;\nlines ü", f"the kept prompt is used: {prompts(new)}")
+    mode = os.stat(os.path.join(folder, "prompts")).st_mode & 0o777
+    check(mode == 0o600, f"kept where only the user can read: {mode:o}")
+
+
+def test_documented():
+    for name in (GENERATE, IMG2IMG, INPAINT):
+        procedure = Gimp.get_pdb().lookup_procedure(name)
+        check(procedure.get_blurb() and procedure.get_help() and procedure.get_authors(), name)
+        check(procedure.get_menu_paths() == ["<Image>/Filters/Pentimento"], "menu path")
+        for spec in procedure.get_arguments()[3:]:
+            check(spec.get_blurb() and len(spec.get_blurb()) > 10, f"{name} {spec.get_name()} has words")

@@ -1,0 +1,64 @@
+"""The worker is missing, broken, or dies; the plug-in is killed, which is what GIMP's Cancel does: the
+image is byte for byte as it was, GIMP lives, and the next run works."""
+from harness import *
+
+LONG = {"steps": 1000, "guidance": 4.0}
+
+
+def put_worker(target):
+    link = os.environ["PENTIMENTO_WORKER"]
+    os.unlink(link)
+    os.symlink(target, link)
+
+
+def program(name, text):
+    path = os.path.join(os.environ["TEST_FOLDER"], name)
+    with open(path, "w") as file:
+        file.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o700)
+    return path
+
+
+def test_1_no_worker():
+    """Before any worker runs."""
+    image, layer = photo()
+    for target, words in (("/nowhere/worker", ["cannot be started"]),
+                          (program("full", "echo 'The disk is full: make room.' >&2; exit 1\n"), ["disk is full"]),
+                          ("/bin/true", ["does not answer"])):
+        put_worker(target)
+        refused(IMG2IMG, image, [layer], words)
+    put_worker(WORKER)
+    call_ok(IMG2IMG, image, [layer])
+
+
+def killed_run(what, delay, task, output):
+    image, layer = photo(precision=Gimp.Precision.HALF_NON_LINEAR)
+    feathered(image)
+    before = state(image)
+    killer = kill_later(what, delay)
+    began = time.monotonic()
+    answer = call(task, image, [layer], output=output, **LONG)
+    check(killer.wait() == 0, "the run was over before it could be killed")
+    check(not answer.ok, "a killed run reports no success")
+    check(time.monotonic() - began < 30, "the call returns soon after")
+    check(state(image) == before, "the image is byte for byte as it was")
+    began = time.monotonic()
+    call_ok(INPAINT, image, [layer])
+    check(time.monotonic() - began < 15, "the next run does not wait for the dropped one")
+    return answer
+
+
+def test_2_plug_in_killed_in_mid_step():
+    for delay, output in ((0.3, "new-layer"), (1.5, "replace")):
+        killed_run("plug-in", delay, INPAINT, output)
+
+
+def test_3_worker_killed_in_mid_step():
+    for delay, output in ((0.3, "replace"), (1.5, "new-layer")):
+        answer = killed_run("worker", delay, IMG2IMG, output)
+        check("ended in the middle" in answer.message, f"the message says so: {answer.message}")
+
+
+def test_4_a_worker_serves_on_after_kills():
+    check(len(processes(WORKER)) == 1, f"one worker, not {len(processes(WORKER))}")
+    check(not processes(PLUG_IN), "no plug-in is left behind")
