@@ -1,9 +1,268 @@
-/* Single files: one safetensors file in the reference's layout (LDM, SD 1.x, SD 2.x). */
+/* Single files: one safetensors file in the reference's layout (LDM, SD 1.x, SD 2.x) with all
+ * networks. In: its path. Out: an LdmSource. Shapes tell most (probe.c); what they do not tell is
+ * what the family shares, unless the reference's .yaml of the same stem says otherwise. */
 #include "base/error.h"
+#include "weights/diffusers-config.h"
+#include "weights/probe.h"
 #include "weights/source.h"
+#include "weights/yaml-file.h"
+
+#include <string.h>
+
+#define UNET "model.diffusion_model."
+
+/* Files that are known, by their ending or by a tensor, to be something else. */
+static const struct {
+    const char *suffix, *remedy;
+} other_files[] = {
+    {".ckpt", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
+    {".pt", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
+    {".pth", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
+    {".bin", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
+    {".gguf", N_("a GGUF file, which is not read: get the model's .safetensors file")},
+};
+
+static const struct {
+    const char *prefix, *what;
+} other_models[] = {
+    {"conditioner.embedders.", N_("SDXL")},
+    {"control_model.", N_("a ControlNet")},
+    {"lora_unet_", N_("a LoRA, which belongs to another model")},
+    {"lora_te_", N_("a LoRA, which belongs to another model")},
+    {"model.diffusion_model.double_blocks.", N_("Flux")},
+    {"model.diffusion_model.joint_blocks.", N_("Stable Diffusion 3")},
+    {"down_blocks.", N_("one network of a diffusers folder: give the whole folder")},
+};
+
+static bool refuse_others(const LdmFiles *files, GError **error)
+{
+    for (size_t i = 0; i < ldm_files_length(files); i++) {
+        const char *name = ldm_files_at(files, i)->name;
+        for (size_t k = 0; k < G_N_ELEMENTS(other_models); k++) {
+            if (!g_str_has_prefix(name, other_models[k].prefix))
+                continue;
+            ldm_set_error(error, UNSUPPORTED, _("%s is not supported: it is %s"),
+                          ldm_files_path(files), _(other_models[k].what));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void set_part(LdmSource *source, LdmPart id, LdmNameTable table, const char *prefix,
+                     const char *region)
+{
+    LdmPartFiles *part = &source->parts[id];
+    part->files = g_ptr_array_index(source->files, 0);
+    part->prefix = g_strdup(prefix);
+    part->region = g_strdup(region);
+    part->naming = ldm_naming_of(table, id, &source->config);
+}
+
+static bool open_vae(LdmSource *source, const LdmFiles *files, GError **error)
+{
+    const char *prefix = ldm_files_find(files, "vae.encoder.conv_in.weight") != NULL
+                             ? "vae."
+                             : "first_stage_model.";
+    if (!ldm_probe_vae(files, prefix, &source->config.vae, error))
+        return false;
+    set_part(source, LDM_PART_VAE, LDM_NAMES_LDM_VAE, prefix, prefix);
+    return true;
+}
+
+/* The text encoder: by which of its names occurs. */
+static bool open_text(LdmSource *source, const LdmFiles *files, GError **error)
+{
+    static const struct {
+        const char *prefix, *name;
+        LdmNameTable table;
+    } kinds[] = {
+        {"cond_stage_model.transformer.text_model.", "embeddings.token_embedding.weight",
+         LDM_NAMES_OURS},
+        {"cond_stage_model.transformer.", "embeddings.token_embedding.weight", LDM_NAMES_OURS},
+        {"cond_stage_model.model.", "token_embedding.weight", LDM_NAMES_OPENCLIP},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autofree char *name = g_strconcat(kinds[i].prefix, kinds[i].name, NULL);
+        if (ldm_files_find(files, name) == NULL)
+            continue;
+        LdmTextConfig *text = &source->config.text;
+        if (!(kinds[i].table == LDM_NAMES_OPENCLIP
+                  ? ldm_probe_openclip(files, kinds[i].prefix, text, error)
+                  : ldm_probe_clip(files, kinds[i].prefix, text, error)))
+            return false;
+        set_part(source, LDM_PART_TEXT, kinds[i].table, kinds[i].prefix, "cond_stage_model.");
+        source->config.has_text = true;
+        return true;
+    }
+    for (size_t i = 0; i < ldm_files_length(files); i++) {
+        const char *name = ldm_files_at(files, i)->name;
+        if (g_str_has_prefix(name, "cond_stage_model.")) {
+            ldm_set_error(error, UNSUPPORTED, _("%s: conditioning by %s is not supported"),
+                          ldm_files_path(files), name);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What some files say by tensors of their own: markers of the kind of prediction, and LDM's
+ * measured scale factor. */
+static void read_markers(LdmSource *source, const LdmFiles *files)
+{
+    const LdmFileTensor *scale = ldm_files_find(files, "scale_factor");
+    float value;
+    if (ldm_files_find(files, "v_pred") != NULL)
+        source->config.schedule.prediction = LDM_PREDICTION_V;
+    if (ldm_files_find(files, "ztsnr") != NULL)
+        source->config.schedule.zero_terminal_snr = true;
+    if (scale != NULL && scale->weights && scale->dtype == LDM_F32 && scale->bytes == sizeof value) {
+        memcpy(&value, scale->data, sizeof value);
+        source->config.vae.scale_factor = value;
+    }
+}
+
+/* ---- the .yaml beside it ---- */
+
+/* A key that has only these values ("a|b") in models we can run; absent and null always pass.
+ * Values of `target` are compared by their last part: the packages' names vary. */
+static const struct {
+    const char *key, *values;
+} fixed[] = {
+    {"model.params.parameterization", "eps|v|x0"},
+    {"model.params.beta_schedule", "linear|cosine|sqrt_linear"},
+    {"model.params.conditioning_key", "crossattn|hybrid"},
+    {"model.params.unet_config.params.use_scale_shift_norm", "false|False"},
+    {"model.params.unet_config.params.resblock_updown", "false|False"},
+    {"model.params.unet_config.params.use_spatial_transformer", "true|True"},
+    {"model.params.unet_config.params.num_classes", ""},
+    {"model.params.unet_config.params.disable_self_attentions", ""},
+    {"model.params.first_stage_config.target", "AutoencoderKL"},
+    {"model.params.first_stage_config.params.ddconfig.double_z", "true|True"},
+    {"model.params.cond_stage_config.target", "FrozenCLIPEmbedder|FrozenOpenCLIPEmbedder"},
+    {"model.params.cond_stage_config.params.layer", "last|penultimate"},
+};
+
+static bool check_fixed(const LdmYaml *yaml, const char *path, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        const char *text = ldm_yaml_text(yaml, fixed[i].key);
+        bool target = g_str_has_suffix(fixed[i].key, ".target");
+        const char *dot = target && text != NULL ? strrchr(text, '.') : NULL;
+        g_auto(GStrv) values = g_strsplit(fixed[i].values, "|", -1);
+        if (!ldm_yaml_has(yaml, fixed[i].key) ||
+            (text != NULL &&
+             g_strv_contains((const char *const *) values, dot != NULL ? dot + 1 : text)))
+            continue;
+        ldm_set_error(error, UNSUPPORTED, _("%s: %s is %s, which is not supported"), path,
+                      fixed[i].key, text != NULL ? text : _("a list"));
+        return false;
+    }
+    return true;
+}
+
+/* "linear" in the reference is linear in the square root of beta, "sqrt_linear" in beta itself. */
+static bool read_schedule(LdmScheduleConfig *c, const LdmYaml *yaml, GError **error)
+{
+    const char *betas = ldm_yaml_text(yaml, "model.params.beta_schedule");
+    const char *kind = ldm_yaml_text(yaml, "model.params.parameterization");
+    if (betas != NULL)
+        c->betas = strcmp(betas, "linear") == 0   ? LDM_BETAS_SCALED_LINEAR
+                   : strcmp(betas, "cosine") == 0 ? LDM_BETAS_SQUAREDCOS
+                                                  : LDM_BETAS_LINEAR;
+    if (kind != NULL)
+        c->prediction = strcmp(kind, "eps") == 0 ? LDM_PREDICTION_EPSILON
+                        : strcmp(kind, "v") == 0 ? LDM_PREDICTION_V
+                                                 : LDM_PREDICTION_SAMPLE;
+    return ldm_yaml_number(yaml, "model.params.linear_start", &c->beta_start, error) &&
+           ldm_yaml_number(yaml, "model.params.linear_end", &c->beta_end, error) &&
+           ldm_yaml_int(yaml, "model.params.timesteps", &c->train_steps, error);
+}
+
+/* num_head_channels (width of a head) wins over num_heads; -1 = not given. */
+static bool read_unet(LdmUnetConfig *c, const LdmYaml *yaml, const char *path, GError **error)
+{
+    int heads = -1, width = -1, depth = -1;
+    if (!ldm_yaml_int(yaml, "model.params.image_size", &c->sample_size, error) ||
+        !ldm_yaml_int(yaml, "model.params.unet_config.params.num_heads", &heads, error) ||
+        !ldm_yaml_int(yaml, "model.params.unet_config.params.num_head_channels", &width, error) ||
+        !ldm_yaml_int(yaml, "model.params.unet_config.params.transformer_depth", &depth, error))
+        return false;
+    for (int i = 0; i < c->levels; i++) {
+        bool used = c->attention[i] || i == c->levels - 1;
+        if (depth >= 0 && used && c->depth[i] != depth) {
+            ldm_set_error(error, FORMAT, _("%s: transformer_depth is %d, but the model's own is "
+                                           "%d: this .yaml belongs to another model"),
+                          path, depth, c->depth[i]);
+            return false;
+        }
+        if (width > 0 && used && c->channels[i] % width != 0) {
+            ldm_set_error(error, UNSUPPORTED, _("%s: num_head_channels %d does not divide the "
+                                                "level's %d channels"),
+                          path, width, c->channels[i]);
+            return false;
+        }
+        if (width > 0)
+            c->heads[i] = c->channels[i] / width;
+        else if (heads > 0)
+            c->heads[i] = heads;
+    }
+    return true;
+}
+
+static bool read_yaml(LdmSource *source, const LdmYaml *yaml, const char *path, GError **error)
+{
+    LdmModelConfig *c = &source->config;
+    int z = c->vae.latent_channels, tokens = c->text.tokens;
+    if (!check_fixed(yaml, path, error) || !read_schedule(&c->schedule, yaml, error) ||
+        !read_unet(&c->unet, yaml, path, error) ||
+        !ldm_yaml_number(yaml, "model.params.scale_factor", &c->vae.scale_factor, error) ||
+        !ldm_yaml_int(yaml, "model.params.first_stage_config.params.embed_dim", &z, error) ||
+        !ldm_yaml_int(yaml, "model.params.cond_stage_config.params.max_length", &tokens, error))
+        return false;
+    if (z != c->vae.latent_channels || tokens != c->text.tokens) {
+        ldm_set_error(error, UNSUPPORTED, _("%s: embed_dim %d or max_length %d differs from the "
+                                            "model's own %d and %d"),
+                      path, z, tokens, c->vae.latent_channels, c->text.tokens);
+        return false;
+    }
+    const char *layer = ldm_yaml_text(yaml, "model.params.cond_stage_config.params.layer");
+    if (layer != NULL)
+        c->text.skip_last = strcmp(layer, "penultimate") == 0 ? 1 : 0;
+    return true;
+}
+
+static bool open_yaml(LdmSource *source, GError **error)
+{
+    size_t stem = strlen(source->path);
+    if (g_str_has_suffix(source->path, ".safetensors"))
+        stem -= strlen(".safetensors");
+    g_autofree char *path = g_strdup_printf("%.*s.yaml", (int) stem, source->path);
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return true;
+    g_autoptr(LdmYaml) yaml = ldm_yaml_load(path, error);
+    return yaml != NULL && read_yaml(source, yaml, path, error);
+}
 
 bool ldm_source_open_single(LdmSource *source, GError **error)
 {
-    ldm_set_error(error, UNSUPPORTED, _("%s: only diffusers folders are read"), source->path);
-    return false;
+    source->layout = "single-file";
+    for (size_t i = 0; i < G_N_ELEMENTS(other_files); i++) {
+        if (!g_str_has_suffix(source->path, other_files[i].suffix))
+            continue;
+        ldm_set_error(error, UNSUPPORTED, _("%s is %s"), source->path, _(other_files[i].remedy));
+        return false;
+    }
+    LdmFiles *files = ldm_files_new();
+    LdmModelConfig *c = &source->config;
+    g_ptr_array_add(source->files, files);
+    c->schedule = ldm_config_schedule_default();
+    if (!ldm_files_add(files, source->path, error) || !refuse_others(files, error) ||
+        !ldm_probe_unet(files, UNET, &c->unet, error))
+        return false;
+    set_part(source, LDM_PART_UNET, LDM_NAMES_LDM_UNET, UNET, UNET);
+    if (!open_vae(source, files, error) || !open_text(source, files, error))
+        return false;
+    read_markers(source, files);
+    return open_yaml(source, error);
 }
