@@ -24,7 +24,7 @@ static const LdmOption options[] = {
     {"steps", "i", 1, 1000, NULL, ALL, N_("Number of denoising steps; more is slower and finer")},
     {"sampler", "s", 0, 0, samplers, ALL, N_("How one step leads to the next")},
     {"schedule", "s", 0, 0, schedules, ALL, N_("How the noise levels are spaced")},
-    {"guidance", "d", 0, 100, NULL, ALL, N_("How closely to follow the prompt; 1 is not at all")},
+    {"guidance", "d", 0, 30, NULL, ALL, N_("How closely to follow the prompt; 1 is not at all")},
     {"strength", "d", 0, 1, NULL, REPAINT, N_("How far to depart from the picture; 0 keeps it")},
     {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
     {"seed", "x", -1, (double) G_MAXINT64, NULL, ALL,

@@ -70,7 +70,7 @@ static void test_numbers(void)
     refuse(request, "steps", g_variant_new_string("7"), "from 1 to 1000");
     refuse(request, "strength", g_variant_new_double(NAN), "from 0 to 1");
     refuse(request, "strength", g_variant_new_double(1.01), "from 0 to 1");
-    refuse(request, "guidance", g_variant_new_double(INFINITY), "from 0 to 100");
+    refuse(request, "guidance", g_variant_new_double(INFINITY), "from 0 to 30");
     refuse(request, "seed", g_variant_new_uint64((guint64) G_MAXINT64 + 1), "2^63-1");
     refuse(request, "seed", g_variant_new_int32(-2), "2^63-1");
     refuse(request, "seed", g_variant_new_double(9223372036854775808.0), "2^63-1");
