@@ -1,0 +1,65 @@
+/* The parallel loop: every tile once, thread numbers in range, cancelling. */
+#include "base/parallel.h"
+
+typedef struct {
+    gint runs[1000];
+    gint wrong_threads, total;
+    GCancellable *cancellable; /* cancelled by tile 5 where not NULL */
+} Record;
+
+static void count_tile(size_t index, int thread, void *data)
+{
+    Record *record = data;
+    g_atomic_int_inc(&record->runs[index]);
+    g_atomic_int_inc(&record->total);
+    if (thread < 0 || thread >= ldm_threads())
+        g_atomic_int_inc(&record->wrong_threads);
+    if (record->cancellable != NULL && index == 5)
+        g_cancellable_cancel(record->cancellable);
+}
+
+static void test_every_tile_once(void)
+{
+    for (int threads = 1; threads <= 5; threads++) {
+        g_autofree Record *record = g_new0(Record, 1);
+        ldm_set_threads(threads);
+        g_assert_cmpint(ldm_threads(), ==, threads);
+        g_assert_true(ldm_parallel_for(1000, count_tile, record, NULL));
+        for (int i = 0; i < 1000; i++)
+            g_assert_cmpint(record->runs[i], ==, 1);
+        g_assert_cmpint(record->wrong_threads, ==, 0);
+    }
+    ldm_set_threads(0);
+    g_assert_cmpint(ldm_threads(), >=, 1);
+}
+
+static void test_few_tiles(void)
+{
+    g_autofree Record *record = g_new0(Record, 1);
+    g_assert_true(ldm_parallel_for(0, count_tile, record, NULL));
+    g_assert_cmpint(record->total, ==, 0);
+    g_assert_true(ldm_parallel_for(1, count_tile, record, NULL));
+    g_assert_cmpint(record->total, ==, 1);
+}
+
+static void test_cancel(void)
+{
+    g_autofree Record *record = g_new0(Record, 1);
+    record->cancellable = g_cancellable_new();
+    g_assert_false(ldm_parallel_for(1000, count_tile, record, record->cancellable));
+    g_assert_cmpint(record->total, <, 1000);
+    record->total = 0;
+    g_assert_false(ldm_parallel_for(1000, count_tile, record, record->cancellable));
+    g_assert_cmpint(record->total, ==, 0);
+    g_object_unref(record->cancellable);
+}
+
+int main(int argc, char **argv)
+{
+    g_unsetenv("PENTIMENTO_THREADS");
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/parallel/every-tile-once", test_every_tile_once);
+    g_test_add_func("/parallel/few-tiles", test_few_tiles);
+    g_test_add_func("/parallel/cancel", test_cancel);
+    return g_test_run();
+}
