@@ -1,0 +1,129 @@
+/* Attention against the formula in double precision. */
+#include "twin.h"
+
+static void twin_row(const LdmAttention *a, size_t n, size_t head, size_t query, double *weights,
+                     double *y)
+{
+    size_t kv = a->Nkv == 1 ? 0 : n, keys = a->causal ? MIN(query + 1, a->Tk) : a->Tk;
+    const float *q = a->q + (n * a->Tq + query) * a->q_stride + head * a->d;
+    const float *k = a->k + kv * a->Tk * a->k_stride + head * a->d;
+    const float *v = a->v + kv * a->Tk * a->v_stride + head * a->d;
+    double max = -INFINITY, sum = 0;
+    for (size_t j = 0; j < keys; j++) {
+        weights[j] = 0;
+        for (size_t i = 0; i < a->d; i++)
+            weights[j] += (double) q[i] * k[j * a->k_stride + i] * a->scale;
+        max = MAX(max, weights[j]);
+    }
+    for (size_t j = 0; j < keys; j++)
+        sum += weights[j] = exp(weights[j] - max);
+    for (size_t i = 0; i < a->d; i++) {
+        y[i] = 0;
+        for (size_t j = 0; j < keys; j++)
+            y[i] += weights[j] / sum * v[j * a->v_stride + i];
+    }
+}
+
+/* Sizes, scale and causal come filled in. `joined`: q, k, v lie in one array, as after one common
+ * projection. */
+static void check(LdmAttention a, bool joined)
+{
+    size_t width = a.heads * a.d, outputs = a.N * a.Tq * width;
+    a.q_stride = joined ? 3 * width : width;
+    a.k_stride = joined ? 3 * width : width + 5;
+    a.v_stride = joined ? 3 * width : width + 2;
+    TwinArray q = twin_random(a.N * a.Tq * a.q_stride);
+    TwinArray k = twin_random(a.Nkv * a.Tk * a.k_stride);
+    TwinArray v = twin_random(a.Nkv * a.Tk * a.v_stride);
+    TwinArray y = twin_array(outputs), scratch = twin_scratch(ldm_attention_scratch(&a));
+    a.q = q.data;
+    a.k = joined ? q.data + width : k.data;
+    a.v = joined ? q.data + 2 * width : v.data;
+    a.y = y.data;
+    a.scratch = scratch.data;
+    g_autofree double *expected = g_new(double, outputs), *weights = g_new(double, a.Tk);
+    for (size_t i = 0; i < outputs; i += a.d) {
+        size_t head = i / a.d % a.heads, query = i / width % a.Tq, n = i / width / a.Tq;
+        twin_row(&a, n, head, query, weights, expected + i);
+    }
+    g_assert_true(ldm_attention(&a, NULL));
+    /* A score of size s has an error of about s * 2^-23, which the exponential passes on. */
+    double scores = a.scale * sqrt((double) a.d);
+    twin_compare(y.data, expected, outputs, 2e-6 + 2e-7 * scores, "attention");
+    twin_free(q);
+    twin_free(k);
+    twin_free(v);
+    twin_free(y);
+    twin_free(scratch);
+}
+
+static void test_shapes(void)
+{
+    check((LdmAttention){.N = 1, .Nkv = 1, .Tq = 1, .Tk = 1, .heads = 1, .d = 1, .scale = 1}, false);
+    check((LdmAttention){.N = 2, .Nkv = 2, .Tq = 3, .Tk = 3, .heads = 2, .d = 5, .scale = 2}, true);
+    check((LdmAttention){.N = 2, .Nkv = 1, .Tq = 37, .Tk = 77, .heads = 3, .d = 40, .scale = 0.3f},
+          false);
+    check((LdmAttention){.N = 2, .Nkv = 2, .Tq = 131, .Tk = 19, .heads = 1, .d = 64, .scale = 5},
+          false);
+    check((LdmAttention){.N = 1, .Nkv = 1, .Tq = 257, .Tk = 257, .heads = 2, .d = 8, .scale = 1},
+          true);
+}
+
+/* Several blocks of keys, scores that grow from block to block so that earlier parts shrink. */
+static void test_key_blocks(void)
+{
+    check((LdmAttention){.N = 1, .Nkv = 1, .Tq = 5, .Tk = 1301, .heads = 2, .d = 7, .scale = 9},
+          false);
+    check((LdmAttention){.N = 1, .Nkv = 1, .Tq = 130, .Tk = 1024, .heads = 1, .d = 16, .scale = 20},
+          false);
+}
+
+static void test_causal(void)
+{
+    LdmAttention a = {.N = 2, .Nkv = 2, .Tq = 77, .Tk = 77, .heads = 2, .d = 9, .scale = 0.4f};
+    a.causal = true;
+    check(a, true);
+    a.N = a.Nkv = 1;
+    a.Tq = a.Tk = 700;
+    a.d = 3;
+    check(a, true);
+    a.Tk = 5;
+    check(a, false);
+}
+
+/* Huge scores saturate without NaN; a NaN in one query or value comes out, and only there. */
+static void test_nan(void)
+{
+    enum { T = 9, D = 4 };
+    TwinArray x = twin_random(3 * T * D), y = twin_array(T * D);
+    LdmAttention a = {.N = 1, .Nkv = 1, .Tq = T, .Tk = T, .heads = 1, .d = D, .scale = 1e4f};
+    a.q_stride = a.k_stride = a.v_stride = D;
+    a.q = x.data;
+    a.k = x.data + T * D;
+    a.v = x.data + 2 * T * D;
+    a.y = y.data;
+    TwinArray scratch = twin_scratch(ldm_attention_scratch(&a));
+    a.scratch = scratch.data;
+    g_assert_true(ldm_attention(&a, NULL));
+    for (size_t i = 0; i < T * D; i++)
+        g_assert_true(isfinite(y.data[i]));
+    x.data[4 * D + 1] = NAN;
+    g_assert_true(ldm_attention(&a, NULL));
+    for (size_t i = 0; i < T * D; i++)
+        g_assert_cmpint(isnan(y.data[i]) != 0, ==, i / D == 4);
+    g_autoptr(GCancellable) cancelled = twin_cancelled();
+    g_assert_false(ldm_attention(&a, cancelled));
+    twin_free(scratch);
+    twin_free(x);
+    twin_free(y);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/attention/shapes", test_shapes);
+    g_test_add_func("/attention/key-blocks", test_key_blocks);
+    g_test_add_func("/attention/causal", test_causal);
+    g_test_add_func("/attention/nan", test_nan);
+    return g_test_run();
+}

@@ -1,0 +1,83 @@
+/* Linear layers against three loops in double precision. */
+#include "twin.h"
+
+typedef struct {
+    size_t M, N, K;
+} Size;
+
+static void check(Size s, LdmDtype dtype, bool bias, int residual)
+{
+    size_t M = s.M, N = s.N, K = s.K;
+    TwinArray x = twin_random(M * K), y = twin_random(M * N), r = twin_random(M * N);
+    TwinArray scratch = twin_scratch(ldm_gemm_scratch(M, N, K, dtype));
+    TwinWeights w = twin_weights(N * K, dtype), b = twin_weights(N, dtype);
+    const float *added = residual == 0 ? NULL : residual == 1 ? r.data : y.data;
+    g_autofree double *expected = g_new(double, M * N);
+    for (size_t m = 0; m < M; m++)
+        for (size_t n = 0; n < N; n++) {
+            double sum = bias ? b.values[n] : 0;
+            for (size_t k = 0; k < K; k++)
+                sum += (double) x.data[m * K + k] * w.values[n * K + k];
+            expected[m * N + n] = sum + (added == NULL ? 0 : added[m * N + n]);
+        }
+    LdmGemm gemm = {.M = M, .N = N, .K = K, .x = x.data, .w = w.weights};
+    gemm.bias = bias ? b.weights : (LdmWeights){0};
+    gemm.residual = added;
+    gemm.y = y.data;
+    gemm.scratch = scratch.data;
+    g_assert_true(ldm_gemm(&gemm, NULL));
+    twin_compare(y.data, expected, M * N, 2e-6, "gemm");
+    twin_free(x);
+    twin_free(y);
+    twin_free(r);
+    twin_free(scratch);
+    twin_weights_free(w);
+    twin_weights_free(b);
+}
+
+static void test_sizes(void)
+{
+    static const Size sizes[] = {{1, 1, 1},    {1, 33, 7},   {2, 3, 5},      {3, 1, 64}, {17, 19, 23},
+                                 {64, 130, 9}, {65, 67, 40}, {131, 300, 33}, {1, 320, 128}};
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
+        for (LdmDtype dtype = LDM_F32; dtype <= LDM_BF16; dtype++)
+            for (int residual = 0; residual < 3; residual++)
+                check(sizes[i], dtype, (i + residual) % 3 != 0, residual);
+}
+
+/* Weights of more than one expanded block. */
+static void test_blocks(void)
+{
+    check((Size){3, 1030, 5003}, LDM_F16, true, 1);
+    check((Size){2, 1030, 5003}, LDM_BF16, true, 2);
+}
+
+/* A tile is added to y only where asked: old NaN in y do not count. */
+static void test_nan(void)
+{
+    enum { M = 3, N = 5, K = 4 };
+    TwinArray x = twin_random(M * K), y = twin_array(M * N);
+    TwinWeights w = twin_weights(N * K, LDM_F32);
+    LdmGemm gemm = {.M = M, .N = N, .K = K, .x = x.data, .w = w.weights, .y = y.data};
+    g_assert_true(ldm_gemm(&gemm, NULL));
+    for (size_t i = 0; i < M * N; i++)
+        g_assert_true(isfinite(y.data[i]));
+    x.data[K + 1] = NAN;
+    g_assert_true(ldm_gemm(&gemm, NULL));
+    for (size_t i = 0; i < M * N; i++)
+        g_assert_cmpint(isnan(y.data[i]) != 0, ==, i / N == 1);
+    g_autoptr(GCancellable) cancelled = twin_cancelled();
+    g_assert_false(ldm_gemm(&gemm, cancelled));
+    twin_weights_free(w);
+    twin_free(x);
+    twin_free(y);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/gemm/sizes", test_sizes);
+    g_test_add_func("/gemm/blocks", test_blocks);
+    g_test_add_func("/gemm/nan", test_nan);
+    return g_test_run();
+}
