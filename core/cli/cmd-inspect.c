@@ -1,0 +1,133 @@
+/* `pentimento inspect`: what a model is, without running it. */
+#include "cli/command.h"
+
+static const char *const predictions[] = {
+    [LDM_PREDICTION_EPSILON] = "epsilon",
+    [LDM_PREDICTION_V] = "v_prediction",
+    [LDM_PREDICTION_SAMPLE] = "sample",
+};
+static const char *const dtypes[] = {[LDM_F32] = "f32", [LDM_F16] = "f16", [LDM_BF16] = "bf16"};
+
+/* What one picture at the native size takes, beside the weights. */
+static bool plan_native(LdmModel *model, LdmPlan *plan, GError **error)
+{
+    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_GENERATE);
+
+    return ldm_plan(model, request, plan, error);
+}
+
+static void add(GVariantBuilder *fields, const char *name, GVariant *value)
+{
+    g_variant_builder_add(fields, "{sv}", name, value);
+}
+
+static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan)
+{
+    static const char *const tasks[] = {"generate", "img2img", "inpaint"};
+    GVariantBuilder fields;
+
+    g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
+    add(&fields, "path", g_variant_new_string(info->path));
+    add(&fields, "layout", g_variant_new_string(info->layout));
+    add(&fields, "family", g_variant_new_string(info->family));
+    add(&fields, "tasks", g_variant_new_strv(tasks, G_N_ELEMENTS(tasks)));
+    add(&fields, "inpainting_channels", g_variant_new_boolean(info->concat_inpainting));
+    add(&fields, "prediction", g_variant_new_string(predictions[info->prediction]));
+    add(&fields, "dtype", g_variant_new_string(dtypes[info->dtype]));
+    add(&fields, "parameters", g_variant_new_uint64(info->parameters));
+    add(&fields, "unet_parameters", g_variant_new_uint64(info->unet_parameters));
+    add(&fields, "vae_parameters", g_variant_new_uint64(info->vae_parameters));
+    add(&fields, "text_parameters", g_variant_new_uint64(info->text_parameters));
+    add(&fields, "native_size", g_variant_new_int32(info->native_size));
+    add(&fields, "downsampling", g_variant_new_int32(info->downsampling));
+    add(&fields, "latent_channels", g_variant_new_int32(info->latent_channels));
+    add(&fields, "unet_in_channels", g_variant_new_int32(info->unet_in_channels));
+    add(&fields, "scale_factor", g_variant_new_double(info->scale_factor));
+    add(&fields, "tokens", g_variant_new_int32(info->tokens));
+    add(&fields, "context_width", g_variant_new_int32(info->context_width));
+    add(&fields, "weight_bytes", g_variant_new_uint64(info->weight_bytes));
+    add(&fields, "work_bytes", g_variant_new_uint64(plan->work_bytes));
+    return g_variant_builder_end(&fields);
+}
+
+static void row(const char *label, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static void row(const char *label, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    int gap = 14 - (int)g_utf8_strlen(label, -1);
+    va_list arguments;
+
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_print("%s%*s %s\n", label, MAX(gap, 0), "", text);
+}
+
+/* "11.3 M" */
+static char *millions(uint64_t number)
+{
+    return g_strdup_printf("%.1f M", (double)number / 1e6);
+}
+
+static void print_parameters(const LdmModelInfo *info)
+{
+    g_autofree char *all = millions(info->parameters);
+    g_autofree char *unet = millions(info->unet_parameters);
+    g_autofree char *vae = millions(info->vae_parameters);
+    g_autofree char *text = millions(info->text_parameters);
+
+    row(_("Parameters"), _("%s (denoiser %s, autoencoder %s, text encoder %s)"), all, unet, vae,
+        text);
+}
+
+static void print_info(const LdmModelInfo *info, const LdmPlan *plan)
+{
+    g_autofree char *weights = g_format_size(info->weight_bytes);
+    g_autofree char *work = g_format_size(plan->work_bytes);
+    g_autofree char *free_memory = g_format_size(plan->free_bytes);
+
+    row(_("Model"), "%s", info->path);
+    row(_("Layout"), "%s, %s", info->layout, info->family);
+    row(_("Tasks"), "generate, img2img, inpaint (%s)",
+        info->concat_inpainting ? _("sees the mask and the picture around it")
+                                : _("by blending latents"));
+    print_parameters(info);
+    row(_("Weights"), "%s, %s", dtypes[info->dtype], weights);
+    row(_("Native size"), _("%d × %d pixels"), info->native_size, info->native_size);
+    row(_("Latent"), _("%d channels, 1 cell for %d × %d pixels, scale factor %g"),
+        info->latent_channels, info->downsampling, info->downsampling, info->scale_factor);
+    row(_("Denoiser"), _("predicts %s, %d channels in"), predictions[info->prediction],
+        info->unet_in_channels);
+    if (info->tokens > 0)
+        row(_("Text"), _("%d tokens of width %d"), info->tokens, info->context_width);
+    row(_("Memory"), _("%s for one picture of native size beside the weights; %s are free"), work,
+        free_memory);
+}
+
+bool pentimento_inspect(int argc, char **argv, GError **error)
+{
+    g_auto(PentimentoCommon) common = {0};
+    g_autoptr(GOptionContext) context =
+        pentimento_context_new(&common, PENTIMENTO_NO_OUTPUT, _("[MODEL]"),
+                               _("Tells what a model is: layout, tasks, sizes, parameters, number "
+                                 "format, memory needed."));
+    g_autoptr(LdmModel) model = NULL;
+    const char *name;
+    LdmPlan plan;
+
+    if (!pentimento_context_parse(context, &common, argc, argv, (int[]){0, 1}, error))
+        return false;
+    if (common.files != NULL && common.model != NULL) {
+        pentimento_set_usage(error, _("the model is given twice"));
+        return false;
+    }
+    name = common.files != NULL ? common.files[0] : common.model;
+    model = ldm_model_load(name, error);
+    if (model == NULL || !plan_native(model, &plan, error))
+        return false;
+    if (common.json)
+        pentimento_print_json(stdout, describe(ldm_model_info(model), &plan));
+    else
+        print_info(ldm_model_info(model), &plan);
+    return true;
+}
