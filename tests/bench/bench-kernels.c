@@ -1,0 +1,234 @@
+/* Speed of the kernels on the shapes of a Stable Diffusion 1.5 UNet at 512 x 512 pixels, against
+ * what one large product of OpenBLAS reaches: the machine's own yardstick. Each line is the best
+ * of a few short runs.
+ *
+ *     bench-kernels [SUBSTRING]      only the lines whose name contains SUBSTRING */
+#include "base/checked.h"
+#include "base/parallel.h"
+#include "kernels/kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BUDGET 0.4 /* seconds per line */
+
+typedef bool (*Runner)(const void *data);
+
+static const char *wanted = "";
+static double yardstick; /* FLOP/s */
+
+/* Seconds of the fastest run. */
+static double best_time(Runner run, const void *data)
+{
+    double best = 1e9, spent = 0;
+    for (int i = 0; i < 3 || (spent < BUDGET && i < 50); i++) {
+        gint64 start = g_get_monotonic_time();
+        run(data);
+        double seconds = (double) (g_get_monotonic_time() - start) * 1e-6;
+        best = MIN(best, seconds);
+        spent += seconds;
+    }
+    return best;
+}
+
+static void report(const char *name, double flops, Runner run, const void *data)
+{
+    double seconds = best_time(run, data);
+    if (yardstick == 0)
+        yardstick = flops / seconds;
+    printf("%-34s %9.3f ms %8.1f GFLOP/s %5.0f %%\n", name, seconds * 1e3, flops / seconds * 1e-9,
+           100 * flops / seconds / yardstick);
+}
+
+/* For work that moves memory rather than multiplies. */
+static void report_bytes(const char *name, double bytes, Runner run, const void *data)
+{
+    double seconds = best_time(run, data);
+    printf("%-34s %9.3f ms %8.1f GB/s\n", name, seconds * 1e3, bytes / seconds * 1e-9);
+}
+
+static bool is_wanted(const char *name)
+{
+    return strstr(name, wanted) != NULL;
+}
+
+/* Numbers of a network's size, -1 .. 1. */
+static float *numbers(size_t n)
+{
+    float *x = ldm_aligned_alloc(n, sizeof *x, "benchmark", NULL);
+    uint32_t state = 1;
+    for (size_t i = 0; x != NULL && i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = (float) (state >> 8) * 0x1p-23f - 1;
+    }
+    return x;
+}
+
+static LdmWeights constants(size_t n, LdmDtype dtype)
+{
+    float *x = numbers(n);
+    if (x != NULL && dtype != LDM_F32) {
+        uint16_t *half = ldm_aligned_alloc(n, sizeof *half, "benchmark", NULL);
+        ldm_convert_from_f32(x, dtype, half, n);
+        ldm_aligned_free(x);
+        return (LdmWeights){half, dtype};
+    }
+    return (LdmWeights){x, dtype};
+}
+
+static bool run_gemm(const void *data)
+{
+    return ldm_gemm(data, NULL);
+}
+
+static void bench_gemm(size_t M, size_t K, size_t N, LdmDtype dtype)
+{
+    g_autofree char *name = g_strdup_printf("gemm %zux%zux%zu %s", M, K, N,
+                                            dtype == LDM_F32 ? "f32" : "f16");
+    if (!is_wanted(name) && yardstick != 0)
+        return;
+    LdmGemm gemm = {.M = M, .N = N, .K = K, .x = numbers(M * K), .y = numbers(M * N)};
+    gemm.w = constants(N * K, dtype);
+    gemm.bias = constants(N, dtype);
+    gemm.scratch = ldm_aligned_alloc(ldm_gemm_scratch(M, N, K, dtype), 1, "benchmark", NULL);
+    report(name, 2.0 * M * N * K, run_gemm, &gemm);
+    ldm_aligned_free((void *) gemm.x);
+    ldm_aligned_free(gemm.y);
+    ldm_aligned_free((void *) gemm.w.data);
+    ldm_aligned_free((void *) gemm.bias.data);
+    ldm_aligned_free(gemm.scratch);
+}
+
+static bool run_conv(const void *data)
+{
+    return ldm_conv(data, NULL);
+}
+
+static void bench_conv(size_t Cin, size_t Cout, size_t side, LdmDtype dtype, int upsample)
+{
+    g_autofree char *name = g_strdup_printf("conv3x3 %zu->%zu @%zu %s%s", Cin, Cout, side,
+                                            dtype == LDM_F32 ? "f32" : "f16",
+                                            upsample == 2 ? " enlarged" : "");
+    if (!is_wanted(name))
+        return;
+    LdmConv conv = {1, side, side, Cin, Cout, 3, 3, 1, 1, 1, 1, 1, upsample};
+    size_t pixels = side * side * upsample * upsample;
+    conv.x = numbers(side * side * Cin);
+    conv.y = numbers(pixels * Cout);
+    conv.w = constants(Cout * Cin * 9, dtype);
+    conv.bias = constants(Cout, dtype);
+    conv.scratch = ldm_aligned_alloc(ldm_conv_scratch(&conv), 1, "benchmark", NULL);
+    report(name, 2.0 * pixels * Cin * Cout * 9, run_conv, &conv);
+    ldm_aligned_free((void *) conv.x);
+    ldm_aligned_free(conv.y);
+    ldm_aligned_free((void *) conv.w.data);
+    ldm_aligned_free((void *) conv.bias.data);
+    ldm_aligned_free(conv.scratch);
+}
+
+static bool run_attention(const void *data)
+{
+    return ldm_attention(data, NULL);
+}
+
+static void bench_attention(size_t Tq, size_t Tk, size_t d)
+{
+    g_autofree char *name = g_strdup_printf("attention %zux%zu 8 heads d=%zu", Tq, Tk, d);
+    if (!is_wanted(name))
+        return;
+    LdmAttention a = {.N = 1, .Nkv = 1, .Tq = Tq, .Tk = Tk, .heads = 8, .d = d, .scale = 0.2f};
+    a.q_stride = a.k_stride = a.v_stride = 8 * d;
+    float *q = numbers(Tq * 8 * d), *kv = numbers(Tk * 8 * d);
+    a.q = q;
+    a.k = a.v = kv;
+    a.y = numbers(Tq * 8 * d);
+    a.scratch = ldm_aligned_alloc(ldm_attention_scratch(&a), 1, "benchmark", NULL);
+    report(name, 4.0 * Tq * Tk * 8 * d, run_attention, &a);
+    ldm_aligned_free(q);
+    ldm_aligned_free(kv);
+    ldm_aligned_free(a.y);
+    ldm_aligned_free(a.scratch);
+}
+
+static bool run_group_norm(const void *data)
+{
+    return ldm_group_norm(data, NULL);
+}
+
+typedef struct {
+    size_t n, C;
+    const float *x;
+    float *y;
+} Elementwise;
+
+static bool run_silu(const void *data)
+{
+    const Elementwise *e = data;
+    return ldm_activate(LDM_ACT_SILU, e->n, e->x, e->y, NULL);
+}
+
+static bool run_geglu(const void *data)
+{
+    const Elementwise *e = data;
+    return ldm_geglu(e->n / e->C, e->C, e->x, e->y, NULL);
+}
+
+static bool run_layer_norm(const void *data)
+{
+    const Elementwise *e = data;
+    LdmWeights ones = {e->x, LDM_F32};
+    return ldm_layer_norm(e->n / e->C, e->C, 1e-5f, e->x, ones, ones, e->y, NULL);
+}
+
+/* Bytes: what is read and written at least. */
+static void bench_memory(void)
+{
+    size_t n = 4096 * 1280;
+    Elementwise e = {.n = n, .C = 1280, .x = numbers(2 * n), .y = numbers(n)};
+    LdmGroupNorm norm = {.N = 1, .P = 4096, .C = 320, .groups = 32, .eps = 1e-5f, .silu = true};
+    norm.x = e.x;
+    norm.y = e.y;
+    norm.gamma = norm.beta = (LdmWeights){e.x, LDM_F32};
+    if (is_wanted("group norm"))
+        report_bytes("group norm + SiLU 320 @64", 8.0 * 4096 * 320, run_group_norm, &norm);
+    if (is_wanted("layer norm")) {
+        e.C = 320;
+        report_bytes("layer norm 16384x320", 8.0 * n, run_layer_norm, &e);
+    }
+    if (is_wanted("silu"))
+        report_bytes("silu 5 M", 8.0 * n, run_silu, &e);
+    if (is_wanted("geglu")) {
+        e.C = 1280;
+        report_bytes("geglu 4096x1280", 12.0 * n, run_geglu, &e);
+    }
+    ldm_aligned_free((void *) e.x);
+    ldm_aligned_free(e.y);
+}
+
+int main(int argc, char **argv)
+{
+    static const size_t convs[][3] = {
+        {320, 320, 64}, {640, 640, 32}, {1280, 1280, 16}, {1280, 1280, 8}, {2560, 1280, 16},
+        {960, 320, 64}, {4, 320, 64},   {320, 4, 64},
+    };
+    wanted = argc > 1 ? argv[1] : "";
+    printf("%s, %d threads; %% of the first line\n", ldm_kernels_name(), ldm_threads());
+    bench_gemm(2048, 2048, 2048, LDM_F32);
+    for (LdmDtype dtype = LDM_F32; dtype <= LDM_F16; dtype++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(convs); i++)
+            bench_conv(convs[i][0], convs[i][1], convs[i][2], dtype, 1);
+        bench_gemm(4096, 320, 320, dtype);
+        bench_gemm(4096, 320, 2560, dtype);
+        bench_gemm(1024, 2560, 640, dtype);
+        bench_gemm(64, 1280, 1280, dtype);
+        bench_gemm(1, 1280, 1280, dtype);
+    }
+    bench_conv(640, 640, 32, LDM_F16, 2);
+    bench_conv(128, 128, 256, LDM_F16, 1);
+    bench_attention(4096, 4096, 40);
+    bench_attention(1024, 1024, 80);
+    bench_attention(256, 256, 160);
+    bench_attention(4096, 77, 40);
+    bench_memory();
+    return 0;
+}
