@@ -4,18 +4,18 @@
 #include "kernels/vector.h"
 
 /* A function y[i] = EXPRESSION(v), v = x[i]. */
-#define MAP(name, EXPRESSION)                                                                      \
-    static void name(const float *x, float *y, size_t n)                                           \
-    {                                                                                              \
-        size_t i = 0;                                                                              \
-        for (; i + LANES <= n; i += LANES) {                                                       \
-            Vec v = load(x + i);                                                                   \
-            store(y + i, EXPRESSION);                                                              \
-        }                                                                                          \
-        if (i < n) {                                                                               \
-            Vec v = load_part(x + i, n - i);                                                       \
-            store_part(y + i, n - i, EXPRESSION);                                                  \
-        }                                                                                          \
+#define MAP(name, EXPRESSION)                            \
+    static void name(const float *x, float *y, size_t n) \
+    {                                                    \
+        size_t i = 0;                                    \
+        for (; i + LANES <= n; i += LANES) {             \
+            Vec v = load(x + i);                         \
+            store(y + i, EXPRESSION);                    \
+        }                                                \
+        if (i < n) {                                     \
+            Vec v = load_part(x + i, n - i);             \
+            store_part(y + i, n - i, EXPRESSION);        \
+        }                                                \
     }
 
 MAP(silu, vec_sigmoid_linear(v, 1.0f))

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define TILE ((size_t) 1 << 16)
+#define TILE ((size_t)1 << 16)
 
 static size_t tiles(size_t n, size_t per_tile)
 {

@@ -1,103 +1,192 @@
-/* Attention, one tile per block of queries of one head: blocks of keys pass by, each giving scores
- * S = q k^T [queries, keys] and adding its share to y, with the softmax's maximum and sum carried
- * along (Dao et al., arXiv 2205.14135; Rabe and Staats, arXiv 2112.05682). Both products are
- * OpenBLAS's; the heads lie side by side in memory, so strides pick them out without copying. */
+/* Attention in tiles with a running softmax (arXiv 2205.14135): for a block of queries, keys pass
+ * by in blocks; scores never exist but for one block. Keys are packed transposed and values in
+ * panels once a head, so both products run on the register tile. */
+#include "kernels/matrix.h"
+
 #include "base/parallel.h"
-#include "kernels/lanes.h"
 
-#include <cblas.h>
 #include <math.h>
+#include <string.h>
 
-#define QUERIES 128 /* of a tile */
-#define KEYS    512 /* at a time: S takes 256 KiB and stays in the second cache */
-
-/* Scratch of one thread. */
-typedef struct {
-    float scores[QUERIES * KEYS];
-    float max[QUERIES], sum[QUERIES];
-} Scratch;
+#define QUERIES     56 /* a block of them: four register tiles of 14 rows */
+#define KEYS        512
+#define QUERY_PITCH 272 /* rows of a head, copied where their distance is bad for the cache */
+#define S_PITCH     (KEYS + 16) /* no power of two, for the cache */
 
 typedef struct {
-    const LdmAttention *attention;
-    size_t blocks; /* of queries */
-} Job;
+    const LdmAttention *a;
+    const LdmLanes *lanes;
+    size_t wide, key_floats, value_floats; /* d rounded up to NR; packed floats a head */
+    float *packed;                         /* [Nkv, heads] of keys, then values */
+    size_t blocks;                         /* of queries */
+} AttentionJob;
 
-size_t ldm_attention_scratch(const LdmAttention *attention)
+typedef struct {
+    float scores[QUERIES * S_PITCH];
+    float top[QUERIES], sum[QUERIES];
+    float query[LDM_MAX_ROWS * QUERY_PITCH];
+} AttentionScratch; /* then [QUERIES][wide] floats of output */
+
+static void job_init(AttentionJob *job, const LdmAttention *a)
 {
-    return (size_t) ldm_threads() * sizeof(Scratch);
+    *job = (AttentionJob){.a = a, .lanes = ldm_lanes()};
+    const size_t NR = 2 * job->lanes->width;
+    job->wide = ldm_parts(a->d, NR) * NR;
+    job->key_floats = ldm_parts(a->Tk, NR) * NR * a->d;
+    job->value_floats = a->Tk * job->wide;
+    job->blocks = ldm_parts(a->Tq, QUERIES);
 }
 
-/* One head's block of queries. */
-typedef struct {
-    const float *q, *k, *v;
-    float *y;
-    size_t first, rows; /* queries first .. first + rows - 1 */
-} Tile;
-
-static void scores(const LdmAttention *a, const Tile *tile, size_t key, size_t keys, float *s)
+static float *out_of(AttentionScratch *s)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int) tile->rows, (int) keys, (int) a->d, 1,
-                tile->q, (int) a->q_stride, tile->k + key * a->k_stride, (int) a->k_stride, 0, s,
-                KEYS);
+    return (float *)s + ldm_whole_lines(sizeof *s / 4);
 }
 
-/* Scores become weights; what is already in y shrinks to the new common maximum. */
-static void weigh(const LdmAttention *a, const Tile *tile, size_t key, size_t keys, Scratch *s)
+static size_t thread_bytes(const AttentionJob *job)
 {
-    const LdmLanes *lanes = ldm_lanes();
-    for (size_t r = 0; r < tile->rows; r++) {
-        float *row = s->scores + r * KEYS;
-        size_t seen = keys;
-        if (a->causal) /* query i sees keys 0 .. i */
-            seen = CLAMP((ptrdiff_t) (tile->first + r + 1) - (ptrdiff_t) key, 0, (ptrdiff_t) keys);
-        for (size_t i = seen; i < keys; i++)
-            row[i] = 0;
-        if (seen == 0)
-            continue;
-        float shrink = lanes->softmax_step(row, seen, a->scale, &s->max[r], &s->sum[r]);
-        if (key > 0 && shrink != 1)
-            lanes->scale(shrink, tile->y + r * a->heads * a->d, a->d);
+    return (ldm_whole_lines(sizeof(AttentionScratch) / 4) + ldm_whole_lines(QUERIES * job->wide)) *
+           4;
+}
+
+static size_t head_bytes(const AttentionJob *job)
+{
+    return ldm_whole_lines(job->key_floats + job->value_floats) * 4;
+}
+
+size_t ldm_attention_scratch(const LdmAttention *a)
+{
+    AttentionJob job;
+    job_init(&job, a);
+    return a->Nkv * a->heads * head_bytes(&job) + ldm_threads() * thread_bytes(&job);
+}
+
+static float *head_of(const AttentionJob *job, size_t n, size_t head)
+{
+    size_t index = (job->a->Nkv == 1 ? 0 : n) * job->a->heads + head;
+    return (float *)((char *)job->packed + index * head_bytes(job));
+}
+
+/* Keys [Tk, d] -> panels [d][NR]; values [Tk, d] -> panels [Tk][NR], zeros beyond d. */
+static void pack_task(size_t index, int thread, void *data)
+{
+    const AttentionJob *job = data;
+    const LdmAttention *a = job->a;
+    const size_t NR = 2 * job->lanes->width;
+    size_t n = index / a->heads, head = index % a->heads;
+    const float *k = a->k + n * a->Tk * a->k_stride + head * a->d;
+    const float *v = a->v + n * a->Tk * a->v_stride + head * a->d;
+    float *out = head_of(job, n, head);
+    for (size_t t = 0; t < a->Tk; t += NR)
+        job->lanes->pack(&(LdmPack){.src = {k + t * a->k_stride, LDM_F32},
+                                    .ld = a->k_stride,
+                                    .rows = MIN(NR, a->Tk - t),
+                                    .J = a->d,
+                                    .taps = 1,
+                                    .tap_stride = a->d,
+                                    .out = out + t * a->d});
+    out += job->key_floats;
+    for (size_t c = 0; c < a->d; c += NR) {
+        size_t part = MIN(NR, a->d - c);
+        for (size_t t = 0; t < a->Tk; t++, out += NR) {
+            memcpy(out, v + t * a->v_stride + c, part * sizeof(float));
+            memset(out + part, 0, (NR - part) * sizeof(float));
+        }
     }
 }
 
-static void gather_values(const LdmAttention *a, const Tile *tile, size_t key, size_t keys,
-                          const float *s)
+/* Softmax weights of one query over a block of keys; `valid` of them are not masked. */
+static void weigh_row(const AttentionJob *job, AttentionScratch *s, size_t row, size_t keys,
+                      size_t valid)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int) tile->rows, (int) a->d, (int) keys,
-                1, s, KEYS, tile->v + key * a->v_stride, (int) a->v_stride, key > 0, tile->y,
-                (int) (a->heads * a->d));
+    float *scores = s->scores + row * S_PITCH, shrink = 1;
+    if (valid > 0)
+        shrink = job->lanes->softmax_step(scores, valid, job->a->scale, &s->top[row], &s->sum[row]);
+    memset(scores + valid, 0, (keys - valid) * sizeof(float));
+    if (shrink != 1)
+        job->lanes->scale(shrink, out_of(s) + row * job->wide, job->wide);
 }
 
-static void attention_tile(size_t index, int thread, void *data)
+static const float *query_rows(const LdmAttention *a, AttentionScratch *s, const float *q, int rows,
+                               size_t *lda)
 {
-    const Job *job = data;
-    const LdmAttention *a = job->attention;
-    Scratch *s = (Scratch *) a->scratch + thread;
+    *lda = a->q_stride;
+    if (!ldm_stride_collides(a->q_stride) || a->d > QUERY_PITCH)
+        return q;
+    *lda = QUERY_PITCH;
+    for (int i = 0; i < rows; i++)
+        memcpy(s->query + i * *lda, q + i * a->q_stride, a->d * sizeof(float));
+    return s->query;
+}
+
+static void attend_keys(const AttentionJob *job, AttentionScratch *s, const float *packed,
+                        const float *q, size_t q0, size_t queries, size_t k0)
+{
+    const LdmAttention *a = job->a;
+    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows,
+                 keys = MIN((size_t)KEYS, a->Tk - k0);
+    float *out = out_of(s);
+    for (size_t i = 0; i < queries; i += MR) {
+        int rows = (int)MIN(MR, queries - i);
+        LdmTile t = {.segments = 1, .K = a->d, .ldc = S_PITCH, .vectors = 2};
+        t.a = query_rows(a, s, q + i * a->q_stride, rows, &t.lda);
+        for (size_t k = 0; k < keys; k += NR) {
+            t.b = packed + (k0 + k) * a->d;
+            t.c = s->scores + i * S_PITCH + k;
+            job->lanes->tile(rows, &t);
+        }
+    }
+    for (size_t i = 0; i < queries; i++) {
+        size_t valid = keys;
+        if (a->causal)
+            valid = q0 + i < k0 ? 0 : MIN(keys, q0 + i - k0 + 1);
+        weigh_row(job, s, i, keys, valid);
+    }
+    for (size_t c = 0; c < a->d; c += NR)
+        for (size_t i = 0; i < queries; i += MR)
+            job->lanes->tile((int)MIN(MR, queries - i),
+                             &(LdmTile){.segments = 1,
+                                        .K = keys,
+                                        .a = s->scores + i * S_PITCH,
+                                        .lda = S_PITCH,
+                                        .b = packed + job->key_floats + c * a->Tk + k0 * NR,
+                                        .c = out + i * job->wide + c,
+                                        .ldc = job->wide,
+                                        .add = true,
+                                        .vectors = a->d - c > (size_t)job->lanes->width ? 2 : 1});
+}
+
+static void attend_task(size_t index, int thread, void *data)
+{
+    const AttentionJob *job = data;
+    const LdmAttention *a = job->a;
     size_t block = index % job->blocks, head = index / job->blocks % a->heads;
-    size_t n = index / job->blocks / a->heads, kv = a->Nkv == 1 ? 0 : n;
-    Tile tile = {.first = block * QUERIES, .rows = MIN(QUERIES, a->Tq - block * QUERIES)};
-    tile.q = a->q + (n * a->Tq + tile.first) * a->q_stride + head * a->d;
-    tile.k = a->k + kv * a->Tk * a->k_stride + head * a->d;
-    tile.v = a->v + kv * a->Tk * a->v_stride + head * a->d;
-    tile.y = a->y + ((n * a->Tq + tile.first) * a->heads + head) * a->d;
-    for (size_t r = 0; r < tile.rows; r++) {
-        s->max[r] = -INFINITY;
-        s->sum[r] = 0;
+    size_t n = index / job->blocks / a->heads, q0 = block * QUERIES;
+    size_t queries = MIN((size_t)QUERIES, a->Tq - q0);
+    char *threads = (char *)job->packed + a->Nkv * a->heads * head_bytes(job);
+    AttentionScratch *s = (AttentionScratch *)(threads + thread * thread_bytes(job));
+    float *out = out_of(s);
+    memset(out, 0, queries * job->wide * sizeof(float));
+    for (size_t i = 0; i < queries; i++) {
+        s->top[i] = -INFINITY;
+        s->sum[i] = 0;
     }
-    size_t end = a->causal ? MIN(a->Tk, tile.first + tile.rows) : a->Tk;
-    for (size_t key = 0; key < end; key += KEYS) {
-        size_t keys = MIN(KEYS, end - key);
-        scores(a, &tile, key, keys, s->scores);
-        weigh(a, &tile, key, keys, s);
-        gather_values(a, &tile, key, keys, s->scores);
+    const float *q = a->q + (n * a->Tq + q0) * a->q_stride + head * a->d;
+    size_t end = a->causal ? MIN(a->Tk, q0 + queries) : a->Tk;
+    for (size_t k0 = 0; k0 < end; k0 += KEYS)
+        attend_keys(job, s, head_of(job, n, head), q, q0, queries, k0);
+    for (size_t i = 0; i < queries; i++) {
+        float *y = a->y + (n * a->Tq + q0 + i) * a->heads * a->d + head * a->d;
+        float inverse = 1.0f / s->sum[i];
+        for (size_t c = 0; c < a->d; c++)
+            y[c] = out[i * job->wide + c] * inverse;
     }
-    for (size_t r = 0; r < tile.rows; r++)
-        ldm_lanes()->scale(1 / s->sum[r], tile.y + r * a->heads * a->d, a->d);
 }
 
-bool ldm_attention(const LdmAttention *attention, GCancellable *cancellable)
+bool ldm_attention(const LdmAttention *a, GCancellable *cancellable)
 {
-    Job job = {attention, (attention->Tq + QUERIES - 1) / QUERIES};
-    return ldm_parallel_for(attention->N * attention->heads * job.blocks, attention_tile, &job,
-                            cancellable);
+    AttentionJob job;
+    job_init(&job, a);
+    job.packed = a->scratch;
+    return ldm_parallel_for(a->Nkv * a->heads, pack_task, &job, cancellable) &&
+           ldm_parallel_for(a->N * a->heads * job.blocks, attend_task, &job, cancellable);
 }

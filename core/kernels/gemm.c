@@ -1,154 +1,153 @@
-/* Linear layers: Y = X W^T + bias + residual on OpenBLAS, which runs on one thread per tile of Y.
- * The bias and the residual are put into a tile of Y first and the product is added to it, so Y
- * goes through the cache once. 16-bit weights are expanded a block of rows of W at a time. */
-#include "kernels/gemm.h"
+/* Matrix products: Y[M, N] = X[M, K] W[N, K]^T + bias + residual. X is read where it lies; blocks of
+ * W are packed (and expanded to f32) into a thread's own scratch memory, small enough for its
+ * second-level cache, and serve many rows. */
+#include "kernels/matrix.h"
 
 #include "base/parallel.h"
 
-#include <cblas.h>
 #include <string.h>
 
-#define TILE_FLOPS  1e9 /* 10 to 50 ms on one core */
-#define LEAST_SIDE  64  /* smaller tiles spend more time packing than multiplying */
-#define BIAS_BUFFER 256
+#define KC          384 /* depth of a packed block */
+#define STRIP_PITCH (KC + 16)
+#define PANELS      4 /* panels of NR columns in it */
 
 typedef struct {
-    const LdmProduct *product;
-    size_t rows, columns; /* of a tile */
-    size_t across;        /* tiles side by side */
-} TileJob;
+    const LdmGemm *g;
+    const LdmLanes *lanes;
+    size_t block_rows, block_columns, n_blocks;
+} GemmJob;
 
-/* Fills a tile of Y with what the product is to be added to. */
-static void start_tile(const LdmProduct *p, size_t row, size_t rows, size_t column, size_t columns)
-{
-    const LdmLanes *lanes = ldm_lanes();
-    float buffer[BIAS_BUFFER];
-    for (size_t c = column; c < column + columns; c += BIAS_BUFFER) {
-        size_t n = MIN(BIAS_BUFFER, column + columns - c);
-        const float *bias =
-            p->bias.data == NULL ? NULL : ldm_weights_f32(p->bias, c, n, buffer);
-        for (size_t r = row; r < row + rows; r++) {
-            float *y = p->y + r * p->N + c;
-            const float *residual = p->residual == NULL ? NULL : p->residual + r * p->N + c;
-            if (bias != NULL && residual != NULL)
-                lanes->add(bias, residual, y, n);
-            else if (bias != NULL)
-                memcpy(y, bias, n * sizeof *y);
-            else if (residual != NULL && residual != y)
-                memcpy(y, residual, n * sizeof *y);
-        }
-    }
-}
-
-static void product_tile(size_t index, int thread, void *data)
-{
-    const TileJob *job = data;
-    const LdmProduct *p = job->product;
-    size_t row = index / job->across * job->rows, column = index % job->across * job->columns;
-    size_t rows = MIN(job->rows, p->M - row), columns = MIN(job->columns, p->n - column);
-    start_tile(p, row, rows, p->column + column, columns);
-    float keep = p->bias.data == NULL && p->residual == NULL ? 0 : 1;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int) rows, (int) columns, (int) p->K, 1,
-                p->x + row * p->K, (int) p->K, p->w + column * p->K, (int) p->K, keep,
-                p->y + row * p->N + p->column + column, (int) p->N);
-}
-
-static size_t parts(size_t n, size_t size)
-{
-    return (n + size - 1) / size;
-}
-
-/* Half of n, rounded up to whole vectors. */
-static size_t half(size_t n)
-{
-    return (n / 2 + 31) / 32 * 32;
-}
-
-/* Halves the longer side until a tile is short enough in time and every thread has some. */
-static void choose_tile(const LdmProduct *p, TileJob *job)
-{
-    size_t wanted = ldm_threads() > 1 ? 4 * (size_t) ldm_threads() : 1;
-    job->rows = p->M;
-    job->columns = p->n;
-    for (;;) {
-        bool slow = 2.0 * job->rows * job->columns * p->K > TILE_FLOPS;
-        size_t count = parts(p->M, job->rows) * parts(p->n, job->columns);
-        size_t longer = MAX(job->rows, job->columns);
-        if ((!slow && count >= wanted) || longer <= LEAST_SIDE)
-            break;
-        if (job->rows >= job->columns)
-            job->rows = half(job->rows);
-        else
-            job->columns = half(job->columns);
-    }
-    job->across = parts(p->n, job->columns);
-}
-
-bool ldm_product_run(const LdmProduct *product, GCancellable *cancellable)
-{
-    TileJob job = {.product = product};
-    choose_tile(product, &job);
-    return ldm_parallel_for(parts(product->M, job.rows) * job.across, product_tile, &job,
-                            cancellable);
-}
-
+/* One thread's scratch memory. */
 typedef struct {
-    LdmWeights weights;
-    size_t first, n;
-    float *dst;
-} ExpandJob;
-
-#define EXPAND_TILE ((size_t) 1 << 16)
-
-static void expand_tile(size_t index, int thread, void *data)
-{
-    const ExpandJob *job = data;
-    size_t at = index * EXPAND_TILE, n = MIN(EXPAND_TILE, job->n - at);
-    const char *src = job->weights.data;
-    src += (job->first + at) * (job->weights.dtype == LDM_F32 ? 4 : 2);
-    ldm_convert_to_f32(src, job->weights.dtype, job->dst + at, n);
-}
-
-bool ldm_weights_expand(LdmWeights weights, size_t first, size_t n, float *dst,
-                        GCancellable *cancellable)
-{
-    ExpandJob job = {weights, first, n, dst};
-    return ldm_parallel_for(parts(n, EXPAND_TILE), expand_tile, &job, cancellable);
-}
-
-/* Rows of W expanded at a time. */
-static size_t block_rows(size_t N, size_t K)
-{
-    size_t rows = LDM_WEIGHT_SCRATCH / sizeof(float) / MAX(K, 1);
-    rows = CLAMP(rows, 1, N);
-    return parts(N, parts(N, rows)); /* blocks of even size */
-}
+    float b[KC * PANELS * LDM_MAX_COLUMNS];
+    float strip[LDM_MAX_ROWS * STRIP_PITCH];
+    float corner[LDM_MAX_ROWS * LDM_MAX_COLUMNS];
+    float bias[PANELS * LDM_MAX_COLUMNS];
+} GemmScratch;
 
 size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype)
 {
-    return dtype == LDM_F32 ? 0 : block_rows(N, K) * K * sizeof(float);
+    return (size_t)ldm_threads() * sizeof(GemmScratch);
 }
 
-bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable)
+void ldm_tile(const LdmLanes *lanes, int rows, size_t columns, LdmTile *t, float *corner)
 {
-    size_t K = gemm->K, N = gemm->N;
-    LdmProduct product = {
-        .M = gemm->M, .K = K, .N = N, .x = gemm->x,
-        .bias = gemm->bias, .residual = gemm->residual, .y = gemm->y,
-    };
-    if (gemm->w.dtype == LDM_F32) {
-        product.n = N;
-        product.w = gemm->w.data;
-        return ldm_product_run(&product, cancellable);
+    size_t NR = 2 * lanes->width;
+    t->vectors = columns > (size_t)lanes->width ? 2 : 1;
+    if (columns == NR || columns == (size_t)lanes->width) {
+        lanes->tile(rows, t);
+        return;
     }
-    size_t block = block_rows(N, K);
-    product.w = gemm->scratch;
-    for (size_t row = 0; row < N; row += block) {
-        product.column = row;
-        product.n = MIN(block, N - row);
-        if (!ldm_weights_expand(gemm->w, row * K, product.n * K, gemm->scratch, cancellable) ||
-            !ldm_product_run(&product, cancellable))
-            return false;
+    LdmTile aside = *t;
+    aside.c = corner;
+    aside.ldc = NR;
+    aside.add = false;
+    lanes->tile(rows, &aside);
+    for (int m = 0; m < rows; m++) {
+        const float *from = corner + m * NR;
+        float *to = t->c + m * t->ldc;
+        for (size_t n = 0; n < columns; n++)
+            to[n] = t->add ? to[n] + from[n] : from[n];
     }
-    return true;
+}
+
+/* Rows of X, copied closer together where their distance would make them share a cache set. */
+static const float *strip_rows(GemmScratch *s, const float *a, int rows, size_t depth, size_t *lda)
+{
+    if (!ldm_stride_collides(*lda))
+        return a;
+    for (int m = 0; m < rows; m++)
+        memcpy(s->strip + m * STRIP_PITCH, a + m * *lda, depth * sizeof(float));
+    *lda = STRIP_PITCH;
+    return s->strip;
+}
+
+static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, size_t k0,
+                       size_t depth, size_t n0, size_t columns)
+{
+    const LdmGemm *g = job->g;
+    const size_t NR = 2 * job->lanes->width;
+    bool in_place = g->residual == g->y;
+    LdmTile t = {.segments = 1, .K = depth, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
+    t.a = strip_rows(s, g->x + m * g->K + k0, rows, depth, &t.lda);
+    for (size_t n = 0; n < columns; n += NR) {
+        t.b = s->b + n * depth;
+        t.c = g->y + m * g->N + n0 + n;
+        ldm_tile(job->lanes, rows, MIN(NR, columns - n), &t, s->corner);
+    }
+    if (k0 + depth < g->K || (g->bias.data == NULL && (g->residual == NULL || in_place)))
+        return;
+    for (size_t i = m; i < m + rows; i++) {
+        size_t at = i * g->N + n0;
+        job->lanes->epilogue(columns, s->bias,
+                             g->residual != NULL && !in_place ? g->residual + at : NULL, g->y + at);
+    }
+}
+
+void ldm_bias_f32(LdmWeights bias, size_t first, size_t n, size_t padded, float *out)
+{
+    memset(out, 0, padded * sizeof(float));
+    if (bias.data != NULL)
+        ldm_convert_to_f32(ldm_weights_at(bias, first).data, bias.dtype, out, n);
+}
+
+static void gemm_task(size_t index, int thread, void *data)
+{
+    const GemmJob *job = data;
+    const LdmGemm *g = job->g;
+    GemmScratch *s = (GemmScratch *)g->scratch + thread;
+    const size_t NR = 2 * job->lanes->width;
+    size_t n0 = index % job->n_blocks * job->block_columns;
+    size_t m0 = index / job->n_blocks * job->block_rows;
+    size_t columns = MIN(job->block_columns, g->N - n0), m1 = MIN(m0 + job->block_rows, g->M);
+    ldm_bias_f32(g->bias, n0, columns, PANELS * NR, s->bias);
+    for (size_t k0 = 0; k0 < g->K; k0 += KC) {
+        size_t depth = MIN((size_t)KC, g->K - k0);
+        for (size_t n = 0; n < columns; n += NR)
+            job->lanes->pack(&(LdmPack){.src = ldm_weights_at(g->w, (n0 + n) * g->K + k0),
+                                        .ld = g->K,
+                                        .rows = MIN(NR, columns - n),
+                                        .J = depth,
+                                        .taps = 1,
+                                        .tap_stride = depth,
+                                        .out = s->b + n * depth});
+        for (size_t m = m0; m < m1; m += job->lanes->rows)
+            gemm_strip(job, s, m, (int)MIN((size_t)job->lanes->rows, m1 - m), k0, depth, n0,
+                       columns);
+    }
+}
+
+/* Few rows (a time embedding): reading the weights once is all the work there is. */
+#define DOT_ROWS    4
+#define DOT_COLUMNS 32
+
+static void dot_task(size_t index, int thread, void *data)
+{
+    const GemmJob *job = data;
+    const LdmGemm *g = job->g;
+    size_t n0 = index * DOT_COLUMNS, columns = MIN((size_t)DOT_COLUMNS, g->N - n0);
+    LdmWeights w = ldm_weights_at(g->w, n0 * g->K);
+    float bias[DOT_COLUMNS], y[DOT_COLUMNS];
+    ldm_bias_f32(g->bias, n0, columns, DOT_COLUMNS, bias);
+    for (size_t m = 0; m < g->M; m++) {
+        size_t at = m * g->N + n0;
+        job->lanes->rows_dot(g->x + m * g->K, w, columns, g->K, y);
+        job->lanes->epilogue(columns, bias, g->residual != NULL ? g->residual + at : NULL, y);
+        memcpy(g->y + at, y, columns * sizeof(float));
+    }
+}
+
+bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
+{
+    GemmJob job = {.g = g, .lanes = ldm_lanes()};
+    if (g->M <= DOT_ROWS)
+        return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
+    job.block_columns = PANELS * 2 * job.lanes->width;
+    job.n_blocks = ldm_parts(g->N, job.block_columns);
+    /* About eight tasks a thread, but rows enough to pay for packing. */
+    size_t m_blocks = MAX(1, 8 * ldm_threads() / job.n_blocks);
+    size_t rows = MAX(ldm_parts(g->M, m_blocks), (size_t)128);
+    job.block_rows = ldm_parts(rows, job.lanes->rows) * job.lanes->rows;
+    size_t tasks = job.n_blocks * ldm_parts(g->M, job.block_rows);
+    return ldm_parallel_for(tasks, gemm_task, &job, cancellable);
 }

@@ -76,8 +76,7 @@ typedef enum { LDM_ACT_SILU, LDM_ACT_GELU, LDM_ACT_QUICK_GELU } LdmActivation; /
 bool ldm_activate(LdmActivation act, size_t n, const float *x, float *y, GCancellable *cancellable);
 /* y [rows, C] = x[rows, 0:C] * GELU(x[rows, C:2C]), x [rows, 2C] */
 bool ldm_geglu(size_t rows, size_t C, const float *x, float *y, GCancellable *cancellable);
-bool ldm_add_arrays(size_t n, const float *a, const float *b, float *y,
-                    GCancellable *cancellable);
+bool ldm_add_arrays(size_t n, const float *a, const float *b, float *y, GCancellable *cancellable);
 /* y [N, P, C] = x [N, P, C] + b [N, C] (time embedding); in place allowed */
 bool ldm_add_rows(size_t N, size_t P, size_t C, const float *x, const float *b, float *y,
                   GCancellable *cancellable);

@@ -27,7 +27,7 @@ const LdmLanes *ldm_lanes(void)
 {
     static const LdmLanes *lanes = NULL;
     if (g_once_init_enter(&lanes))
-        g_once_init_leave(&lanes, (LdmLanes *) pick());
+        g_once_init_leave(&lanes, (LdmLanes *)pick());
     return lanes;
 }
 
@@ -39,7 +39,7 @@ const char *ldm_kernels_name(void)
 const float *ldm_weights_f32(LdmWeights weights, size_t first, size_t n, float *buffer)
 {
     if (weights.dtype == LDM_F32)
-        return (const float *) weights.data + first;
-    ldm_convert_to_f32((const uint16_t *) weights.data + first, weights.dtype, buffer, n);
+        return (const float *)weights.data + first;
+    ldm_convert_to_f32((const uint16_t *)weights.data + first, weights.dtype, buffer, n);
     return buffer;
 }

@@ -5,10 +5,67 @@
 
 #include "kernels/kernels.h"
 
+#define LDM_MAX_ROWS    14
+#define LDM_MAX_COLUMNS 32
+
 typedef void LdmMapFunc(const float *x, float *y, size_t n);
+
+/* C[rows, NR] (+)= sum over segments s and depth k of A[m * lda + offsets[s] + k] B[s][k][NR]: a
+ * batch-reduce product (Georganas et al., arXiv 1906.06440). The nine taps of a 3x3 convolution
+ * are nine shifted views of the same picture, so nothing is gathered. */
+typedef struct {
+    size_t segments, K;
+    const ptrdiff_t *offsets; /* [segments] floats; NULL: none, one segment */
+    const float *a;
+    size_t lda;
+    const float *b; /* [segments][K][NR] */
+    float *c;
+    size_t ldc;
+    int vectors; /* 2: NR columns; 1: the left half only */
+    bool add;    /* to what C holds */
+} LdmTile;
+
+/* out[row(j)][n] = src[n * ld + j], n < NR (0 from `rows` on), j < J, as f32;
+ * row(j) = (j % taps) * tap_stride + j / taps turns torch's [Cin][taps] into [taps][Cin]. */
+typedef struct {
+    LdmWeights src;
+    size_t ld, rows, J, taps, tap_stride;
+    float *out;
+} LdmPack;
+
+/* One 6 x 6 tile of pixels with C channels -> V: 36 runs of C floats, v_stride apart. */
+typedef struct {
+    const float *pixels[36];
+    size_t C;
+    float *v;
+    size_t v_stride;
+} LdmWinogradInput;
+
+/* 36 runs of NR products, m_stride apart -> 4 x 4 output pixels + bias + residual. */
+typedef struct {
+    const float *m;
+    size_t m_stride;
+    const float *bias;         /* [NR] */
+    const float *residual[16]; /* NULL: none */
+    float *y[16];              /* NULL: outside the picture */
+    size_t channels;           /* <= NR to be written */
+} LdmWinogradOutput;
 
 typedef struct {
     const char *name;
+    int width; /* floats a vector; panels have NR = 2 * width columns */
+    int rows;  /* of the largest register tile, <= LDM_MAX_ROWS */
+
+    /* matrix */
+    void (*tile)(int rows, const LdmTile *tile);
+    void (*pack)(const LdmPack *pack);
+    /* y[n] = x[K] . w[n][K] for n < N */
+    void (*rows_dot)(const float *x, LdmWeights w, size_t N, size_t K, float *y);
+    void (*epilogue)(size_t n, const float *bias, const float *residual, float *y); /* y += both */
+    void (*winograd_input)(const LdmWinogradInput *in);
+    /* w [9][K][NR] -> U: 36 arrays [K][NR], u_stride floats apart */
+    void (*winograd_weights)(const float *w, size_t K, float *u, size_t u_stride);
+    void (*winograd_output)(const LdmWinogradOutput *out);
 
     /* convert */
     void (*f16_to_f32)(const uint16_t *x, float *y, size_t n);

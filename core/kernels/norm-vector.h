@@ -13,7 +13,7 @@ static inline void stretch_moments(const float *x, size_t pixels, size_t stride,
     Vec sum = {0}, squares = {0};
     for (size_t p = 0; p < pixels; p++)
         sum += n == LANES ? load(x + p * stride) : load_part(x + p * stride, n);
-    *mean = sum / (float) pixels;
+    *mean = sum / (float)pixels;
     for (size_t p = 0; p < pixels; p++) {
         Vec d = (n == LANES ? load(x + p * stride) : load_part(x + p * stride, n)) - *mean;
         squares += d * d;
@@ -27,7 +27,7 @@ static void channel_moments(const float *x, size_t pixels, size_t stride, size_t
 {
     for (size_t p = 0; p < pixels; p += STRETCH) {
         size_t rows = MIN(STRETCH, pixels - p);
-        double before = (double) (seen + p), share = rows / (before + rows);
+        double before = (double)(seen + p), share = rows / (before + rows);
         for (size_t c = 0; c < n; c += LANES) {
             size_t width = MIN(LANES, n - c);
             Vec part_mean, part_m2;
@@ -55,8 +55,8 @@ static void channel_affine(const float *x, float *y, size_t pixels, size_t strid
         }
         if (c < n) {
             size_t rest = n - c;
-            Vec v = load_part(x + c, rest) * load_part(factor + c, rest) +
-                    load_part(shift + c, rest);
+            Vec v =
+                load_part(x + c, rest) * load_part(factor + c, rest) + load_part(shift + c, rest);
             store_part(y + c, rest, silu_too ? vec_sigmoid_linear(v, 1.0f) : v);
         }
     }
@@ -74,8 +74,8 @@ static void row_moments(const float *x, size_t n, double *mean, double *variance
             part += load_part(x + i, end - i);
         sum += lanes_sum(part);
     }
-    *mean = sum / (double) n;
-    float centre = (float) *mean;
+    *mean = sum / (double)n;
+    float centre = (float)*mean;
     for (size_t start = 0; start < n; start += STRETCH * LANES) {
         size_t i = start, end = MIN(start + STRETCH * LANES, n);
         Vec part = {0};
@@ -83,10 +83,10 @@ static void row_moments(const float *x, size_t n, double *mean, double *variance
             part += (load(x + i) - centre) * (load(x + i) - centre);
         squares += lanes_sum(part);
         for (; i < end; i++)
-            squares += (double) (x[i] - centre) * (x[i] - centre);
+            squares += (double)(x[i] - centre) * (x[i] - centre);
     }
     double error = *mean - centre;
-    *variance = MAX(squares / (double) n - error * error, 0);
+    *variance = MAX(squares / (double)n - error * error, 0);
 }
 
 static void row_normalise(const float *x, float *y, size_t n, float mean, float factor,

@@ -5,9 +5,9 @@
 
 #include <math.h>
 
-#define CHANNELS 128 /* handled at a time; sizes the arrays on the stack */
+#define CHANNELS 128  /* handled at a time; sizes the arrays on the stack */
 #define PIXELS   4096 /* between two looks at the cancellable */
-#define ROWS     64  /* of a LayerNorm tile */
+#define ROWS     64   /* of a LayerNorm tile */
 
 typedef struct {
     const LdmGroupNorm *norm;
@@ -38,15 +38,14 @@ static void factors(const LdmGroupNorm *norm, size_t c, size_t n, const double *
                     const double *inverse, float *factor, float *shift)
 {
     float gamma_buffer[CHANNELS], beta_buffer[CHANNELS];
-    const float *gamma = norm->gamma.data == NULL
-                             ? NULL
-                             : ldm_weights_f32(norm->gamma, c, n, gamma_buffer);
+    const float *gamma =
+        norm->gamma.data == NULL ? NULL : ldm_weights_f32(norm->gamma, c, n, gamma_buffer);
     const float *beta =
         norm->beta.data == NULL ? NULL : ldm_weights_f32(norm->beta, c, n, beta_buffer);
     for (size_t i = 0; i < n; i++) {
         double g = (gamma == NULL ? 1 : gamma[i]) * inverse[i];
-        factor[i] = (float) g;
-        shift[i] = (float) ((beta == NULL ? 0 : beta[i]) - mean[i] * g);
+        factor[i] = (float)g;
+        shift[i] = (float)((beta == NULL ? 0 : beta[i]) - mean[i] * g);
     }
 }
 
@@ -72,8 +71,8 @@ static void join(Moments *moments, size_t P, const double *mean, const double *m
 {
     for (size_t i = 0; i < n; i++) {
         double delta = mean[i] - moments->mean, before = moments->count;
-        moments->count += (double) P;
-        double share = (double) P / moments->count;
+        moments->count += (double)P;
+        double share = (double)P / moments->count;
         moments->mean += delta * share;
         moments->m2 += m2[i] + delta * delta * before * share;
     }
@@ -81,7 +80,7 @@ static void join(Moments *moments, size_t P, const double *mean, const double *m
 
 static double inverse_deviation(const Moments *moments, float eps)
 {
-    return 1 / sqrt(moments->m2 / moments->count + (double) eps);
+    return 1 / sqrt(moments->m2 / moments->count + (double)eps);
 }
 
 /* Groups of more than CHANNELS channels: in pieces, statistics first. */
@@ -143,7 +142,7 @@ bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable)
     job.groups_per_tile = MAX(CHANNELS / width, 1);
     /* Several tiles per thread, but none narrower than a cache line. */
     while (job.groups_per_tile % 2 == 0 && job.groups_per_tile * width > 32 &&
-           norm->N * norm->groups / job.groups_per_tile < 4 * (size_t) ldm_threads())
+           norm->N * norm->groups / job.groups_per_tile < 4 * (size_t)ldm_threads())
         job.groups_per_tile /= 2;
     job.tiles_per_picture = (norm->groups + job.groups_per_tile - 1) / job.groups_per_tile;
     return ldm_parallel_for(norm->N * job.tiles_per_picture, group_tile, &job, cancellable);
@@ -166,8 +165,8 @@ static void layer_tile(size_t index, int thread, void *data)
     for (size_t r = 0; r < rows; r++) {
         double m, variance;
         lanes->row_moments(job->x + (first + r) * C, C, &m, &variance);
-        mean[r] = (float) m;
-        factor[r] = (float) (1 / sqrt(variance + job->eps));
+        mean[r] = (float)m;
+        factor[r] = (float)(1 / sqrt(variance + job->eps));
     }
     for (size_t c = 0; c < C; c += CHANNELS) {
         size_t n = MIN(CHANNELS, C - c);

@@ -63,16 +63,16 @@ static double radius(LdmResample filter, double step)
 /* Builds the table in memory of axis_floats(in, out) floats. */
 static Axis make_axis(LdmResample filter, size_t in, size_t out, float *memory)
 {
-    Axis axis = {.taps = most_taps(in, out), .first = (int32_t *) memory, .weights = memory + out};
-    double step = (double) in / (double) out;
+    Axis axis = {.taps = most_taps(in, out), .first = (int32_t *)memory, .weights = memory + out};
+    double step = (double)in / (double)out;
     for (size_t o = 0; o < out; o++) {
         double start = floor((o + 0.5) * step - 0.5 - radius(filter, step)), sum = 0;
         float *weights = axis.weights + o * axis.taps;
-        axis.first[o] = (int32_t) start;
+        axis.first[o] = (int32_t)start;
         for (size_t t = 0; t < axis.taps; t++)
-            sum += weight(filter, start + t, (double) o, step);
+            sum += weight(filter, start + t, (double)o, step);
         for (size_t t = 0; t < axis.taps; t++)
-            weights[t] = (float) (weight(filter, start + t, (double) o, step) / sum);
+            weights[t] = (float)(weight(filter, start + t, (double)o, step) / sum);
     }
     return axis;
 }
@@ -94,8 +94,8 @@ static void resample_one(const Pass *pass, const float *x, size_t o, float *y)
     for (size_t t = 0; t < pass->axis.taps; t++) {
         if (weights[t] == 0)
             continue;
-        ptrdiff_t i = CLAMP(pass->axis.first[o] + (ptrdiff_t) t, 0, (ptrdiff_t) pass->in - 1);
-        pass->lanes->add_scaled(weights[t], x + (size_t) i * pass->width, y, pass->width);
+        ptrdiff_t i = CLAMP(pass->axis.first[o] + (ptrdiff_t)t, 0, (ptrdiff_t)pass->in - 1);
+        pass->lanes->add_scaled(weights[t], x + (size_t)i * pass->width, y, pass->width);
     }
 }
 

@@ -15,12 +15,12 @@ typedef float VecAnywhere __attribute__((vector_size(4 * LANES), aligned(4), may
 
 static inline Vec load(const float *p)
 {
-    return *(const VecAnywhere *) p;
+    return *(const VecAnywhere *)p;
 }
 
 static inline void store(float *p, Vec v)
 {
-    *(VecAnywhere *) p = v;
+    *(VecAnywhere *)p = v;
 }
 
 /* The first n < LANES floats; the rest are 0. */
@@ -44,7 +44,7 @@ static inline Vec spread(float value)
 /* mask (all bits or none, from a comparison) ? a : b */
 static inline Vec choose(VecI mask, Vec a, Vec b)
 {
-    return (Vec) (((VecI) a & mask) | ((VecI) b & ~mask));
+    return (Vec)(((VecI)a & mask) | ((VecI)b & ~mask));
 }
 
 /* The larger, b where a is NaN. */
@@ -77,7 +77,7 @@ static inline Vec vec_exp(Vec x)
     const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
     Vec top = choose(x > 89.0f, spread(89.0f), x);
     Vec t = top * 1.44269504f + magic;
-    VecI n = (VecI) t - (VecI) spread(magic);
+    VecI n = (VecI)t - (VecI)spread(magic);
     Vec whole = t - magic;
     Vec r = (top - whole * 0x1.62ep-1f) - whole * 0x1.0bfbe8p-15f;
     Vec y = r * (1 / 5040.0f) + 1 / 720.0f;
@@ -88,7 +88,7 @@ static inline Vec vec_exp(Vec x)
     y = y * r + 1.0f;
     y = y * r + 1.0f;
     VecI half = n >> 1, rest = n - half;
-    y = y * (Vec) ((VecU) (half + 127) << 23) * (Vec) ((VecU) (rest + 127) << 23);
+    y = y * (Vec)((VecU)(half + 127) << 23) * (Vec)((VecU)(rest + 127) << 23);
     return choose(x < -87.33654f, spread(0), y);
 }
 
@@ -104,9 +104,9 @@ static inline Vec vec_sigmoid_linear(Vec x, float a)
  * relative accuracy. */
 static inline Vec vec_gelu(Vec x)
 {
-    static const float P[] = {0.10720593f,  0.10695253f,  0.10200088f,  0.069150329f, 0.11539999f,
+    static const float P[] = {0.10720593f,  0.10695253f, 0.10200088f,  0.069150329f, 0.11539999f,
                               -0.08126235f, 0.18237518f, -0.13134672f, 0.029524231f};
-    Vec a = (Vec) ((VecI) x & 0x7fffffff) * 0.70710678f;
+    Vec a = (Vec)((VecI)x & 0x7fffffff) * 0.70710678f;
     Vec t = 1.0f / (1.0f + 0.38f * a);
     Vec p = spread(P[8]);
     for (int i = 7; i >= 0; i--)

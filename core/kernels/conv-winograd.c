@@ -1,0 +1,176 @@
+/* 3x3 convolution by Winograd's F(4x4, 3x3): 36 products of [tiles, Cin] x [Cin, Cout] instead of
+ * 144 (arXiv 1509.09308). Pictures are taken in chunks of tiles; within a chunk all input tiles
+ * are transformed first, then each panel of output channels goes alone: its weights are transformed
+ * block by block into cache, so no transformed copy of the model exists. */
+#include "kernels/conv.h"
+
+#include "base/parallel.h"
+
+#include <string.h>
+
+#define V_FLOATS  ((size_t)6 << 20) /* transformed input of a chunk: 24 MB */
+#define MAX_TILES 1024
+#define DEPTH     128 /* input channels whose transformed weights are held at a time */
+
+typedef struct {
+    const LdmConv *c;
+    const LdmLanes *lanes;
+    size_t Ho, Wo, down, across, total; /* output size; tiles a column, a row, over all images */
+    size_t pitch, v_stride, m_stride;   /* floats: a tile's channels; a plane of V; of M */
+    size_t chunk, first, tiles;         /* tiles a chunk holds; this chunk's first and number */
+    size_t panels, groups, group;       /* output panels; tile groups and tiles in one */
+    float *v, *zeros;
+} WinogradJob;
+
+static void job_init(WinogradJob *job, const LdmConv *c)
+{
+    *job = (WinogradJob){.c = c, .lanes = ldm_lanes()};
+    const size_t NR = 2 * job->lanes->width;
+    ldm_conv_output(c, &job->Ho, &job->Wo);
+    job->down = ldm_parts(job->Ho, 4);
+    job->across = ldm_parts(job->Wo, 4);
+    job->total = c->N * job->down * job->across;
+    job->pitch = ldm_whole_lines(c->Cin);
+    if (ldm_stride_collides(job->pitch))
+        job->pitch += 16;
+    size_t fit = MAX(V_FLOATS / (36 * job->pitch), (size_t)56);
+    job->chunk = MIN(MIN(fit, (size_t)MAX_TILES), job->total);
+    /* Planes an odd number of cache lines apart fall into different sets. */
+    job->v_stride = job->chunk * job->pitch + 16;
+    job->panels = ldm_parts(c->Cout, NR);
+    size_t wanted = ldm_parts(2 * ldm_threads(), job->panels);
+    job->group = MAX(ldm_parts(job->chunk, wanted), MIN((size_t)56, job->chunk));
+    job->m_stride = job->group * NR + 16;
+}
+
+static size_t thread_floats(const WinogradJob *job)
+{
+    const size_t NR = 2 * job->lanes->width;
+    return ldm_whole_lines(36 * (DEPTH * NR + 16) + 9 * DEPTH * NR + 36 * job->m_stride + NR);
+}
+
+bool ldm_conv_winograd_fits(const LdmConv *c)
+{
+    if (c->KH != 3 || c->KW != 3 || c->stride != 1 || c->pad_top != 1 || c->pad_left != 1 ||
+        c->pad_bottom != 1 || c->pad_right != 1)
+        return false;
+    size_t Ho, Wo;
+    ldm_conv_output(c, &Ho, &Wo);
+    size_t tiles = c->N * ldm_parts(Ho, 4) * ldm_parts(Wo, 4);
+    return Ho >= 8 && Wo >= 8 && tiles >= 16 && c->Cin >= 16 && c->Cout >= 16;
+}
+
+size_t ldm_conv_winograd_scratch(const LdmConv *c)
+{
+    WinogradJob job;
+    job_init(&job, c);
+    return (36 * job.v_stride + job.pitch + ldm_threads() * thread_floats(&job)) * sizeof(float);
+}
+
+static void tile_place(const WinogradJob *job, size_t tile, size_t *image, size_t *y, size_t *x)
+{
+    *image = tile / (job->down * job->across);
+    *y = tile / job->across % job->down * 4;
+    *x = tile % job->across * 4;
+}
+
+static void input_task(size_t index, int thread, void *data)
+{
+    const WinogradJob *job = data;
+    const LdmConv *c = job->c;
+    size_t image, y, x;
+    tile_place(job, job->first + index, &image, &y, &x);
+    LdmWinogradInput in = {
+        .C = c->Cin, .v = job->v + index * job->pitch, .v_stride = job->v_stride};
+    const float *picture = c->x + image * c->H * c->W * c->Cin;
+    for (int i = 0; i < 36; i++) {
+        size_t row = y + i / 6,
+               column = x + i % 6; /* one more than the pixel's own, for the padding */
+        bool inside =
+            row >= 1 && row <= c->H * c->upsample && column >= 1 && column <= c->W * c->upsample;
+        in.pixels[i] =
+            inside
+                ? picture + ((row - 1) / c->upsample * c->W + (column - 1) / c->upsample) * c->Cin
+                : job->zeros;
+    }
+    job->lanes->winograd_input(&in);
+}
+
+static void write_tile(const WinogradJob *job, size_t tile, size_t n0, const float *m,
+                       const float *bias)
+{
+    const LdmConv *c = job->c;
+    size_t image, y, x;
+    tile_place(job, tile, &image, &y, &x);
+    LdmWinogradOutput out = {.m = m,
+                             .m_stride = job->m_stride,
+                             .bias = bias,
+                             .channels = MIN((size_t)2 * job->lanes->width, c->Cout - n0)};
+    for (int i = 0; i < 16; i++) {
+        size_t row = y + i / 4, column = x + i % 4;
+        if (row >= job->Ho || column >= job->Wo)
+            continue;
+        size_t at = ((image * job->Ho + row) * job->Wo + column) * c->Cout + n0;
+        out.y[i] = c->y + at;
+        out.residual[i] = c->residual != NULL ? c->residual + at : NULL;
+    }
+    job->lanes->winograd_output(&out);
+}
+
+/* One panel of output channels over one group of tiles. */
+static void panel_task(size_t index, int thread, void *data)
+{
+    const WinogradJob *job = data;
+    const LdmConv *c = job->c;
+    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows;
+    float *u = job->zeros + job->pitch + thread * thread_floats(job);
+    float *packed = u + 36 * (DEPTH * NR + 16), *m = packed + 9 * DEPTH * NR;
+    float *bias = m + 36 * job->m_stride;
+    size_t n0 = index / job->groups * NR, t0 = index % job->groups * job->group;
+    size_t t1 = MIN(t0 + job->group, job->tiles), columns = MIN(NR, c->Cout - n0);
+    for (size_t c0 = 0; c0 < c->Cin; c0 += DEPTH) {
+        size_t depth = MIN((size_t)DEPTH, c->Cin - c0), u_stride = depth * NR + 16;
+        job->lanes->pack(&(LdmPack){.src = ldm_weights_at(c->w, (n0 * c->Cin + c0) * 9),
+                                    .ld = c->Cin * 9,
+                                    .rows = columns,
+                                    .J = depth * 9,
+                                    .taps = 9,
+                                    .tap_stride = depth,
+                                    .out = packed});
+        job->lanes->winograd_weights(packed, depth, u, u_stride);
+        for (int p = 0; p < 36; p++) {
+            LdmTile t = {.segments = 1,
+                         .K = depth,
+                         .lda = job->pitch,
+                         .b = u + p * u_stride,
+                         .ldc = NR,
+                         .add = c0 > 0,
+                         .vectors = columns > (size_t)job->lanes->width ? 2 : 1};
+            for (size_t i = t0; i < t1; i += MR) {
+                t.a = job->v + p * job->v_stride + i * job->pitch + c0;
+                t.c = m + p * job->m_stride + (i - t0) * NR;
+                job->lanes->tile((int)MIN(MR, t1 - i), &t);
+            }
+        }
+    }
+    ldm_bias_f32(c->bias, n0, columns, NR, bias);
+    for (size_t i = t0; i < t1; i++)
+        write_tile(job, job->first + i, n0, m + (i - t0) * NR, bias);
+}
+
+bool ldm_conv_winograd(const LdmConv *c, GCancellable *cancellable)
+{
+    WinogradJob job;
+    job_init(&job, c);
+    job.v = c->scratch;
+    job.zeros = job.v + 36 * job.v_stride;
+    memset(job.zeros, 0, job.pitch * sizeof(float));
+    for (job.first = 0; job.first < job.total; job.first += job.tiles) {
+        job.tiles = MIN(job.chunk, job.total - job.first);
+        job.groups = ldm_parts(job.tiles, job.group);
+        if (!ldm_parallel_for(job.tiles, input_task, &job, cancellable) ||
+            !ldm_parallel_for(job.panels * job.groups, panel_task, &job, cancellable))
+            return false;
+    }
+    return true;
+}

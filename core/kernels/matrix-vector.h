@@ -1,0 +1,193 @@
+/* The register tile and what feeds it: packing of weights, products of few rows, the epilogue. */
+#pragma once
+
+#include "kernels/convert-vector.h"
+#include "kernels/vector.h"
+
+#define NR (2 * LANES) /* columns of a panel */
+#if LANES == 16
+#define MR 14
+#elif LANES == 8
+#define MR 6
+#else
+#define MR 4
+#endif
+
+/* Inlined with constant sizes, so that everything stays in registers. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE Vec load_some(const float *p, size_t n)
+{
+    return n >= LANES ? load(p) : load_part(p, n);
+}
+
+ALWAYS_INLINE void store_some(float *p, size_t n, Vec v)
+{
+    if (n >= LANES)
+        store(p, v);
+    else
+        store_part(p, n, v);
+}
+
+/* n <= LANES constants from index i on. */
+ALWAYS_INLINE Vec load_weights(LdmWeights w, size_t i, size_t n)
+{
+    if (w.dtype == LDM_F32)
+        return load_some((const float *)w.data + i, n);
+    const uint16_t *p = (const uint16_t *)w.data + i;
+    uint16_t part[LANES] = {0};
+    if (n < LANES) {
+        memcpy(part, p, n * sizeof *p);
+        p = part;
+    }
+    Vec v;
+    if (w.dtype == LDM_BF16)
+        v = (Vec)(__builtin_convertvector(*(const VecHalfAnywhere *)p, VecU) << 16);
+#if LANES == 16
+    else
+        v = (Vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)p));
+#elif LANES == 8
+    else
+        v = (Vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)p));
+#else
+    else
+        for (int k = 0; k < LANES; k++)
+            v[k] = ldm_f16_to_f32(p[k]);
+#endif
+    return v;
+}
+
+/* rows x vectors of C in registers while all segments pass by. */
+ALWAYS_INLINE void tile_body(const int rows, const int vectors, const LdmTile *t)
+{
+    Vec sum[MR][2];
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++)
+        sum[m][0] = sum[m][1] = (Vec){0};
+    const float *b = t->b;
+    const size_t K = t->K, lda = t->lda;
+    for (size_t s = 0; s < t->segments; s++) {
+        const float *a = t->a + (t->offsets != NULL ? t->offsets[s] : 0);
+        for (size_t k = 0; k < K; k++, b += NR) {
+            Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
+#pragma GCC unroll 16
+            for (int m = 0; m < rows; m++) {
+                Vec x = spread(a[(size_t)m * lda + k]);
+                sum[m][0] += x * b0;
+                if (vectors > 1)
+                    sum[m][1] += x * b1;
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            float *c = t->c + (size_t)m * t->ldc + v * LANES;
+            store(c, t->add ? load(c) + sum[m][v] : sum[m][v]);
+        }
+}
+
+#define TILE_CASE(rows)            \
+    case rows:                     \
+        if (t->vectors == 2)       \
+            tile_body(rows, 2, t); \
+        else                       \
+            tile_body(rows, 1, t); \
+        break;
+
+static void tile(int rows, const LdmTile *t)
+{
+    switch (rows) {
+        TILE_CASE(1)
+        TILE_CASE(2)
+        TILE_CASE(3)
+        TILE_CASE(4)
+#if MR > 4
+        TILE_CASE(5)
+        TILE_CASE(6)
+#endif
+#if MR > 6
+        TILE_CASE(7)
+        TILE_CASE(8)
+        TILE_CASE(9)
+        TILE_CASE(10)
+        TILE_CASE(11)
+        TILE_CASE(12)
+        TILE_CASE(13)
+        TILE_CASE(14)
+#endif
+    }
+}
+
+/* LANES x LANES in registers: interleaving rows i and i + LANES/2, log2(LANES) times over, is a
+ * transpose. */
+ALWAYS_INLINE void transpose(Vec r[LANES])
+{
+    VecI low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = (i & 1) * LANES + i / 2;
+        high[i] = low[i] + LANES / 2;
+    }
+    for (int stage = 1; stage < LANES; stage *= 2) {
+        Vec t[LANES];
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            t[2 * i] = __builtin_shuffle(r[i], r[i + LANES / 2], low);
+            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + LANES / 2], high);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            r[i] = t[i];
+    }
+}
+
+static void pack(const LdmPack *p)
+{
+    for (size_t v = 0; v < NR; v += LANES) {
+        size_t rows = p->rows > v ? MIN(p->rows - v, (size_t)LANES) : 0;
+        size_t tap = 0, channel = 0;
+        for (size_t j = 0; j < p->J; j += LANES) {
+            size_t columns = MIN(p->J - j, (size_t)LANES);
+            Vec r[LANES];
+            for (size_t i = 0; i < LANES; i++)
+                r[i] = i < rows ? load_weights(p->src, (v + i) * p->ld + j, columns) : (Vec){0};
+            transpose(r);
+            for (size_t i = 0; i < columns; i++) {
+                store(p->out + (tap * p->tap_stride + channel) * NR + v, r[i]);
+                if (++tap == p->taps) {
+                    tap = 0;
+                    channel++;
+                }
+            }
+        }
+    }
+}
+
+static void rows_dot(const float *x, LdmWeights w, size_t N, size_t K, float *y)
+{
+    for (size_t n = 0; n < N; n++) {
+        Vec even = {0}, odd = {0};
+        size_t k = 0;
+        for (; k + NR <= K; k += NR) {
+            even += load(x + k) * load_weights(w, n * K + k, LANES);
+            odd += load(x + k + LANES) * load_weights(w, n * K + k + LANES, LANES);
+        }
+        for (; k < K; k += LANES) {
+            size_t part = MIN(K - k, (size_t)LANES);
+            even += load_some(x + k, part) * load_weights(w, n * K + k, part);
+        }
+        y[n] = lanes_sum(even + odd);
+    }
+}
+
+static void epilogue(size_t n, const float *bias, const float *residual, float *y)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t part = MIN(n - i, (size_t)LANES);
+        Vec v = load_some(y + i, part) + load_some(bias + i, part);
+        if (residual != NULL)
+            v += load_some(residual + i, part);
+        store_some(y + i, part, v);
+    }
+}

@@ -1,0 +1,34 @@
+/* What gemm.c, the convolutions and attention.c share; not for use outside this folder. */
+#pragma once
+
+#include "kernels/lanes.h"
+
+/* A tile that may stick out on the right (columns < NR): its valid columns only are written;
+ * `corner` holds LDM_MAX_ROWS * LDM_MAX_COLUMNS floats. */
+void ldm_tile(const LdmLanes *lanes, int rows, size_t columns, LdmTile *tile, float *corner);
+
+/* bias[first .. first + n - 1] as f32, zeros up to `padded` and where there is no bias. */
+void ldm_bias_f32(LdmWeights bias, size_t first, size_t n, size_t padded, float *out);
+
+/* The weights from index i on. */
+static inline LdmWeights ldm_weights_at(LdmWeights w, size_t i)
+{
+    return (LdmWeights){(const char *)w.data + i * (w.dtype == LDM_F32 ? 4 : 2), w.dtype};
+}
+
+static inline size_t ldm_parts(size_t n, size_t size)
+{
+    return (n + size - 1) / size;
+}
+
+/* n floats, rounded up to whole cache lines. */
+static inline size_t ldm_whole_lines(size_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+/* Rows a multiple of 4 KiB apart fall into the same set of the first cache. */
+static inline bool ldm_stride_collides(size_t floats)
+{
+    return floats % 1024 == 0;
+}
