@@ -121,13 +121,14 @@ static bool read_vocabulary(LdmBpe *bpe, const char *path, GError **error)
 
     if (text == NULL)
         return false;
-    if (!json_parser_load_from_data(parser, text, -1, &fault) ||
-        !JSON_NODE_HOLDS_OBJECT(json_parser_get_root(parser))) {
+    json_parser_load_from_data(parser, text, -1, &fault);
+    JsonNode *root = json_parser_get_root(parser);
+    if (fault != NULL || root == NULL || !JSON_NODE_HOLDS_OBJECT(root)) {
         ldm_set_error(error, FORMAT, _("%s is not a JSON object of entries and ids: %s"), path,
                       fault != NULL ? fault->message : _("another kind of value"));
         return false;
     }
-    json_object_iter_init(&iter, json_node_get_object(json_parser_get_root(parser)));
+    json_object_iter_init(&iter, json_node_get_object(root));
     while (json_object_iter_next(&iter, &entry, &node))
         if (!add_entry(bpe, path, entry, node, error))
             return false;

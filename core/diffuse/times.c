@@ -89,10 +89,15 @@ static double sigma_at(const Table *table, double t)
 static double timestep_of_sigma(const Table *table, double sigma)
 {
     double log_sigma = log(MAX(sigma, 1e-10));
-    int low = 0;
+    int low = 0, high = table->n - 1;
 
-    for (int t = 1; t < table->n - 1 && logf(table->sigma[t]) <= log_sigma; t++)
-        low = t;
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (logf(table->sigma[middle]) <= log_sigma)
+            low = middle;
+        else
+            high = middle;
+    }
     float a = logf(table->sigma[low]), b = logf(table->sigma[MIN(low + 1, table->n - 1)]);
     double w = b > a ? (a - log_sigma) / (a - b) : 0.0;
     w = CLAMP(w, 0.0, 1.0);

@@ -1,0 +1,338 @@
+/* The denoise loop around an analytic network: soft masks as strength per cell, hooks, cancelling,
+ * numbers that are not finite, planning. Trajectories are in tests/parity/test-samplers.c. */
+#include "denoise/loop.h"
+#include "diffuse/latents.h"
+#include "diffuse/schedule.h"
+#include "parity/analytic.h"
+#include "tensor/tensor.h"
+
+#include <string.h>
+
+enum { H = 4, W = 5, Z = 4, COUNT = H * W * Z, CELLS = H * W };
+
+static const size_t channels = Z;
+static LdmConditioning no_conditioning;
+
+typedef struct {
+    LdmSampler sampler;
+    LdmSigmas sigmas;
+    LdmSpacing spacing;
+    LdmPrediction prediction;
+    int K;
+    double strength, eta;
+    const LdmTensor *cells;
+    bool pure;
+    int evaluations;
+} Run;
+
+static LdmScheduleConfig config_of(const Run *run)
+{
+    return (LdmScheduleConfig){.betas = LDM_BETAS_SCALED_LINEAR, .beta_start = 0.00085,
+                               .beta_end = 0.012, .train_steps = 1000, .spacing = run->spacing,
+                               .steps_offset = 1, .prediction = run->prediction};
+}
+
+static void start_latents(LdmLatents *latents, const Run *run, LdmTimes *times, LdmRng *rng)
+{
+    LdmScheduleConfig config = config_of(run);
+
+    ldm_rng_seed(rng, 3);
+    latents->z0 = ldm_noise_new(rng, H, W, Z, NULL);
+    latents->noise = ldm_noise_new(rng, H, W, Z, NULL);
+    g_assert_true(
+        ldm_times_init(times, &config, run->sampler, run->sigmas, run->K, run->strength, NULL));
+    g_assert_true(ldm_latents_start(latents, times, run->pure, NULL));
+}
+
+static LdmTensor *run_loop(Run *run)
+{
+    g_auto(LdmLatents) latents = {0};
+    g_auto(LdmTimes) times = {0};
+    g_autoptr(GError) error = NULL;
+    LdmRng rng;
+
+    start_latents(&latents, run, &times, &rng);
+    LdmDenoise job = {.network = analytic_network, .network_data = &channels, .times = &times,
+                      .prediction = run->prediction, .conditioning = &no_conditioning,
+                      .guidance = 1.0, .sampler = run->sampler, .eta = run->eta, .rng = &rng,
+                      .cells = run->cells, .strength = run->strength, .latents = &latents};
+    ldm_denoise(&job, latents.zt, &run->evaluations, &error);
+    g_assert_no_error(error);
+    return g_steal_pointer(&latents.zt);
+}
+
+static LdmTensor *mask_of(float s)
+{
+    LdmTensor *cells = ldm_tensor_new_nhwc(1, H, W, 1, NULL);
+
+    for (int i = 0; i < CELLS; i++)
+        ldm_tensor_f32(cells)[i] = s;
+    return cells;
+}
+
+/* ---- masks ---- */
+
+/* s everywhere with overall strength S is img2img at S * s, with every sampler and its noise. */
+static void assert_same_as_img2img(Run run, float s, double strength)
+{
+    g_autoptr(LdmTensor) cells = mask_of(s);
+    Run plain = run, masked = run;
+
+    plain.strength *= strength;
+    g_autoptr(LdmTensor) expected = run_loop(&plain);
+    masked.cells = cells;
+    g_autoptr(LdmTensor) got = run_loop(&masked);
+    g_assert_cmpmem(got->data, COUNT * sizeof(float), expected->data, COUNT * sizeof(float));
+    g_assert_cmpint(masked.evaluations, ==, plain.evaluations);
+}
+
+static void test_uniform_mask(void)
+{
+    static const struct {
+        float s;
+        double strength;
+    } greys[] = {{1.0f, 1.0}, {0.5f, 0.5}, {0.7f, 0.7}, {0.29f, 0.29}, {51 / 255.0f, 0.2}, {0.0f, 0.0}};
+    static const int counts[] = {1, 2, 7, 10, 20, 100};
+
+    for (int kind = 0; kind < 4 * 2 * 3; kind++)
+        for (size_t i = 0; i < G_N_ELEMENTS(counts); i++)
+            for (size_t j = 0; j < G_N_ELEMENTS(greys); j++) {
+                Run run = {.sampler = kind % 4, .sigmas = kind / 4 % 2, .spacing = kind / 8,
+                           .K = counts[i], .strength = 1.0, .eta = 1.0};
+                assert_same_as_img2img(run, greys[j].s, greys[j].strength);
+                run.strength = 0.6;
+                assert_same_as_img2img(run, greys[j].s, greys[j].strength);
+            }
+}
+
+/* Cells of several greys side by side: each is its own img2img, bit for bit, where the sampler draws
+ * no noise on its way; untouched cells are the picture's own latent. */
+static void test_soft_mask(void)
+{
+    static const float greys[W] = {0.0f, 0.25f, 0.5f, 0.75f, 1.0f};
+    g_autoptr(LdmTensor) cells = mask_of(0.0f);
+
+    for (int i = 0; i < CELLS; i++)
+        ldm_tensor_f32(cells)[i] = greys[i % W];
+    for (int kind = 0; kind < 4 * 3 * 2; kind++) {
+        Run run = {.sampler = kind % 4, .spacing = kind / 4 % 3, .K = 12, .strength = 1.0,
+                   .prediction = kind / 12, .cells = cells, .pure = false};
+        if (run.sampler == LDM_SAMPLER_EULER_A)
+            continue;
+        g_autoptr(LdmTensor) got = run_loop(&run);
+        for (int g = 0; g < W; g++) {
+            Run plain = run;
+            plain.cells = NULL;
+            plain.strength = greys[g];
+            g_autoptr(LdmTensor) expected = run_loop(&plain);
+            for (int i = g; i < CELLS; i += W)
+                g_assert_cmpmem(ldm_tensor_f32(got) + i * Z, Z * sizeof(float),
+                                ldm_tensor_f32(expected) + i * Z, Z * sizeof(float));
+        }
+    }
+}
+
+/* Inpainting at strength 1 begins with noise alone; what is not repainted ends as z0 all the same. */
+static void test_pure_start(void)
+{
+    g_autoptr(LdmTensor) cells = mask_of(0.0f);
+    g_auto(LdmLatents) latents = {0};
+    g_auto(LdmTimes) times = {0};
+    LdmRng rng;
+
+    ldm_tensor_f32(cells)[7] = 1.0f;
+    Run run = {.K = 6, .strength = 1.0, .cells = cells, .pure = true};
+    start_latents(&latents, &run, &times, &rng);
+    g_autoptr(LdmTensor) got = run_loop(&run);
+    g_assert_cmpmem(got->data, 7 * Z * sizeof(float), latents.z0->data, 7 * Z * sizeof(float));
+    g_assert_cmpint(memcmp(ldm_tensor_f32(got) + 7 * Z, ldm_tensor_f32(latents.z0) + 7 * Z,
+                           Z * sizeof(float)), !=, 0);
+}
+
+static void test_nothing_to_do(void)
+{
+    g_autoptr(LdmTensor) cells = mask_of(0.0f);
+    g_auto(LdmLatents) latents = {0};
+    g_auto(LdmTimes) times = {0};
+    LdmRng rng;
+    Run run = {.K = 9, .strength = 0.1}, masked = {.K = 9, .strength = 1.0, .cells = cells};
+
+    start_latents(&latents, &run, &times, &rng);
+    g_autoptr(LdmTensor) weak = run_loop(&run), held = run_loop(&masked);
+    g_assert_cmpmem(weak->data, COUNT * sizeof(float), latents.z0->data, COUNT * sizeof(float));
+    g_assert_cmpmem(held->data, COUNT * sizeof(float), latents.z0->data, COUNT * sizeof(float));
+    g_assert_cmpint(run.evaluations, ==, 0);
+    g_assert_cmpint(masked.evaluations, ==, 0);
+}
+
+/* ---- any number of steps ---- */
+
+static void test_any_steps(void)
+{
+    static const int counts[] = {1, 2, 3, 30, 110, 300, 499, 500, 501, 999, 1000};
+
+    for (int kind = 0; kind < 4 * 2 * 3 * 3; kind++)
+        for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
+            Run run = {.sampler = kind % 4, .sigmas = kind / 4 % 2, .spacing = kind / 8 % 3,
+                       .prediction = kind / 24, .K = counts[i], .strength = 1.0, .pure = true};
+            g_autoptr(LdmTensor) got = run_loop(&run);
+            g_assert_cmpint(run.evaluations, ==, counts[i]);
+            for (int j = 0; j < COUNT; j++)
+                g_assert_true(isfinite(ldm_tensor_f32(got)[j]));
+        }
+}
+
+/* ---- hooks, errors, planning ---- */
+
+typedef struct {
+    int steps;
+    double fraction;
+    GCancellable *cancel_at_2;
+} Watch;
+
+static void note_progress(int step, int steps, double fraction, void *data)
+{
+    Watch *watch = data;
+
+    g_assert_cmpint(steps, ==, 6);
+    g_assert_cmpfloat(fraction, >=, watch->fraction);
+    g_assert_cmpfloat(fraction, <=, (double) step / steps + 1e-12);
+    watch->fraction = fraction;
+}
+
+static void note_step(int step, int steps, const LdmTensor *z, const LdmTensor *x0, void *data)
+{
+    Watch *watch = data;
+
+    g_assert_cmpint(step, ==, ++watch->steps);
+    g_assert_cmpint(steps, ==, 6);
+    g_assert_true(ldm_tensor_same_shape(z, x0));
+    if (step == 2 && watch->cancel_at_2 != NULL)
+        g_cancellable_cancel(watch->cancel_at_2);
+}
+
+static bool watched_run(Watch *watch, LdmNetwork network, GError **error)
+{
+    Run run = {.K = 10, .strength = 0.6};
+    g_auto(LdmLatents) latents = {0};
+    g_auto(LdmTimes) times = {0};
+    LdmRng rng;
+
+    start_latents(&latents, &run, &times, &rng);
+    LdmDenoise job = {.network = network, .network_data = &channels, .times = &times,
+                      .conditioning = &no_conditioning, .guidance = 1.0,
+                      .cancellable = watch->cancel_at_2,
+                      .hooks = {.progress = note_progress, .stepped = note_step, .data = watch}};
+    return ldm_denoise(&job, latents.zt, NULL, error);
+}
+
+static void test_hooks(void)
+{
+    Watch watch = {0};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(watched_run(&watch, analytic_network, &error));
+    g_assert_cmpint(watch.steps, ==, 6);
+    g_assert_cmpfloat_with_epsilon(watch.fraction, 1.0, 1e-12);
+}
+
+static void test_cancel(void)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    Watch watch = {.cancel_at_2 = cancellable};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(watched_run(&watch, analytic_network, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_assert_cmpint(watch.steps, ==, 2);
+}
+
+static LdmTensor *nan_later(LdmPass *pass, const void *data, LdmTensor *x, const double *timesteps,
+                            LdmTensor *context)
+{
+    LdmTensor *out = analytic_network(pass, data, x, timesteps, context);
+
+    if (out->data != NULL && timesteps[0] < 400.0)
+        ldm_tensor_f32(out)[5] = NAN;
+    return out;
+}
+
+/* Timesteps 501, 401, 301 ...: the third step is the broken one. */
+static void test_not_finite(void)
+{
+    Watch watch = {0};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(watched_run(&watch, nan_later, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_NONFINITE);
+    g_assert_nonnull(strstr(error->message, "3 of 6"));
+    g_assert_cmpint(watch.steps, ==, 2);
+}
+
+static void test_refused(void)
+{
+    g_autoptr(LdmTensor) z = ldm_tensor_new_nhwc(1, H, W, Z, NULL);
+    g_autoptr(LdmTensor) small = ldm_tensor_new_nhwc(1, H, W - 1, 1, NULL);
+    LdmLatents latents = {.z0 = z, .noise = z};
+    LdmConditioning wrong = {.concat = small};
+    g_auto(LdmTimes) times = {0};
+    Run run = {0};
+    LdmScheduleConfig config = config_of(&run);
+    LdmDenoise job = {.network = analytic_network, .network_data = &channels, .times = &times,
+                      .conditioning = &no_conditioning, .guidance = 1.0, .strength = 1.0,
+                      .sampler = LDM_SAMPLER_EULER_A, .latents = &latents};
+    GError *error = NULL;
+
+    g_assert_true(ldm_times_init(&times, &config, job.sampler, LDM_SIGMAS_MODEL, 2, 1.0, NULL));
+    g_assert_false(ldm_denoise(&job, z, NULL, &error)); /* noise without a generator */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    job.cells = small;
+    g_assert_false(ldm_denoise(&job, z, NULL, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
+    g_clear_error(&error);
+    job.cells = NULL;
+    job.conditioning = &wrong;
+    g_assert_false(ldm_denoise(&job, z, NULL, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
+    g_clear_error(&error);
+}
+
+/* Planning sees shapes only, and counts a guided pair as one batch of two. */
+static void test_measure(void)
+{
+    LdmTensor z = {.dtype = LDM_F32, .rank = 4, .shape = {1, H, W, Z}};
+    LdmTensor text = {.dtype = LDM_F32, .rank = 3, .shape = {1, 2, 3, 1}};
+    LdmConditioning conditioning = {.context = &text, .negative = &text};
+    g_auto(LdmTimes) times = {0};
+    Run run = {0};
+    LdmScheduleConfig config = config_of(&run);
+    LdmDenoise job = {.network = analytic_network, .network_data = &channels, .times = &times,
+                      .conditioning = &conditioning, .guidance = 1.0};
+    size_t one, two;
+    double flops;
+
+    g_assert_true(ldm_times_init(&times, &config, 0, LDM_SIGMAS_MODEL, 20, 0.5, NULL));
+    g_assert_true(ldm_denoise_measure(&job, &z, &one, &flops, NULL));
+    g_assert_cmpfloat(flops, ==, 10.0);
+    g_assert_cmpuint(one, >=, 6 * COUNT * sizeof(float));
+    job.guidance = 5.0;
+    g_assert_true(ldm_denoise_measure(&job, &z, &two, &flops, NULL));
+    g_assert_cmpuint(two, >=, one + 2 * COUNT * sizeof(float));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/loop/uniform-mask", test_uniform_mask);
+    g_test_add_func("/loop/soft-mask", test_soft_mask);
+    g_test_add_func("/loop/pure-start", test_pure_start);
+    g_test_add_func("/loop/nothing-to-do", test_nothing_to_do);
+    g_test_add_func("/loop/any-steps", test_any_steps);
+    g_test_add_func("/loop/hooks", test_hooks);
+    g_test_add_func("/loop/cancel", test_cancel);
+    g_test_add_func("/loop/not-finite", test_not_finite);
+    g_test_add_func("/loop/refused", test_refused);
+    g_test_add_func("/loop/measure", test_measure);
+    return g_test_run();
+}
