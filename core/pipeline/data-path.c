@@ -37,7 +37,7 @@ char **ldm_data_folders(void)
         g_ptr_array_add(folders, tree);
     g_ptr_array_add(folders, g_strdup(PENTIMENTO_DATADIR));
     g_ptr_array_add(folders, NULL);
-    return (char **) g_ptr_array_steal(folders, NULL);
+    return (char **)g_ptr_array_steal(folders, NULL);
 }
 
 char *ldm_data_path(const char *file, GError **error)
@@ -49,8 +49,9 @@ char *ldm_data_path(const char *file, GError **error)
             return g_steal_pointer(&path);
     }
     g_autofree char *searched = g_strjoinv(", ", folders);
-    ldm_set_error(error, MISSING, _("%s is in none of %s: install Pentimento again, or set "
-                                    "PENTIMENTO_DATA_DIR"),
+    ldm_set_error(error, MISSING,
+                  _("%s is in none of %s: install Pentimento again, or set "
+                    "PENTIMENTO_DATA_DIR"),
                   file, searched);
     return NULL;
 }
@@ -79,7 +80,7 @@ static char **model_folders(void)
             g_ptr_array_remove_index(folders, i--);
     }
     g_ptr_array_add(folders, NULL);
-    return (char **) g_ptr_array_steal(folders, NULL);
+    return (char **)g_ptr_array_steal(folders, NULL);
 }
 
 char *ldm_model_find(const char *name, GError **error)
@@ -102,7 +103,8 @@ char *ldm_model_find(const char *name, GError **error)
             return g_steal_pointer(&file);
     }
     g_autofree char *searched = g_strjoinv(", ", folders);
-    ldm_set_error(error, MISSING, _("there is no model “%s” in %s: put one there, or give its path"),
-                  wanted, searched);
+    ldm_set_error(error, MISSING,
+                  _("there is no model “%s” in %s: put one there, or give its path"), wanted,
+                  searched);
     return NULL;
 }

@@ -3,7 +3,7 @@
 
 #include "ldm.h"
 
-/* Folders that hold models/ and tokenizer/, in the order of search: $PENTIMENTO_DATA_DIR, the source
+/* Folders that hold models/ and tokenizer/, in order of search: $PENTIMENTO_DATA_DIR, the source
  * tree where this program runs from a build folder, the installed one. Free with g_strfreev. */
 char **ldm_data_folders(void);
 

@@ -33,16 +33,16 @@ static bool load_text(LdmModel *model, LdmSource *source, GError **error)
     if (!ldm_source_bind(source, LDM_PART_TEXT, model->text_params, error))
         return false;
     bool own = source->vocab != NULL;
-    g_autofree char *vocab = own ? g_strdup(source->vocab)
-                                 : ldm_data_path("tokenizer/clip/vocab.json", error);
+    g_autofree char *vocab =
+        own ? g_strdup(source->vocab) : ldm_data_path("tokenizer/clip/vocab.json", error);
     if (vocab == NULL)
         return false;
-    g_autofree char *merges = own ? g_strdup(source->merges)
-                                  : ldm_data_path("tokenizer/clip/merges.txt", error);
+    g_autofree char *merges =
+        own ? g_strdup(source->merges) : ldm_data_path("tokenizer/clip/merges.txt", error);
     if (merges == NULL)
         return false;
-    model->tokenizer = ldm_tokenizer_new(vocab, merges, text->bos, text->eos, text->pad,
-                                         text->tokens, error);
+    model->tokenizer =
+        ldm_tokenizer_new(vocab, merges, text->bos, text->eos, text->pad, text->tokens, error);
     return model->tokenizer != NULL;
 }
 
@@ -76,7 +76,7 @@ static void fill_info(LdmModel *model, const LdmSource *source)
     const LdmModelConfig *config = &model->config;
     uint64_t by_dtype[3] = {0}, bytes = 0;
     LdmModelInfo *info = &model->info;
-    *info = (LdmModelInfo) {
+    *info = (LdmModelInfo){
         .path = source->path,
         .layout = source->layout,
         .family = family(config),
@@ -97,7 +97,7 @@ static void fill_info(LdmModel *model, const LdmSource *source)
     info->native_size = config->unet.sample_size * info->downsampling;
     for (int i = 0; i < 3; i++)
         if (by_dtype[i] > by_dtype[info->dtype])
-            info->dtype = (LdmDtype) i;
+            info->dtype = (LdmDtype)i;
 }
 
 LdmModel *ldm_model_load(const char *name, GError **error)

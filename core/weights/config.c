@@ -1,6 +1,6 @@
 /* Whether a configuration is one that the networks can be built from: numbers within the limits
  * stated here, sizes that divide and agree. In: what a file said. Out: yes, or the key, its value
- * and what it may be. With these limits every size computed from a configuration fits in 64 bits. */
+ * and what it may be. With these limits every size computed from one fits in 64 bits. */
 #include "weights/config.h"
 
 #include "base/error.h"
@@ -8,7 +8,7 @@
 #include <math.h>
 
 #define MAX_CHANNELS 16384
-#define MAX_SIDE 4096
+#define MAX_SIDE     4096
 
 typedef struct {
     const char *key;

@@ -11,8 +11,8 @@ typedef struct {
     int in_channels, out_channels; /* 3, 3 */
     int latent_channels;           /* z */
     int levels;
-    int channels[LDM_MAX_LEVELS];  /* block_out_channels, finest first */
-    int layers_per_block;          /* resblocks per encoder level; the decoder has one more */
+    int channels[LDM_MAX_LEVELS]; /* block_out_channels, finest first */
+    int layers_per_block;         /* resblocks per encoder level; the decoder has one more */
     int norm_groups;
     bool mid_attention;
     bool quant_conv, post_quant_conv;
@@ -26,25 +26,25 @@ typedef struct {
     int levels;
     int channels[LDM_MAX_LEVELS];
     int layers_per_block;
-    bool attention[LDM_MAX_LEVELS];      /* level has cross-attention (down and up alike) */
-    int heads[LDM_MAX_LEVELS];           /* number of heads (diffusers' attention_head_dim) */
-    int depth[LDM_MAX_LEVELS];           /* transformer blocks per SpatialTransformer */
-    int context_width;                   /* cross_attention_dim */
+    bool attention[LDM_MAX_LEVELS]; /* level has cross-attention (down and up alike) */
+    int heads[LDM_MAX_LEVELS];      /* number of heads (diffusers' attention_head_dim) */
+    int depth[LDM_MAX_LEVELS];      /* transformer blocks per SpatialTransformer */
+    int context_width;              /* cross_attention_dim */
     int norm_groups;
     double norm_eps;
-    bool linear_projection;              /* proj_in/out linear instead of 1x1 convolution */
+    bool linear_projection; /* proj_in/out linear instead of 1x1 convolution */
     bool only_cross_attention[LDM_MAX_LEVELS];
     bool mid_attention;
-    int sample_size;                     /* latent cells a side */
+    int sample_size; /* latent cells a side */
 } LdmUnetConfig;
 
 /* CLIP text transformer. */
 typedef struct {
     int vocab_size, width, layers, heads, mlp_width, tokens;
-    bool quick_gelu;       /* else exact GELU */
+    bool quick_gelu; /* else exact GELU */
     double norm_eps;
-    int bos, eos, pad;     /* token ids */
-    int skip_last;         /* layers left out at the end (SD2: 1 of 24 in single files) */
+    int bos, eos, pad; /* token ids */
+    int skip_last;     /* layers left out at the end (SD2: 1 of 24 in single files) */
 } LdmTextConfig;
 
 typedef enum { LDM_BETAS_LINEAR, LDM_BETAS_SCALED_LINEAR, LDM_BETAS_SQUAREDCOS } LdmBetas;
@@ -54,12 +54,12 @@ typedef enum { LDM_SPACING_LEADING, LDM_SPACING_LINSPACE, LDM_SPACING_TRAILING }
 typedef struct {
     LdmBetas betas;
     double beta_start, beta_end;
-    int train_steps;            /* 1000 */
+    int train_steps; /* 1000 */
     LdmPrediction prediction;
     LdmSpacing spacing;
-    int steps_offset;           /* 0 or 1, with LEADING */
-    bool final_alpha_one;       /* set_alpha_to_one: final alpha_bar 1, else alpha_bar[0] */
-    bool zero_terminal_snr;     /* rescale_betas_zero_snr, arXiv 2305.08891 */
+    int steps_offset;       /* 0 or 1, with LEADING */
+    bool final_alpha_one;   /* set_alpha_to_one: final alpha_bar 1, else alpha_bar[0] */
+    bool zero_terminal_snr; /* rescale_betas_zero_snr, arXiv 2305.08891 */
 } LdmScheduleConfig;
 
 typedef struct {

@@ -54,7 +54,7 @@ static bool node_int(JsonNode *node, int *value)
     double number;
     if (!node_number(node, &number) || number != floor(number) || fabs(number) > G_MAXINT)
         return false;
-    *value = (int) number;
+    *value = (int)number;
     return true;
 }
 
@@ -119,13 +119,13 @@ static int read_list(Reader *r, const char *key, int *values)
     if (node == NULL)
         return 0;
     JsonArray *array = JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
-    int length = array != NULL ? (int) json_array_get_length(array) : 0;
+    int length = array != NULL ? (int)json_array_get_length(array) : 0;
     if (length < 1 || length > LDM_MAX_LEVELS) {
         unsupported(r, key, node);
         return 0;
     }
     for (int i = 0; i < length; i++) {
-        if (!node_int(json_array_get_element(array, (guint) i), &values[i])) {
+        if (!node_int(json_array_get_element(array, (guint)i), &values[i])) {
             wrong_type(r, key, _("a list of whole numbers"));
             return 0;
         }
@@ -170,12 +170,12 @@ static void read_blocks(Reader *r, const char *key, const char *const *names, in
     if (node == NULL)
         return;
     JsonArray *array = JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
-    if (array == NULL || (int) json_array_get_length(array) != levels) {
+    if (array == NULL || (int)json_array_get_length(array) != levels) {
         unsupported(r, key, node);
         return;
     }
     for (int i = 0; i < levels && !r->failed; i++) {
-        JsonNode *item = json_array_get_element(array, (guint) i);
+        JsonNode *item = json_array_get_element(array, (guint)i);
         const char *name = JSON_NODE_HOLDS_VALUE(item) ? json_node_get_string(item) : NULL;
         int which = g_strcmp0(name, names[0]) == 0 ? 0 : g_strcmp0(name, names[1]) == 0 ? 1 : -1;
         if (which < 0)
@@ -258,15 +258,15 @@ static void read_only_cross(Reader *r, int levels, bool *values)
 {
     static const Fixed fixed[] = {{"only_cross_attention", "false"}};
     JsonNode *node = member(r, fixed[0].key);
-    JsonArray *array = node != NULL && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node)
-                                                                   : NULL;
+    JsonArray *array =
+        node != NULL && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
     if (array == NULL) {
         check_fixed(r, fixed, 1);
         return;
     }
-    bool good = (int) json_array_get_length(array) == levels;
+    bool good = (int)json_array_get_length(array) == levels;
     for (int i = 0; good && i < levels; i++) {
-        JsonNode *item = json_array_get_element(array, (guint) i);
+        JsonNode *item = json_array_get_element(array, (guint)i);
         values[i] = node_is(item, "true");
         good = values[i] || node_is(item, "false");
     }
@@ -280,7 +280,7 @@ bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, 
 {
     Reader reader = {json, path, error, false}, *r = &reader;
     bool up[LDM_MAX_LEVELS] = {false, true, true, true};
-    *c = (LdmUnetConfig) {
+    *c = (LdmUnetConfig){
         .levels = 4,
         .channels = {320, 640, 1280, 1280},
         .attention = {true, true, true, false},
@@ -298,8 +298,8 @@ bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, 
     c->in_channels = read_int(r, "in_channels", 4);
     c->out_channels = read_int(r, "out_channels", 4);
     c->layers_per_block = read_uniform(r, "layers_per_block", 2);
-    const char *heads = member(r, "num_attention_heads") != NULL ? "num_attention_heads"
-                                                                 : "attention_head_dim";
+    const char *heads =
+        member(r, "num_attention_heads") != NULL ? "num_attention_heads" : "attention_head_dim";
     read_per_level(r, heads, 8, c->levels, c->heads);
     read_per_level(r, "transformer_layers_per_block", 1, c->levels, c->depth);
     read_only_cross(r, c->levels, c->only_cross_attention);
@@ -325,7 +325,7 @@ bool ldm_config_read_vae(LdmVaeConfig *c, JsonObject *json, const char *path, GE
 {
     Reader reader = {json, path, error, false}, *r = &reader;
     bool unused[LDM_MAX_LEVELS];
-    *c = (LdmVaeConfig) {.levels = 1, .channels = {64}};
+    *c = (LdmVaeConfig){.levels = 1, .channels = {64}};
     check_fixed(r, vae_fixed, G_N_ELEMENTS(vae_fixed));
     int levels = read_list(r, "block_out_channels", c->channels);
     c->levels = levels > 0 ? levels : c->levels;
@@ -354,7 +354,7 @@ bool ldm_config_read_text(LdmTextConfig *c, JsonObject *json, const char *path, 
     Reader reader = {json, path, error, false}, *r = &reader;
     static const Fixed fixed[] = {{"model_type", "clip_text_model"}};
     check_fixed(r, fixed, G_N_ELEMENTS(fixed));
-    *c = (LdmTextConfig) {
+    *c = (LdmTextConfig){
         .vocab_size = read_int(r, "vocab_size", 49408),
         .width = read_int(r, "hidden_size", 512),
         .layers = read_int(r, "num_hidden_layers", 12),
@@ -372,7 +372,7 @@ bool ldm_config_read_text(LdmTextConfig *c, JsonObject *json, const char *path, 
 
 LdmScheduleConfig ldm_config_schedule_default(void)
 {
-    return (LdmScheduleConfig) {
+    return (LdmScheduleConfig){
         .betas = LDM_BETAS_SCALED_LINEAR,
         .beta_start = 0.00085,
         .beta_end = 0.012,
@@ -432,15 +432,14 @@ bool ldm_config_read_schedule(LdmScheduleConfig *c, JsonObject *json, const char
     Reader reader = {json, path, error, false}, *r = &reader;
     check_fixed(r, schedule_fixed, G_N_ELEMENTS(schedule_fixed));
     int which = read_scheduler(r);
-    *c = (LdmScheduleConfig) {
-        .betas = (LdmBetas) read_choice(r, "beta_schedule", beta_names, "linear"),
+    *c = (LdmScheduleConfig){
+        .betas = (LdmBetas)read_choice(r, "beta_schedule", beta_names, "linear"),
         .beta_start = read_number(r, "beta_start", 0.0001),
         .beta_end = read_number(r, "beta_end", 0.02),
         .train_steps = read_int(r, "num_train_timesteps", 1000),
-        .prediction = (LdmPrediction) read_choice(r, "prediction_type", prediction_names,
-                                                  "epsilon"),
-        .spacing = (LdmSpacing) read_choice(r, "timestep_spacing", spacing_names,
-                                            spacing_names[schedulers[which].spacing]),
+        .prediction = (LdmPrediction)read_choice(r, "prediction_type", prediction_names, "epsilon"),
+        .spacing = (LdmSpacing)read_choice(r, "timestep_spacing", spacing_names,
+                                           spacing_names[schedulers[which].spacing]),
         .steps_offset = read_int(r, "steps_offset", 0),
         .final_alpha_one = read_bool(r, "set_alpha_to_one", schedulers[which].final_alpha_one),
         .zero_terminal_snr = read_bool(r, "rescale_betas_zero_snr", false),

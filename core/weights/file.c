@@ -20,12 +20,13 @@ int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **err
         ldm_set_error(error, FORMAT, _("%s is not a regular file"), path);
     } else if (status.st_size == 0) {
         ldm_set_error(error, FORMAT, _("%s is empty: copy or download it again"), path);
-    } else if ((uint64_t) status.st_size > max_bytes) {
-        ldm_set_error(error, UNSUPPORTED, _("%s is too long: %" G_GUINT64_FORMAT " bytes, at most "
-                                            "%" G_GSIZE_FORMAT " are read"),
-                      path, (uint64_t) status.st_size, max_bytes);
+    } else if ((uint64_t)status.st_size > max_bytes) {
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s is too long: %" G_GUINT64_FORMAT " bytes, at most "
+                        "%" G_GSIZE_FORMAT " are read"),
+                      path, (uint64_t)status.st_size, max_bytes);
     } else {
-        *size = (size_t) status.st_size;
+        *size = (size_t)status.st_size;
         return fd;
     }
     if (fd >= 0)
@@ -51,7 +52,7 @@ char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **e
         if (got < 0 && errno == EINTR)
             got = 1;
         else if (got > 0)
-            done += (size_t) got;
+            done += (size_t)got;
     }
     int fault = errno;
     close(fd);
@@ -83,5 +84,5 @@ const uint8_t *ldm_file_map(const char *path, size_t *size, GError **error)
 void ldm_file_unmap(const uint8_t *data, size_t size)
 {
     if (data != NULL)
-        munmap((void *) data, size);
+        munmap((void *)data, size);
 }

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#define VOCAB_BYTES ((size_t) 16 << 20)
-#define MAX_SHARDS 1000
+#define VOCAB_BYTES ((size_t)16 << 20)
+#define MAX_SHARDS  1000
 
 /* What the parts of a pipeline may be; NULL: any, it is not used. */
 static const struct {
@@ -47,9 +47,9 @@ static bool check_component(const char *path, const char *name, JsonArray *entry
     for (size_t i = 0; !good && i < G_N_ELEMENTS(components); i++) {
         if (strcmp(name, components[i].name) != 0)
             continue;
-        g_auto(GStrv) classes = g_strsplit(components[i].classes ? components[i].classes : class,
-                                           "|", -1);
-        good = g_strv_contains((const char *const *) classes, class);
+        g_auto(GStrv) classes =
+            g_strsplit(components[i].classes ? components[i].classes : class, "|", -1);
+        good = g_strv_contains((const char *const *)classes, class);
     }
     if (!good)
         ldm_set_error(error, UNSUPPORTED, _("%s: %s of class %s is not supported"), path, name,
@@ -99,12 +99,13 @@ static bool add_shards(const LdmSource *source, const char *folder, const char *
         const char *name = JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
         if (name == NULL || strchr(name, '/') != NULL || name[0] == '.' ||
             !g_str_has_suffix(name, ".safetensors")) {
-            ldm_set_error(error, FORMAT, _("%s: the weight_map names a file that is no "
-                                           ".safetensors file of this folder"),
+            ldm_set_error(error, FORMAT,
+                          _("%s: the weight_map names a file that is no "
+                            ".safetensors file of this folder"),
                           index_path);
             return false;
         }
-        if (!g_hash_table_add(seen, (gpointer) name))
+        if (!g_hash_table_add(seen, (gpointer)name))
             continue;
         g_autofree char *path = inside(source, folder, name);
         if (g_hash_table_size(seen) > MAX_SHARDS) {
@@ -153,12 +154,13 @@ static bool add_weights(LdmSource *source, LdmPart part, const char *folder, con
     g_autofree char *pickle = inside(source, folder, name);
     g_autofree char *wanted = inside(source, folder, stem);
     if (is_file(pickle))
-        ldm_set_error(error, UNSUPPORTED, _("%s holds pickled weights, which are not read: get the "
-                                            "model's .safetensors files"),
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s holds pickled weights, which are not read: get the "
+                        "model's .safetensors files"),
                       pickle);
     else
-        ldm_set_error(error, MISSING, _("%s.safetensors is missing: the model folder is incomplete"),
-                      wanted);
+        ldm_set_error(error, MISSING,
+                      _("%s.safetensors is missing: the model folder is incomplete"), wanted);
     return false;
 }
 
@@ -194,8 +196,8 @@ static bool open_vae(LdmSource *source, GError **error)
         return false;
     LdmPartFiles *part = &source->parts[LDM_PART_VAE];
     bool older = ldm_files_find(part->files, "encoder.mid_block.attentions.0.query.weight") != NULL;
-    part->naming = ldm_naming_of(older ? LDM_NAMES_OLDER_VAE : LDM_NAMES_OURS, LDM_PART_VAE,
-                                 &source->config);
+    part->naming =
+        ldm_naming_of(older ? LDM_NAMES_OLDER_VAE : LDM_NAMES_OURS, LDM_PART_VAE, &source->config);
     return true;
 }
 
@@ -218,7 +220,7 @@ static bool token_id(JsonObject *vocab, const char *path, const char *token, int
                 json_node_get_value_type(node) == G_TYPE_INT64 && json_node_get_int(node) >= 0 &&
                 json_node_get_int(node) <= G_MAXINT;
     if (good)
-        *id = (int) json_node_get_int(node);
+        *id = (int)json_node_get_int(node);
     else
         ldm_set_error(error, FORMAT, _("%s lacks the special token “%s”"), path, token);
     return good;
@@ -268,8 +270,9 @@ static bool open_tokenizer(LdmSource *source, GError **error)
         return vocab != NULL && read_tokens(source, vocab, source->vocab, error);
     }
     if (text->vocab_size != 49408) {
-        ldm_set_error(error, MISSING, _("%s or merges.txt beside it is missing: the model's "
-                                        "vocabulary of %d words is not CLIP's own"),
+        ldm_set_error(error, MISSING,
+                      _("%s or merges.txt beside it is missing: the model's "
+                        "vocabulary of %d words is not CLIP's own"),
                       source->vocab, text->vocab_size);
         return false;
     }

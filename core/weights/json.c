@@ -9,11 +9,11 @@
 
 #include <string.h>
 
-/* The position behind the string that starts at `at` (a quote), or 0 where it is not well-formed. */
+/* The position behind the string that starts at `at` (a quote), or 0 where it is malformed. */
 static size_t skip_string(const char *text, size_t bytes, size_t at)
 {
     for (at++; at < bytes; at++) {
-        unsigned char c = (unsigned char) text[at];
+        unsigned char c = (unsigned char)text[at];
         if (c == '"')
             return at + 1;
         if (c < 0x20)
@@ -81,12 +81,12 @@ static void on_member(JsonParser *parser, JsonObject *object, const char *name, 
 }
 
 /* A finished object's address may come again for another one only after it is freed, which
- * happens where it is itself a repeated member: the first fault is reported, so that is harmless. */
+ * happens where it is itself a repeated member: the first fault is reported, which is harmless. */
 static JsonNode *parse(const char *text, size_t bytes, Names *names, GError **error)
 {
     g_autoptr(JsonParser) parser = json_parser_new_immutable();
     g_signal_connect(parser, "object-member", G_CALLBACK(on_member), names);
-    if (!json_parser_load_from_data(parser, text, (gssize) bytes, error))
+    if (!json_parser_load_from_data(parser, text, (gssize)bytes, error))
         return NULL;
     return json_parser_steal_root(parser);
 }
@@ -94,8 +94,8 @@ static JsonNode *parse(const char *text, size_t bytes, Names *names, GError **er
 JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GError **error)
 {
     bool limit;
-    const char *fault = g_utf8_validate(text, (gssize) bytes, NULL) ? scan(text, bytes, &limit)
-                                                                    : _("not UTF-8");
+    const char *fault =
+        g_utf8_validate(text, (gssize)bytes, NULL) ? scan(text, bytes, &limit) : _("not UTF-8");
     if (fault != NULL && limit)
         ldm_set_error(error, UNSUPPORTED, _("%s: JSON %s"), path, fault);
     else if (fault != NULL)

@@ -5,9 +5,9 @@
 
 #include <json-glib/json-glib.h>
 
-#define LDM_JSON_DEPTH 32                /* objects and arrays inside one another */
-#define LDM_JSON_VALUES (4u << 20)       /* members and elements in one text */
-#define LDM_CONFIG_BYTES ((size_t) 1 << 20) /* longest configuration file */
+#define LDM_JSON_DEPTH   32                /* objects and arrays inside one another */
+#define LDM_JSON_VALUES  (4u << 20)        /* members and elements in one text */
+#define LDM_CONFIG_BYTES ((size_t)1 << 20) /* longest configuration file */
 
 /* The object that `text` (JSON and nothing else, UTF-8, no name twice in one object) stands for;
  * `path` is for messages. Free with json_object_unref. Errors: FORMAT, UNSUPPORTED (a limit). */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define MAX_NUMBERS 2
-#define MAX_INDEX 1000000 /* largest number in a name */
+#define MAX_INDEX   1000000 /* largest number in a name */
 
 typedef enum {
     KEPT,       /* the same numbers on both sides */
@@ -26,25 +26,32 @@ typedef struct {
 } Pair;
 
 static const Pair unet_resnet[] = {
-    {"in_layers.0", "norm1"},  {"in_layers.2", "conv1"},  {"emb_layers.1", "time_emb_proj"},
-    {"out_layers.0", "norm2"}, {"out_layers.3", "conv2"}, {"skip_connection", "conv_shortcut"},
+    {"in_layers.0", "norm1"},
+    {"in_layers.2", "conv1"},
+    {"emb_layers.1", "time_emb_proj"},
+    {"out_layers.0", "norm2"},
+    {"out_layers.3", "conv2"},
+    {"skip_connection", "conv_shortcut"},
     {NULL, NULL},
 };
 
 static const Pair vae_resnet[] = {
-    {"norm1", "norm1"}, {"conv1", "conv1"},
-    {"norm2", "norm2"}, {"conv2", "conv2"},
-    {"nin_shortcut", "conv_shortcut"}, {NULL, NULL},
+    {"norm1", "norm1"},
+    {"conv1", "conv1"},
+    {"norm2", "norm2"},
+    {"conv2", "conv2"},
+    {"nin_shortcut", "conv_shortcut"},
+    {NULL, NULL},
 };
 
 static const Pair vae_attention[] = {
-    {"norm", "group_norm"}, {"q", "to_q"}, {"k", "to_k"}, {"v", "to_v"},
+    {"norm", "group_norm"},   {"q", "to_q"}, {"k", "to_k"}, {"v", "to_v"},
     {"proj_out", "to_out.0"}, {NULL, NULL},
 };
 
 static const Pair older_attention[] = {
     {"group_norm", "group_norm"}, {"query", "to_q"}, {"key", "to_k"}, {"value", "to_v"},
-    {"proj_attn", "to_out.0"}, {NULL, NULL},
+    {"proj_attn", "to_out.0"},    {NULL, NULL},
 };
 
 static const Pair openclip_layer[] = {
@@ -194,22 +201,14 @@ static bool to_file_numbers(const LdmNaming *naming, Indices indices, const int 
     if (b >= L)
         return false;
     switch (indices) {
-    case DOWN:
-        file[0] = 1 + b * (n + 1) + j;
-        return j < n;
-    case DOWNSAMPLE:
-        file[0] = (b + 1) * (n + 1);
-        return b < L - 1;
-    case UP:
-        file[0] = b * (n + 1) + j;
-        return j <= n;
+    case DOWN: file[0] = 1 + b * (n + 1) + j; return j < n;
+    case DOWNSAMPLE: file[0] = (b + 1) * (n + 1); return b < L - 1;
+    case UP: file[0] = b * (n + 1) + j; return j <= n;
     case UPSAMPLE:
         file[0] = b * (n + 1) + n;
         file[1] = upsampler_place(naming, b);
         return b < L - 1;
-    default: /* REVERSED */
-        file[0] = L - 1 - b;
-        return true;
+    default: /* REVERSED */ file[0] = L - 1 - b; return true;
     }
 }
 

@@ -29,9 +29,10 @@ static int side(const LdmFiles *files, const char *prefix, const char *name, int
 {
     const LdmFileTensor *t = find(files, prefix, "%s", name);
     if (t != NULL && axis < t->rank && t->shape[axis] >= 1 && t->shape[axis] <= G_MAXINT)
-        return (int) t->shape[axis];
-    ldm_set_error(error, MISSING, _("%s lacks tensor %s%s: it is no whole model in the layout of "
-                                    "LDM, SD 1 or SD 2"),
+        return (int)t->shape[axis];
+    ldm_set_error(error, MISSING,
+                  _("%s lacks tensor %s%s: it is no whole model in the layout of "
+                    "LDM, SD 1 or SD 2"),
                   ldm_files_path(files), prefix, name);
     return 0;
 }
@@ -61,9 +62,10 @@ static bool probe_block(const LdmFiles *files, const char *prefix, int i, LdmUne
     int depth = count_transformers(files, prefix, block);
     if (find(files, prefix, "%s.qkv.weight", block) != NULL)
         return refuse(files, _("attention without transformers"), error);
-    if (layers[level] > 0 && (c->depth[level] != MAX(depth, 1) || c->attention[level] != (depth > 0)))
+    if (layers[level] > 0 &&
+        (c->depth[level] != MAX(depth, 1) || c->attention[level] != (depth > 0)))
         return refuse(files, _("a level with unequal blocks"), error);
-    c->channels[level] = t->rank > 0 ? (int) MIN(t->shape[0], G_MAXINT) : 0;
+    c->channels[level] = t->rank > 0 ? (int)MIN(t->shape[0], G_MAXINT) : 0;
     c->attention[level] = depth > 0;
     c->depth[level] = MAX(depth, 1);
     layers[level]++;
@@ -93,7 +95,7 @@ static bool probe_down(const LdmFiles *files, const char *prefix, LdmUnetConfig 
 
 bool ldm_probe_unet(const LdmFiles *files, const char *prefix, LdmUnetConfig *c, GError **error)
 {
-    *c = (LdmUnetConfig) {.norm_groups = 32, .norm_eps = 1e-5, .sample_size = 64};
+    *c = (LdmUnetConfig){.norm_groups = 32, .norm_eps = 1e-5, .sample_size = 64};
     c->in_channels = side(files, prefix, "input_blocks.0.0.weight", 1, error);
     if (c->in_channels == 0)
         return false;
@@ -104,8 +106,8 @@ bool ldm_probe_unet(const LdmFiles *files, const char *prefix, LdmUnetConfig *c,
         return refuse(files, _("a UNet with classes or vector conditioning (label_emb)"), error);
     if (!probe_down(files, prefix, c, error))
         return false;
-    c->context_width = side(files, prefix,
-                            "middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1, error);
+    c->context_width =
+        side(files, prefix, "middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1, error);
     if (c->context_width == 0)
         return false;
     const LdmFileTensor *projection = find(files, prefix, "middle_block.1.proj_in.weight");
@@ -122,7 +124,7 @@ bool ldm_probe_unet(const LdmFiles *files, const char *prefix, LdmUnetConfig *c,
 
 bool ldm_probe_vae(const LdmFiles *files, const char *prefix, LdmVaeConfig *c, GError **error)
 {
-    *c = (LdmVaeConfig) {.norm_groups = 32, .scale_factor = 0.18215};
+    *c = (LdmVaeConfig){.norm_groups = 32, .scale_factor = 0.18215};
     if (find(files, prefix, "quantize.embedding.weight") != NULL)
         return refuse(files, _("a VQ autoencoder"), error);
     c->in_channels = side(files, prefix, "encoder.conv_in.weight", 1, error);
@@ -140,7 +142,7 @@ bool ldm_probe_vae(const LdmFiles *files, const char *prefix, LdmVaeConfig *c, G
             return refuse(files, _("an autoencoder of more than 8 levels"), error);
         if (find(files, prefix, "encoder.down.%d.attn.0.norm.weight", c->levels) != NULL)
             return refuse(files, _("attention in the autoencoder's levels"), error);
-        c->channels[c->levels++] = t->rank > 0 ? (int) MIN(t->shape[0], G_MAXINT) : 0;
+        c->channels[c->levels++] = t->rank > 0 ? (int)MIN(t->shape[0], G_MAXINT) : 0;
     }
     while (c->layers_per_block < MAX_BLOCKS &&
            find(files, prefix, "encoder.down.0.block.%d.conv1.weight", c->layers_per_block) != NULL)
@@ -159,7 +161,7 @@ typedef struct {
 static bool probe_text(const LdmFiles *files, const char *prefix, const TextNames *names,
                        LdmTextConfig *c, GError **error)
 {
-    *c = (LdmTextConfig) {.norm_eps = 1e-5, .bos = 49406, .eos = 49407};
+    *c = (LdmTextConfig){.norm_eps = 1e-5, .bos = 49406, .eos = 49407};
     const struct {
         int *value;
         const char *name;
@@ -199,8 +201,7 @@ bool ldm_probe_clip(const LdmFiles *files, const char *prefix, LdmTextConfig *c,
     return true;
 }
 
-bool ldm_probe_openclip(const LdmFiles *files, const char *prefix, LdmTextConfig *c,
-                        GError **error)
+bool ldm_probe_openclip(const LdmFiles *files, const char *prefix, LdmTextConfig *c, GError **error)
 {
     static const TextNames names = {"token_embedding.weight", "positional_embedding",
                                     "transformer.resblocks.0.mlp.c_fc.weight",

@@ -33,7 +33,7 @@ static const struct {
 
 static void array_clear(gpointer data)
 {
-    g_free(((LdmFileTensor *) data)->name);
+    g_free(((LdmFileTensor *)data)->name);
 }
 
 void ldm_file_free(LdmFile *file)
@@ -63,7 +63,7 @@ static bool read_size(JsonArray *array, guint i, size_t *value)
     if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_INT64)
         return false;
     gint64 number = json_node_get_int(node);
-    *value = (size_t) number;
+    *value = (size_t)number;
     return number >= 0;
 }
 
@@ -76,8 +76,8 @@ static JsonArray *member_array(JsonObject *object, const char *name)
 static bool read_type(JsonObject *entry, LdmFileTensor *t, GError **error)
 {
     JsonNode *node = json_object_get_member(entry, "dtype");
-    const char *type = node != NULL && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node)
-                                                                   : NULL;
+    const char *type =
+        node != NULL && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
     if (type == NULL) {
         ldm_set_error(error, FORMAT, _("%s is damaged: tensor %s has no dtype"), t->file->path,
                       t->name);
@@ -89,7 +89,7 @@ static bool read_type(JsonObject *entry, LdmFileTensor *t, GError **error)
         t->type = types[i].name;
         t->element = types[i].element;
         t->weights = types[i].dtype >= 0;
-        t->dtype = t->weights ? (LdmDtype) types[i].dtype : LDM_F32;
+        t->dtype = t->weights ? (LdmDtype)types[i].dtype : LDM_F32;
         return true;
     }
     ldm_set_error(error, UNSUPPORTED, _("%s: tensor %s has the unknown dtype “%s”"), t->file->path,
@@ -102,16 +102,16 @@ static bool read_extent(JsonObject *entry, LdmFileTensor *t, GError **error)
 {
     JsonArray *shape = member_array(entry, "shape");
     JsonArray *offsets = member_array(entry, "data_offsets");
-    size_t begin = 0, end = 0, bytes = (size_t) t->element, room = t->file->size - t->file->start;
+    size_t begin = 0, end = 0, bytes = (size_t)t->element, room = t->file->size - t->file->start;
     bool good = shape != NULL && offsets != NULL && json_array_get_length(shape) <= G_MAXINT &&
                 json_array_get_length(offsets) == 2 && read_size(offsets, 0, &begin) &&
                 read_size(offsets, 1, &end);
-    t->rank = good ? (int) json_array_get_length(shape) : 0;
+    t->rank = good ? (int)json_array_get_length(shape) : 0;
     for (int i = 0; i < LDM_MAX_RANK; i++)
         t->shape[i] = 1;
     for (int i = 0; good && i < t->rank; i++) {
         size_t side = 0;
-        good = read_size(shape, (guint) i, &side) && ldm_mul(bytes, side, &bytes);
+        good = read_size(shape, (guint)i, &side) && ldm_mul(bytes, side, &bytes);
         if (i < LDM_MAX_RANK)
             t->shape[i] = side;
     }
@@ -124,7 +124,8 @@ static bool read_extent(JsonObject *entry, LdmFileTensor *t, GError **error)
     if (begin > end || end > room || end - begin != bytes) {
         ldm_set_error(error, FORMAT,
                       _("%s is damaged or cut short: tensor %s needs %" G_GSIZE_FORMAT
-                        " bytes, has %" G_GSIZE_FORMAT " to %" G_GSIZE_FORMAT " of %" G_GSIZE_FORMAT),
+                        " bytes, has %" G_GSIZE_FORMAT " to %" G_GSIZE_FORMAT
+                        " of %" G_GSIZE_FORMAT),
                       t->file->path, t->name, bytes, begin, end, room);
         return false;
     }
@@ -153,8 +154,9 @@ static bool check_metadata(const LdmFile *file, JsonNode *node, GError **error)
 static bool read_array(LdmFile *file, const char *name, JsonNode *node, GError **error)
 {
     if (strlen(name) > LDM_FILE_NAME_BYTES || name[0] == '\0') {
-        ldm_set_error(error, FORMAT, _("%s is damaged: a tensor's name is empty or longer than "
-                                       "%d bytes"),
+        ldm_set_error(error, FORMAT,
+                      _("%s is damaged: a tensor's name is empty or longer than "
+                        "%d bytes"),
                       file->path, LDM_FILE_NAME_BYTES);
         return false;
     }
@@ -163,7 +165,7 @@ static bool read_array(LdmFile *file, const char *name, JsonNode *node, GError *
                       file->path, name);
         return false;
     }
-    LdmFileTensor t = {.name = (char *) name, .file = file};
+    LdmFileTensor t = {.name = (char *)name, .file = file};
     JsonObject *entry = json_node_get_object(node);
     if (!read_type(entry, &t, error) || !read_extent(entry, &t, error))
         return false;
@@ -188,17 +190,19 @@ static bool check_cover(LdmFile *file, GError **error)
     for (guint i = 0; i < file->arrays->len; i++) {
         const LdmFileTensor *t = &g_array_index(file->arrays, LdmFileTensor, i);
         if (t->data != at) {
-            ldm_set_error(error, FORMAT, _("%s is damaged: there is a gap or an overlap before "
-                                           "tensor %s"),
+            ldm_set_error(error, FORMAT,
+                          _("%s is damaged: there is a gap or an overlap before "
+                            "tensor %s"),
                           file->path, t->name);
             return false;
         }
         at += t->bytes;
     }
     if (at != file->map + file->size) {
-        ldm_set_error(error, FORMAT, _("%s is damaged: %" G_GSIZE_FORMAT " bytes at its end "
-                                       "belong to no tensor"),
-                      file->path, (size_t) (file->map + file->size - at));
+        ldm_set_error(error, FORMAT,
+                      _("%s is damaged: %" G_GSIZE_FORMAT " bytes at its end "
+                        "belong to no tensor"),
+                      file->path, (size_t)(file->map + file->size - at));
         return false;
     }
     return true;
@@ -232,20 +236,22 @@ static bool file_read(LdmFile *file, GError **error)
         length = GUINT64_FROM_LE(length);
     }
     if (length < 2 || length > file->size - 8 || file->map[8] != '{') {
-        ldm_set_error(error, FORMAT, _("%s is not a safetensors file, or is cut short: get it "
-                                       "again from where it came from"),
+        ldm_set_error(error, FORMAT,
+                      _("%s is not a safetensors file, or is cut short: get it "
+                        "again from where it came from"),
                       file->path);
         return false;
     }
     if (length > LDM_FILE_HEADER_BYTES) {
-        ldm_set_error(error, UNSUPPORTED, _("%s has a header of %" G_GUINT64_FORMAT " bytes, more "
-                                            "than 100 MB"),
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s has a header of %" G_GUINT64_FORMAT " bytes, more "
+                        "than 100 MB"),
                       file->path, length);
         return false;
     }
-    file->start = 8 + (size_t) length;
+    file->start = 8 + (size_t)length;
     g_autoptr(JsonObject) header =
-        ldm_json_parse((const char *) file->map + 8, (size_t) length, file->path, error);
+        ldm_json_parse((const char *)file->map + 8, (size_t)length, file->path, error);
     return header != NULL && read_header(file, header, error);
 }
 
@@ -275,7 +281,7 @@ struct LdmFiles {
 LdmFiles *ldm_files_new(void)
 {
     LdmFiles *files = g_new(LdmFiles, 1);
-    files->files = g_ptr_array_new_with_free_func((GDestroyNotify) ldm_file_free);
+    files->files = g_ptr_array_new_with_free_func((GDestroyNotify)ldm_file_free);
     files->arrays = g_ptr_array_new();
     files->byname = g_hash_table_new(g_str_hash, g_str_equal);
     files->copies = g_ptr_array_new_with_free_func(ldm_aligned_free);

@@ -4,9 +4,9 @@
 
 #include "ldm.h"
 
-#define LDM_FILE_HEADER_BYTES ((size_t) 100 << 20)
-#define LDM_FILE_TENSORS 200000
-#define LDM_FILE_NAME_BYTES 1024
+#define LDM_FILE_HEADER_BYTES ((size_t)100 << 20)
+#define LDM_FILE_TENSORS      200000
+#define LDM_FILE_NAME_BYTES   1024
 
 typedef struct LdmFile LdmFile;
 

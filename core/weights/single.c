@@ -61,9 +61,8 @@ static void set_part(LdmSource *source, LdmPart id, LdmNameTable table, const ch
 
 static bool open_vae(LdmSource *source, const LdmFiles *files, GError **error)
 {
-    const char *prefix = ldm_files_find(files, "vae.encoder.conv_in.weight") != NULL
-                             ? "vae."
-                             : "first_stage_model.";
+    const char *prefix =
+        ldm_files_find(files, "vae.encoder.conv_in.weight") != NULL ? "vae." : "first_stage_model.";
     if (!ldm_probe_vae(files, prefix, &source->config.vae, error))
         return false;
     set_part(source, LDM_PART_VAE, LDM_NAMES_LDM_VAE, prefix, prefix);
@@ -116,7 +115,8 @@ static void read_markers(LdmSource *source, const LdmFiles *files)
         source->config.schedule.prediction = LDM_PREDICTION_V;
     if (ldm_files_find(files, "ztsnr") != NULL)
         source->config.schedule.zero_terminal_snr = true;
-    if (scale != NULL && scale->weights && scale->dtype == LDM_F32 && scale->bytes == sizeof value) {
+    if (scale != NULL && scale->weights && scale->dtype == LDM_F32 &&
+        scale->bytes == sizeof value) {
         memcpy(&value, scale->data, sizeof value);
         source->config.vae.scale_factor = value;
     }
@@ -152,7 +152,7 @@ static bool check_fixed(const LdmYaml *yaml, const char *path, GError **error)
         g_auto(GStrv) values = g_strsplit(fixed[i].values, "|", -1);
         if (!ldm_yaml_has(yaml, fixed[i].key) ||
             (text != NULL &&
-             g_strv_contains((const char *const *) values, dot != NULL ? dot + 1 : text)))
+             g_strv_contains((const char *const *)values, dot != NULL ? dot + 1 : text)))
             continue;
         ldm_set_error(error, UNSUPPORTED, _("%s: %s is %s, which is not supported"), path,
                       fixed[i].key, text != NULL ? text : _("a list"));
@@ -191,14 +191,16 @@ static bool read_unet(LdmUnetConfig *c, const LdmYaml *yaml, const char *path, G
     for (int i = 0; i < c->levels; i++) {
         bool used = c->attention[i] || i == c->levels - 1;
         if (depth >= 0 && used && c->depth[i] != depth) {
-            ldm_set_error(error, FORMAT, _("%s: transformer_depth is %d, but the model's own is "
-                                           "%d: this .yaml belongs to another model"),
+            ldm_set_error(error, FORMAT,
+                          _("%s: transformer_depth is %d, but the model's own is "
+                            "%d: this .yaml belongs to another model"),
                           path, depth, c->depth[i]);
             return false;
         }
         if (width > 0 && used && c->channels[i] % width != 0) {
-            ldm_set_error(error, UNSUPPORTED, _("%s: num_head_channels %d does not divide the "
-                                                "level's %d channels"),
+            ldm_set_error(error, UNSUPPORTED,
+                          _("%s: num_head_channels %d does not divide the "
+                            "level's %d channels"),
                           path, width, c->channels[i]);
             return false;
         }
@@ -221,8 +223,9 @@ static bool read_yaml(LdmSource *source, const LdmYaml *yaml, const char *path, 
         !ldm_yaml_int(yaml, "model.params.cond_stage_config.params.max_length", &tokens, error))
         return false;
     if (z != c->vae.latent_channels || tokens != c->text.tokens) {
-        ldm_set_error(error, UNSUPPORTED, _("%s: embed_dim %d or max_length %d differs from the "
-                                            "model's own %d and %d"),
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s: embed_dim %d or max_length %d differs from the "
+                        "model's own %d and %d"),
                       path, z, tokens, c->vae.latent_channels, c->text.tokens);
         return false;
     }
@@ -237,7 +240,7 @@ static bool open_yaml(LdmSource *source, GError **error)
     size_t stem = strlen(source->path);
     if (g_str_has_suffix(source->path, ".safetensors"))
         stem -= strlen(".safetensors");
-    g_autofree char *path = g_strdup_printf("%.*s.yaml", (int) stem, source->path);
+    g_autofree char *path = g_strdup_printf("%.*s.yaml", (int)stem, source->path);
     if (!g_file_test(path, G_FILE_TEST_EXISTS))
         return true;
     g_autoptr(LdmYaml) yaml = ldm_yaml_load(path, error);

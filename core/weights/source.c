@@ -17,7 +17,7 @@ LdmSource *ldm_source_open(const char *path, GError **error)
 {
     g_autoptr(LdmSource) source = g_new0(LdmSource, 1);
     source->path = g_strdup(path);
-    source->files = g_ptr_array_new_with_free_func((GDestroyNotify) ldm_files_free);
+    source->files = g_ptr_array_new_with_free_func((GDestroyNotify)ldm_files_free);
     bool folder = g_file_test(path, G_FILE_TEST_IS_DIR);
     if (!(folder ? ldm_source_open_folder(source, error) : ldm_source_open_single(source, error)))
         return NULL;
@@ -76,19 +76,20 @@ static bool bind(LdmFiles *files, LdmParam *param, const LdmFileTensor *t, int t
     size_t bytes = t->bytes;
     const uint8_t *data = t->data;
     if (!t->weights) {
-        ldm_set_error(error, UNSUPPORTED, _("%s: tensor %s is stored as %s; only F32, F16 and BF16 "
-                                            "weights are read: convert the model"),
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s: tensor %s is stored as %s; only F32, F16 and BF16 "
+                        "weights are read: convert the model"),
                       ldm_file_path(t->file), t->name, t->type);
         return false;
     }
     if (third >= 0 && shape[0] % 3 == 0) {
         shape[0] /= 3;
         bytes /= 3;
-        data += bytes * (size_t) third;
+        data += bytes * (size_t)third;
     }
     if (!check_shape(param, t, shape, error))
         return false;
-    if ((uintptr_t) data % (uintptr_t) t->element != 0) {
+    if ((uintptr_t)data % (uintptr_t)t->element != 0) {
         data = ldm_files_copy(files, data, bytes, error);
         if (data == NULL)
             return false;
@@ -115,8 +116,7 @@ static const LdmFileTensor *find(const LdmPartFiles *part, const char *name, int
 
 static bool is_harmless(const LdmSource *source, LdmPart id, const char *name)
 {
-    const LdmPartFiles *part = &source->parts[id];
-    const char *bare = name + strlen(part->region);
+    const char *bare = name + strlen(source->parts[id].region);
     for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++) {
         if (g_str_has_suffix(bare, harmless[i])) {
             size_t before = strlen(bare) - strlen(harmless[i]);
@@ -124,16 +124,9 @@ static bool is_harmless(const LdmSource *source, LdmPart id, const char *name)
                 return true;
         }
     }
-    if (id == LDM_PART_VAE) /* the autoencoder's discriminator and moving averages */
-        return g_str_has_prefix(bare, "loss.") || g_str_has_prefix(bare, "model_ema.");
-    const LdmTextConfig *text = &source->config.text;
-    for (int k = text->layers - text->skip_last; id == LDM_PART_TEXT && k < text->layers; k++) {
-        g_autofree char *ours = g_strdup_printf("%sencoder.layers.%d.", part->prefix, k);
-        g_autofree char *open = g_strdup_printf("%stransformer.resblocks.%d.", part->prefix, k);
-        if (g_str_has_prefix(name, ours) || g_str_has_prefix(name, open))
-            return true; /* a layer that is left out */
-    }
-    return false;
+    /* The autoencoder's discriminator and moving averages. */
+    return id == LDM_PART_VAE &&
+           (g_str_has_prefix(bare, "loss.") || g_str_has_prefix(bare, "model_ema."));
 }
 
 static bool check_extra(const LdmSource *source, LdmPart id, GHashTable *used, GError **error)
@@ -144,8 +137,9 @@ static bool check_extra(const LdmSource *source, LdmPart id, GHashTable *used, G
         if (!g_str_has_prefix(t->name, part->region) || g_hash_table_contains(used, t) ||
             is_harmless(source, id, t->name))
             continue;
-        ldm_set_error(error, FORMAT, _("%s: tensor %s belongs to nothing in this network: the file "
-                                       "is of another kind than its configuration says"),
+        ldm_set_error(error, FORMAT,
+                      _("%s: tensor %s belongs to nothing in this network: the file "
+                        "is of another kind than its configuration says"),
                       ldm_file_path(t->file), t->name);
         return false;
     }
@@ -171,12 +165,13 @@ bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **
         } else {
             if (!bind(part->files, param, t, third, error))
                 return false;
-            g_hash_table_add(used, (gpointer) t);
+            g_hash_table_add(used, (gpointer)t);
         }
     }
     if (missing != NULL) {
-        ldm_set_error(error, MISSING, _("%s lacks tensor %s and %" G_GSIZE_FORMAT " others of "
-                                        "%" G_GSIZE_FORMAT ": the file is incomplete"),
+        ldm_set_error(error, MISSING,
+                      _("%s lacks tensor %s and %" G_GSIZE_FORMAT " others of "
+                        "%" G_GSIZE_FORMAT ": the file is incomplete"),
                       ldm_files_path(part->files), missing, others, ldm_params_length(params));
         return false;
     }

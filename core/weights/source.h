@@ -8,19 +8,19 @@
 
 /* Where one network's weights are. */
 typedef struct {
-    LdmFiles *files;  /* borrowed from the source; NULL where the model lacks this network */
+    LdmFiles *files; /* borrowed from the source; NULL where the model lacks this network */
     LdmNaming naming;
-    char *prefix;     /* before every name of its parameters in the file */
-    char *region;     /* every array whose name starts so belongs to this network */
+    char *prefix; /* before every name of its parameters in the file */
+    char *region; /* every array whose name starts so belongs to this network */
 } LdmPartFiles;
 
 typedef struct {
     char *path;
-    const char *layout;       /* "diffusers" or "single-file" */
+    const char *layout; /* "diffusers" or "single-file" */
     LdmModelConfig config;
     LdmPartFiles parts[LDM_N_PARTS];
-    GPtrArray *files;         /* LdmFiles, owned */
-    char *vocab, *merges;     /* paths; NULL = CLIP's own vocabulary */
+    GPtrArray *files;     /* LdmFiles, owned */
+    char *vocab, *merges; /* paths; NULL = CLIP's own vocabulary */
 } LdmSource;
 
 /* Opens a diffusers folder or a single .safetensors file; the configuration is checked.

@@ -28,7 +28,7 @@ LdmYaml *ldm_yaml_load(const char *path, GError **error)
     }
     LdmYaml *yaml = g_new0(LdmYaml, 1);
     yaml->path = g_strdup(path);
-    yaml_parser_set_input_string(&parser, (const unsigned char *) text, bytes);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
     if (!yaml_parser_load(&parser, &yaml->document)) {
         ldm_set_error(error, FORMAT, _("%s is damaged: line %" G_GSIZE_FORMAT ": %s"), path,
                       parser.problem_mark.line + 1,
@@ -52,7 +52,7 @@ void ldm_yaml_free(LdmYaml *yaml)
 
 static yaml_document_t *document(const LdmYaml *yaml)
 {
-    return (yaml_document_t *) &yaml->document; /* libyaml knows no const */
+    return (yaml_document_t *)&yaml->document; /* libyaml knows no const */
 }
 
 /* A member of a mapping; *twice where the key occurs again. */
@@ -66,7 +66,7 @@ static yaml_node_t *member(const LdmYaml *yaml, const yaml_node_t *node, const c
          pair < node->data.mapping.pairs.top; pair++) {
         const yaml_node_t *name = yaml_document_get_node(document(yaml), pair->key);
         if (name == NULL || name->type != YAML_SCALAR_NODE ||
-            strcmp((const char *) name->data.scalar.value, key) != 0)
+            strcmp((const char *)name->data.scalar.value, key) != 0)
             continue;
         *twice = *twice || found != NULL;
         found = yaml_document_get_node(document(yaml), pair->value);
@@ -85,7 +85,7 @@ static yaml_node_t *find(const LdmYaml *yaml, const char *key, bool *twice)
 
 static bool is_null(const yaml_node_t *node)
 {
-    const char *text = (const char *) node->data.scalar.value;
+    const char *text = (const char *)node->data.scalar.value;
     return node->type == YAML_SCALAR_NODE && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
            (text[0] == '\0' || strcmp(text, "~") == 0 || g_ascii_strcasecmp(text, "null") == 0);
 }
@@ -103,7 +103,7 @@ const char *ldm_yaml_text(const LdmYaml *yaml, const char *key)
     const yaml_node_t *node = find(yaml, key, &twice);
     if (node == NULL || node->type != YAML_SCALAR_NODE || is_null(node))
         return NULL;
-    return (const char *) node->data.scalar.value;
+    return (const char *)node->data.scalar.value;
 }
 
 bool ldm_yaml_number(const LdmYaml *yaml, const char *key, double *value, GError **error)
@@ -132,6 +132,6 @@ bool ldm_yaml_int(const LdmYaml *yaml, const char *key, int *value, GError **err
         ldm_set_error(error, FORMAT, _("%s: %s is not a whole number"), yaml->path, key);
         return false;
     }
-    *value = (int) number;
+    *value = (int)number;
     return true;
 }

@@ -3,7 +3,7 @@
 
 #include "ldm.h"
 
-#define LDM_YAML_BYTES ((size_t) 256 << 10) /* longest file */
+#define LDM_YAML_BYTES ((size_t)256 << 10) /* longest file */
 
 typedef struct LdmYaml LdmYaml;
 
