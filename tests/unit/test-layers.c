@@ -1,0 +1,394 @@
+/* The layers one by one: names and shapes of parameters, fused forms against the plain ones, what
+ * may be written over and what may not. Values against the reference: tests/parity. */
+#include "kernels/kernels.h"
+#include "layers/attention-block.h"
+#include "layers/conv2d.h"
+#include "layers/elementwise.h"
+#include "layers/embedding.h"
+#include "layers/resblock.h"
+#include "layers/time-embedding.h"
+#include "layers/transformer.h"
+#include "tensor/half.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+
+#define ARENA ((size_t) 8 << 20)
+
+/* A table with random values behind it, and a pass to compute on. */
+typedef struct {
+    LdmParams *params;
+    LdmScope root;
+    GPtrArray *values;
+    GRand *random;
+    LdmPass *pass;
+} Bench;
+
+static void bench_init(Bench *bench)
+{
+    g_autoptr(GError) error = NULL;
+    bench->params = ldm_params_new();
+    bench->root = ldm_scope_root(bench->params);
+    bench->values = g_ptr_array_new_with_free_func(g_free);
+    bench->random = g_rand_new_with_seed(7);
+    bench->pass = ldm_pass_new_compute(ARENA, NULL, &error);
+    g_assert_no_error(error);
+}
+
+static void bench_clear(Bench *bench)
+{
+    g_autoptr(GError) error = NULL;
+    ldm_pass_end(bench->pass, &error);
+    g_assert_no_error(error);
+    ldm_pass_free(bench->pass);
+    g_rand_free(bench->random);
+    g_ptr_array_unref(bench->values);
+    ldm_params_free(bench->params);
+}
+
+static void fill(Bench *bench, float *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] = (float) g_rand_double_range(bench->random, -1, 1);
+}
+
+static void bind(Bench *bench)
+{
+    for (size_t i = 0; i < ldm_params_length(bench->params); i++) {
+        LdmParam *param = ldm_params_at(bench->params, i);
+        size_t count = 1;
+        for (int k = 0; k < param->rank; k++)
+            count *= param->shape[k];
+        float *values = g_new(float, count);
+        fill(bench, values, count);
+        g_ptr_array_add(bench->values, values);
+        param->data = values;
+    }
+}
+
+static LdmTensor *random_nhwc(Bench *bench, size_t n, size_t h, size_t w, size_t c)
+{
+    LdmTensor *x = ldm_pass_nhwc(bench->pass, n, h, w, c);
+    fill(bench, x->data, ldm_tensor_count(x));
+    return x;
+}
+
+static LdmTensor *duplicate(Bench *bench, const LdmTensor *x)
+{
+    LdmTensor *y = ldm_pass_tensor(bench->pass, x->rank, x->shape);
+    memcpy(y->data, x->data, ldm_tensor_count(x) * sizeof(float));
+    return y;
+}
+
+static void assert_same(const LdmTensor *a, const LdmTensor *b)
+{
+    g_assert_true(ldm_tensor_same_shape(a, b));
+    for (size_t i = 0; i < ldm_tensor_count(a); i++)
+        g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(a)[i], ldm_tensor_f32(b)[i], 2e-5);
+}
+
+static void assert_names(const LdmParams *params, const char *expected)
+{
+    g_autoptr(GString) found = g_string_new(NULL);
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        g_autofree char *shape = ldm_shape_string(param->rank, param->shape);
+        g_string_append_printf(found, "%s %s\n", param->name, shape);
+    }
+    g_assert_cmpstr(found->str, ==, expected);
+}
+
+/* torch's names, shapes and order: what optimiser states and checkpoints go by. */
+static void test_names(void)
+{
+    g_autoptr(LdmParams) params = ldm_params_new();
+    LdmScope root = ldm_scope_root(params), scope = ldm_scope(&root, "down_blocks.%d", 1);
+    LdmResblock block;
+    LdmResblockSizes sizes = {.in = 4, .out = 8, .time_width = 16, .groups = 2, .eps = 1e-5};
+    ldm_resblock_init(&block, ldm_scope(&scope, "resnets.%d", 0), &sizes);
+    assert_names(params, "down_blocks.1.resnets.0.norm1.weight [4]\n"
+                         "down_blocks.1.resnets.0.norm1.bias [4]\n"
+                         "down_blocks.1.resnets.0.conv1.weight [8, 4, 3, 3]\n"
+                         "down_blocks.1.resnets.0.conv1.bias [8]\n"
+                         "down_blocks.1.resnets.0.time_emb_proj.weight [8, 16]\n"
+                         "down_blocks.1.resnets.0.time_emb_proj.bias [8]\n"
+                         "down_blocks.1.resnets.0.norm2.weight [8]\n"
+                         "down_blocks.1.resnets.0.norm2.bias [8]\n"
+                         "down_blocks.1.resnets.0.conv2.weight [8, 8, 3, 3]\n"
+                         "down_blocks.1.resnets.0.conv2.bias [8]\n"
+                         "down_blocks.1.resnets.0.conv_shortcut.weight [8, 4, 1, 1]\n"
+                         "down_blocks.1.resnets.0.conv_shortcut.bias [8]\n");
+}
+
+static void test_transformer_names(void)
+{
+    g_autoptr(LdmParams) params = ldm_params_new();
+    LdmTransformer layer;
+    LdmTransformerSizes sizes = {.channels = 4,
+                                 .heads = 2,
+                                 .depth = 1,
+                                 .context_width = 6,
+                                 .groups = 2,
+                                 .only_cross = true};
+    ldm_transformer_init(&layer, ldm_scope_root(params), &sizes);
+    assert_names(params, "norm.weight [4]\nnorm.bias [4]\n"
+                         "proj_in.weight [4, 4, 1, 1]\nproj_in.bias [4]\n"
+                         "transformer_blocks.0.norm1.weight [4]\n"
+                         "transformer_blocks.0.norm1.bias [4]\n"
+                         "transformer_blocks.0.attn1.to_q.weight [4, 4]\n"
+                         "transformer_blocks.0.attn1.to_k.weight [4, 6]\n"
+                         "transformer_blocks.0.attn1.to_v.weight [4, 6]\n"
+                         "transformer_blocks.0.attn1.to_out.0.weight [4, 4]\n"
+                         "transformer_blocks.0.attn1.to_out.0.bias [4]\n"
+                         "transformer_blocks.0.norm2.weight [4]\n"
+                         "transformer_blocks.0.norm2.bias [4]\n"
+                         "transformer_blocks.0.attn2.to_q.weight [4, 4]\n"
+                         "transformer_blocks.0.attn2.to_k.weight [4, 6]\n"
+                         "transformer_blocks.0.attn2.to_v.weight [4, 6]\n"
+                         "transformer_blocks.0.attn2.to_out.0.weight [4, 4]\n"
+                         "transformer_blocks.0.attn2.to_out.0.bias [4]\n"
+                         "transformer_blocks.0.norm3.weight [4]\n"
+                         "transformer_blocks.0.norm3.bias [4]\n"
+                         "transformer_blocks.0.ff.net.0.proj.weight [32, 4]\n"
+                         "transformer_blocks.0.ff.net.0.proj.bias [32]\n"
+                         "transformer_blocks.0.ff.net.2.weight [4, 16]\n"
+                         "transformer_blocks.0.ff.net.2.bias [4]\n"
+                         "proj_out.weight [4, 4, 1, 1]\nproj_out.bias [4]\n");
+    ldm_transformer_clear(&layer);
+}
+
+typedef LdmTensor *(*Forward)(LdmPass *pass, const void *layer, LdmTensor *x, LdmTensor *residual);
+
+static LdmTensor *linear_forward(LdmPass *pass, const void *layer, LdmTensor *x,
+                                 LdmTensor *residual)
+{
+    return ldm_linear_forward(pass, layer, x, residual);
+}
+
+static LdmTensor *conv_forward(LdmPass *pass, const void *layer, LdmTensor *x, LdmTensor *residual)
+{
+    return ldm_conv2d_forward(pass, layer, x, residual);
+}
+
+/* y + residual, in the residual's memory where it is ours alone and beside it where it is not. */
+static void test_residual(void)
+{
+    Bench bench;
+    LdmLinear linear;
+    LdmConv2d conv;
+    bench_init(&bench);
+    ldm_linear_init_1x1(&linear, ldm_scope(&bench.root, "linear"), 3, 5);
+    ldm_conv2d_init(&conv, ldm_scope(&bench.root, "conv"), 3, 5, 3);
+    bind(&bench);
+    LdmPass *pass = bench.pass;
+    LdmTensor *x = random_nhwc(&bench, 2, 4, 3, 3), *r = random_nhwc(&bench, 2, 4, 3, 5);
+    LdmTensor *saved = duplicate(&bench, r);
+    for (int i = 0; i < 2; i++) {
+        Forward run = i == 0 ? linear_forward : conv_forward;
+        const void *layer = i == 0 ? (const void *) &linear : (const void *) &conv;
+        LdmTensor *plain = run(pass, layer, ldm_pass_keep(pass, x), NULL);
+        for (size_t k = 0; k < ldm_tensor_count(plain); k++)
+            ldm_tensor_f32(plain)[k] += ldm_tensor_f32(r)[k];
+        LdmTensor *beside = run(pass, layer, ldm_pass_keep(pass, x), ldm_pass_keep(pass, r));
+        g_assert_true(beside != r);
+        assert_same(beside, plain);
+        assert_same(r, saved);
+        LdmTensor *own = duplicate(&bench, r);
+        LdmTensor *over = run(pass, layer, ldm_pass_keep(pass, x), own);
+        g_assert_true(over == own);
+        assert_same(over, plain);
+    }
+    bench_clear(&bench);
+}
+
+/* Reading through the nearest neighbour = enlarging first; and one row or column less, where the
+ * skip is odd, is the convolution of the picture cut to that size. */
+static void test_upsample(void)
+{
+    Bench bench;
+    LdmConv2d conv;
+    bench_init(&bench);
+    ldm_conv2d_init_upsample(&conv, ldm_scope(&bench.root, "conv"), 5);
+    bind(&bench);
+    LdmPass *pass = bench.pass;
+    LdmConv2d plain = conv;
+    plain.upsample = 1;
+    LdmTensor *x = random_nhwc(&bench, 2, 3, 4, 5);
+    for (size_t H = 5; H <= 6; H++)
+        for (size_t W = 7; W <= 8; W++) {
+            LdmTensor *large = ldm_pass_nhwc(pass, 2, H, W, 5);
+            for (size_t i = 0; i < ldm_tensor_count(large); i++) {
+                size_t c = i % 5, w = i / 5 % W, h = i / 5 / W % H, n = i / 5 / W / H;
+                ldm_tensor_f32(large)[i] =
+                    ldm_tensor_f32(x)[((n * 3 + h / 2) * 4 + w / 2) * 5 + c];
+            }
+            LdmTensor *expected = ldm_conv2d_forward(pass, &plain, large, NULL);
+            LdmTensor *y = ldm_conv2d_forward_to(pass, &conv, ldm_pass_keep(pass, x), H, W);
+            g_assert_cmpuint(y->shape[1], ==, H);
+            g_assert_cmpuint(y->shape[2], ==, W);
+            assert_same(y, expected);
+        }
+    bench_clear(&bench);
+}
+
+/* The UNet's downsampling halves rounding up, the autoencoder's (right and bottom) even sizes. */
+static void test_downsample(void)
+{
+    Bench bench;
+    LdmConv2d unet, vae;
+    bench_init(&bench);
+    ldm_conv2d_init_downsample(&unet, ldm_scope(&bench.root, "unet"), 2, true);
+    ldm_conv2d_init_downsample(&vae, ldm_scope(&bench.root, "vae"), 2, false);
+    bind(&bench);
+    for (size_t size = 1; size <= 6; size++) {
+        LdmTensor *y =
+            ldm_conv2d_forward(bench.pass, &unet, random_nhwc(&bench, 1, size, 3, 2), NULL);
+        g_assert_cmpuint(y->shape[1], ==, (size + 1) / 2);
+        g_assert_cmpuint(y->shape[2], ==, 2);
+        if (size % 2 != 0)
+            continue;
+        y = ldm_conv2d_forward(bench.pass, &vae, random_nhwc(&bench, 1, size, 4, 2), NULL);
+        g_assert_cmpuint(y->shape[1], ==, size / 2);
+        g_assert_cmpuint(y->shape[2], ==, 2);
+    }
+    bench_clear(&bench);
+}
+
+/* Layers that may write over their input give the same where they may not, and leave it alone. */
+static void test_in_place(void)
+{
+    Bench bench;
+    LdmNorm group, layer;
+    bench_init(&bench);
+    ldm_group_norm_init(&group, ldm_scope(&bench.root, "group"), 6, 3, 1e-5);
+    ldm_layer_norm_init(&layer, ldm_scope(&bench.root, "layer"), 6, 1e-5);
+    bind(&bench);
+    LdmPass *pass = bench.pass;
+    LdmTensor *x = random_nhwc(&bench, 2, 3, 5, 6), *saved = duplicate(&bench, x);
+    LdmTensor *a = ldm_group_norm_forward(pass, &group, ldm_pass_keep(pass, x), true);
+    LdmTensor *b = ldm_group_norm_forward(pass, &group, ldm_pass_keep(pass, x), false);
+    b = ldm_activation_forward(pass, LDM_ACT_SILU, b); /* SiLU fused and apart */
+    assert_same(a, b);
+    assert_same(x, saved);
+    LdmTensor *own = duplicate(&bench, x);
+    LdmTensor *over = ldm_group_norm_forward(pass, &group, own, true);
+    g_assert_true(over == own);
+    assert_same(over, a);
+    a = ldm_layer_norm_forward(pass, &layer, ldm_pass_keep(pass, x));
+    assert_same(ldm_layer_norm_forward(pass, &layer, duplicate(&bench, x)), a);
+    assert_same(x, saved);
+    bench_clear(&bench);
+}
+
+static void test_joining(void)
+{
+    Bench bench;
+    bench_init(&bench);
+    LdmPass *pass = bench.pass;
+    LdmTensor *a = random_nhwc(&bench, 2, 3, 2, 4), *b = random_nhwc(&bench, 2, 3, 2, 3);
+    LdmTensor *y = ldm_concat_forward(pass, ldm_pass_keep(pass, a), ldm_pass_keep(pass, b));
+    for (size_t i = 0; i < 12; i++)
+        for (size_t c = 0; c < 7; c++)
+            g_assert_cmpfloat(ldm_tensor_f32(y)[i * 7 + c], ==,
+                              c < 4 ? ldm_tensor_f32(a)[i * 4 + c]
+                                    : ldm_tensor_f32(b)[i * 3 + c - 4]);
+    LdmTensor *row = ldm_pass_tensor(pass, 2, (size_t[]){2, 4});
+    fill(&bench, row->data, 8);
+    float *rows = ldm_tensor_f32(row);
+    LdmTensor *sum =
+        ldm_add_rows_forward(pass, ldm_pass_keep(pass, a), ldm_pass_keep(pass, row));
+    for (size_t i = 0; i < 48; i++)
+        g_assert_cmpfloat(ldm_tensor_f32(sum)[i], ==,
+                          ldm_tensor_f32(a)[i] + rows[i / 24 * 4 + i % 4]);
+    bench_clear(&bench);
+}
+
+/* A context of the picture's own tokens is self-attention; a causal token sees no later one. */
+static void test_attention(void)
+{
+    Bench bench;
+    LdmMultiHead layer;
+    LdmMultiHeadSizes sizes = {.width = 6, .context_width = 6, .heads = 2, .bias = true};
+    bench_init(&bench);
+    ldm_multi_head_init(&layer, bench.root, &sizes);
+    bind(&bench);
+    LdmPass *pass = bench.pass;
+    LdmTensor *x = random_nhwc(&bench, 2, 3, 3, 6);
+    LdmTensor *self = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL,
+                                             false);
+    LdmTensor *cross = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x),
+                                              ldm_pass_keep(pass, x), NULL, false);
+    assert_same(self, cross);
+    LdmTensor *before = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL,
+                                               true);
+    ldm_tensor_f32(x)[8 * 6] += 1; /* picture 0, last token */
+    LdmTensor *after = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL,
+                                              true);
+    for (size_t i = 0; i < 8 * 6; i++)
+        g_assert_cmpfloat(ldm_tensor_f32(before)[i], ==, ldm_tensor_f32(after)[i]);
+    g_assert_cmpfloat(ldm_tensor_f32(before)[8 * 6], !=, ldm_tensor_f32(after)[8 * 6]);
+    bench_clear(&bench);
+}
+
+static void test_embedding(void)
+{
+    Bench bench;
+    LdmEmbedding layer;
+    uint16_t words[5 * 3], positions[2 * 3];
+    bench_init(&bench);
+    ldm_embedding_init(&layer, bench.root, 5, 2, 3);
+    for (int i = 0; i < 15; i++)
+        words[i] = ldm_f32_to_f16((float) i);
+    for (int i = 0; i < 6; i++)
+        positions[i] = ldm_f32_to_bf16(0.25f * (float) i);
+    layer.token->data = words;
+    layer.token->dtype = LDM_F16;
+    layer.position->data = positions;
+    layer.position->dtype = LDM_BF16;
+    const int32_t ids[] = {4, 0, 1, 4};
+    LdmTensor *y = ldm_embedding_forward(bench.pass, &layer, ids, 2);
+    for (size_t i = 0; i < 12; i++)
+        g_assert_cmpfloat(ldm_tensor_f32(y)[i], ==,
+                          (float) (ids[i / 3] * 3 + (int) (i % 3)) + 0.25f * (float) (i % 6));
+    bench_clear(&bench);
+}
+
+/* [cos | sin], first frequency 1, and zero where the width is odd: seen through identities. */
+static void test_time_embedding(void)
+{
+    enum { C = 5, W = 5 };
+    Bench bench;
+    LdmTimeEmbedding layer;
+    float identity[W * C] = {0}, zero[W] = {0};
+    const double t[] = {0.0, 2.5};
+    bench_init(&bench);
+    ldm_time_embedding_init(&layer, bench.root, C, W);
+    for (int i = 0; i < W; i++)
+        identity[i * C + i] = 1;
+    layer.linear1.weight->data = layer.linear2.weight->data = identity;
+    layer.linear1.bias->data = layer.linear2.bias->data = zero;
+    LdmTensor *y = ldm_time_embedding_forward(bench.pass, &layer, t, 2);
+    for (int n = 0; n < 2; n++) {
+        const double e[C] = {cos(t[n]), cos(t[n] * 0.01), sin(t[n]), sin(t[n] * 0.01), 0};
+        for (int c = 0; c < C; c++)
+            g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(y)[n * C + c], e[c] / (1 + exp(-e[c])),
+                                           1e-6);
+    }
+    bench_clear(&bench);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/layers/names", test_names);
+    g_test_add_func("/layers/transformer-names", test_transformer_names);
+    g_test_add_func("/layers/residual", test_residual);
+    g_test_add_func("/layers/upsample", test_upsample);
+    g_test_add_func("/layers/downsample", test_downsample);
+    g_test_add_func("/layers/in-place", test_in_place);
+    g_test_add_func("/layers/joining", test_joining);
+    g_test_add_func("/layers/attention", test_attention);
+    g_test_add_func("/layers/embedding", test_embedding);
+    g_test_add_func("/layers/time-embedding", test_time_embedding);
+    return g_test_run();
+}
