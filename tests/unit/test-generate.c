@@ -1,0 +1,314 @@
+/* The line with the default model: same seed same bytes, any size, strength 0, outside the mask
+ * nothing, cancelling, progress, faults of memory; and the single stages' checks. */
+#include "base/checked.h"
+#include "base/parallel.h"
+#include "base/rng.h"
+#include "diffuse/latents.h"
+#include "ldm.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+#include <string.h>
+
+static LdmModel *model;
+
+static LdmTensor *array(size_t h, size_t w, size_t c, float value)
+{
+    g_autoptr(GError) error = NULL;
+    LdmTensor *t = ldm_tensor_new_nhwc(1, h, w, c, &error);
+    g_assert_no_error(error);
+    for (size_t i = 0; i < ldm_tensor_count(t); i++)
+        ldm_tensor_f32(t)[i] = value;
+    return t;
+}
+
+/* Two steps of whatever task; pictures are a slope with alpha 1. */
+static LdmRequest *request_for(LdmTask task, int width, int height)
+{
+    LdmRequest *request = ldm_request_new(task);
+    g_free(request->prompt);
+    request->prompt = g_strdup("a red apple");
+    request->steps = 2;
+    request->seed = 3;
+    if (task == LDM_TASK_GENERATE) {
+        request->width = width;
+        request->height = height;
+        return request;
+    }
+    request->picture = array((size_t) height, (size_t) width, 4, 1.0f);
+    for (size_t i = 0; i < ldm_tensor_count(request->picture); i++)
+        if (i % 4 != 3)
+            ldm_tensor_f32(request->picture)[i] =
+                (float) (i / 4 % (size_t) width) / (float) width * (float) (i % 4 + 1) / 3.0f;
+    return request;
+}
+
+static LdmResult *run(const LdmRequest *request)
+{
+    g_autoptr(GError) error = NULL;
+    LdmResult *result = ldm_generate(model, request, NULL, &error);
+    g_assert_no_error(error);
+    for (size_t i = 0; i < ldm_tensor_count(result->pixels); i++) {
+        float v = ldm_tensor_f32(result->pixels)[i];
+        g_assert_true(v >= 0.0f && v <= 1.0f);
+    }
+    return result;
+}
+
+static void test_same_bytes(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_GENERATE, 64, 48);
+    request->sampler = LDM_SAMPLER_EULER_A;
+    g_autoptr(LdmResult) a = run(request), b = run(request);
+    size_t bytes = ldm_tensor_count(a->pixels) * sizeof(float);
+    g_assert_cmpint(a->seed, ==, 3);
+    g_assert_cmpint(a->evaluations, ==, 4);
+    g_assert_cmpmem(a->pixels->data, bytes, b->pixels->data, bytes);
+    request->seed = 4;
+    g_autoptr(LdmResult) other = run(request);
+    g_assert_true(memcmp(a->pixels->data, other->pixels->data, bytes) != 0);
+    request->seed = -1;
+    g_autoptr(LdmResult) fresh = run(request);
+    g_assert_cmpint(fresh->seed, >=, 0);
+}
+
+static void test_threads(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_IMG2IMG, 50, 40);
+    ldm_set_threads(1);
+    g_autoptr(LdmResult) one = run(request);
+    ldm_set_threads(2);
+    g_autoptr(LdmResult) two = run(request);
+    for (size_t i = 0; i < ldm_tensor_count(one->pixels); i++)
+        g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(one->pixels)[i],
+                                       ldm_tensor_f32(two->pixels)[i], 1.0 / 255.0);
+}
+
+static void test_sizes(void)
+{
+    const int sizes[][2] = {{1, 1}, {7, 1}, {3, 200}, {65, 33}, {20000, 50}};
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        int w = sizes[i][0], h = sizes[i][1];
+        g_autoptr(LdmRequest) request = request_for(LDM_TASK_IMG2IMG, w, h);
+        g_autoptr(LdmResult) result = run(request);
+        g_assert_cmpint(result->window.width, ==, w);
+        g_assert_cmpint(result->window.height, ==, h);
+        g_assert_cmpuint(result->pixels->shape[1], ==, h);
+        g_assert_cmpuint(result->pixels->shape[2], ==, w);
+        g_assert_true((result->scale < 1.0) == (MAX(w, h) > 128));
+        if (w > 1000)
+            continue;
+        g_autoptr(LdmRequest) blank = request_for(LDM_TASK_GENERATE, w, h);
+        blank->steps = 1;
+        g_autoptr(LdmResult) made = run(blank);
+        g_assert_cmpuint(made->pixels->shape[1], ==, h);
+        g_assert_cmpuint(made->pixels->shape[2], ==, w);
+        g_assert_null(made->alpha);
+    }
+}
+
+/* Strength 0, or too little for one step: the input, bit for bit, and no evaluation. */
+static void test_strength_zero(void)
+{
+    const LdmTask tasks[] = {LDM_TASK_IMG2IMG, LDM_TASK_INPAINT};
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(LdmRequest) request = request_for(tasks[i], 70, 30);
+        g_autoptr(GError) error = NULL;
+        request->mask = array(30, 70, 1, 1.0f);
+        request->strength = i == 0 ? 0.0 : 0.49;
+        g_autoptr(LdmResult) result = run(request);
+        g_autoptr(LdmTensor) out = ldm_result_composite(result, request, &error);
+        g_assert_cmpint(result->evaluations, ==, 0);
+        g_assert_cmpmem(out->data, 70 * 30 * 16, request->picture->data, 70 * 30 * 16);
+    }
+}
+
+static void test_outside(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_INPAINT, 150, 90);
+    g_autoptr(GError) error = NULL;
+    float *in = ldm_tensor_f32(request->picture);
+    in[3] = NAN;
+    in[4 * 77] = 1e30f;
+    request->mask = array(90, 150, 1, 0.0f);
+    for (size_t y = 40; y < 60; y++)
+        for (size_t x = 101; x < 113; x++)
+            ldm_tensor_f32(request->mask)[y * 150 + x] = x < 104 ? 0.2f : 1.0f;
+    g_autoptr(LdmResult) result = run(request);
+    g_autoptr(LdmTensor) out = ldm_result_composite(result, request, &error);
+    g_assert_cmpfloat(result->scale, ==, 1.0);
+    size_t changed = 0;
+    for (size_t i = 0; i < 150 * 90; i++) {
+        bool same = memcmp(ldm_tensor_f32(out) + i * 4, in + i * 4, 16) == 0;
+        if (ldm_tensor_f32(request->mask)[i] == 0.0f)
+            g_assert_true(same);
+        changed += !same;
+    }
+    g_assert_cmpuint(changed, >, 150);
+}
+
+/* A start latent that is what the seed would have drawn changes nothing. */
+static void test_latent(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_GENERATE, 32, 32);
+    g_autoptr(GError) error = NULL;
+    LdmRng rng;
+    g_autoptr(LdmResult) a = run(request);
+    ldm_rng_seed(&rng, 3);
+    request->latent = ldm_noise_new(&rng, 8, 8, 4, &error);
+    request->seed = 99;
+    g_autoptr(LdmResult) b = run(request);
+    g_assert_cmpmem(a->pixels->data, 32 * 32 * 16, b->pixels->data, 32 * 32 * 16);
+    ldm_tensor_f32(request->latent)[5] = NAN;
+    g_assert_null(ldm_generate(model, request, NULL, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_NONFINITE);
+}
+
+typedef struct {
+    LdmProgress last;
+    int calls, cancel_at_step;
+    bool ordered;
+    GCancellable *cancellable;
+} Watch;
+
+static void watch(const LdmProgress *progress, gpointer data)
+{
+    Watch *w = data;
+    w->ordered = w->ordered && progress->fraction >= w->last.fraction &&
+                 progress->fraction <= 1.0 && progress->stage >= w->last.stage;
+    w->last = *progress;
+    w->calls++;
+    if (w->cancel_at_step > 0 && progress->step >= w->cancel_at_step)
+        g_cancellable_cancel(w->cancellable);
+}
+
+static void test_progress(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_IMG2IMG, 96, 96);
+    g_autoptr(GError) error = NULL;
+    Watch w = {.ordered = true};
+    LdmMonitor monitor = {NULL, watch, &w};
+    request->steps = 8;
+    g_autoptr(LdmResult) result = ldm_generate(model, request, &monitor, &error);
+    g_assert_no_error(error);
+    g_assert_true(w.ordered);
+    g_assert_cmpint(w.calls, >, 2);
+    g_assert_cmpfloat(w.last.fraction, ==, 1.0);
+    g_assert_cmpfloat(w.last.seconds_left, ==, 0.0);
+    g_assert_cmpfloat(result->seconds[LDM_STAGE_DENOISE], >, 0.0);
+}
+
+static void test_cancel(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_GENERATE, 128, 128);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(GError) error = NULL;
+    Watch w = {.ordered = true, .cancel_at_step = 2, .cancellable = cancellable};
+    LdmMonitor monitor = {cancellable, watch, &w};
+    request->steps = 500;
+    g_assert_null(ldm_generate(model, request, &monitor, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_assert_cmpint(w.last.step, <, 50);
+    g_clear_error(&error);
+    g_assert_null(ldm_generate(model, request, &monitor, &error)); /* before it begins */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+}
+
+/* Every allocation fails once: always the error, never a crash, and the model still works. */
+static void test_no_memory(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_INPAINT, 16, 16);
+    bool done = false;
+    int n = 0;
+    request->steps = 1;
+    request->mask = array(16, 16, 1, 0.0f);
+    ldm_tensor_f32(request->mask)[40] = 0.75f;
+    for (; !done && n < 1000; n++) {
+        g_autoptr(GError) error = NULL;
+        ldm_alloc_fail_after(n, false);
+        g_autoptr(LdmResult) result = ldm_generate(model, request, NULL, &error);
+        ldm_alloc_fail_after(-1, false);
+        done = result != NULL;
+        if (!done)
+            g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
+    }
+    g_test_message("%d allocations", n - 1);
+    g_assert_true(done);
+    g_assert_cmpint(n, >, 20);
+}
+
+/* ---- the single stages ---- */
+
+static void refused(LdmTensor *result, GError **error, int code)
+{
+    g_assert_null(result);
+    g_assert_error(*error, LDM_ERROR, code);
+    g_clear_error(error);
+}
+
+static void test_stages_refuse(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmTensor) picture = array(30, 32, 3, 0.0f), latent = array(8, 8, 4, 0.0f);
+    g_autoptr(LdmTensor) concat = array(8, 7, 5, 0.0f), wide = array(8, 8, 5, 0.0f);
+    g_autoptr(LdmTensor) c = ldm_condition(model, "a red apple", NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(c->shape[1], ==, 40);
+    refused(ldm_encode(model, picture, -1, NULL, &error), &error, LDM_ERROR_SHAPE);
+    refused(ldm_encode(model, latent, -1, NULL, &error), &error, LDM_ERROR_SHAPE);
+    refused(ldm_decode(model, picture, NULL, &error), &error, LDM_ERROR_SHAPE);
+    refused(ldm_condition(model, "\xff", NULL, &error), &error, LDM_ERROR_INVALID);
+    refused(ldm_predict(model, latent, 1.0, c, NULL, NULL, &error), &error, LDM_ERROR_SHAPE);
+    refused(ldm_predict(model, latent, 1.0, c, concat, NULL, &error), &error, LDM_ERROR_SHAPE);
+    refused(ldm_predict(model, latent, 1.0, NULL, wide, NULL, &error), &error, LDM_ERROR_SHAPE);
+    refused(ldm_predict(model, latent, 1e3, c, wide, NULL, &error), &error, LDM_ERROR_INVALID);
+    refused(ldm_predict(model, latent, NAN, c, wide, NULL, &error), &error, LDM_ERROR_INVALID);
+    g_autoptr(LdmTensor) eps = ldm_predict(model, latent, 500.5, c, wide, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_true(ldm_tensor_same_shape(eps, latent));
+}
+
+/* A batch is its pictures one by one; a sample differs from the mean and repeats by its seed. */
+static void test_stages_batch(void)
+{
+    g_autoptr(GError) error = NULL;
+    const size_t shape[4] = {2, 16, 24, 3};
+    g_autoptr(LdmTensor) batch = ldm_tensor_new(LDM_F32, 4, shape, &error);
+    g_autoptr(LdmTensor) second = array(16, 24, 3, 0.0f);
+    for (size_t i = 0; i < 16 * 24 * 3; i++)
+        ldm_tensor_f32(batch)[16 * 24 * 3 + i] = ldm_tensor_f32(second)[i] = sinf((float) i);
+    g_autoptr(LdmTensor) z = ldm_encode(model, batch, -1, NULL, &error);
+    g_autoptr(LdmTensor) one = ldm_encode(model, second, -1, NULL, &error);
+    g_assert_no_error(error);
+    size_t bytes = ldm_tensor_count(one) * sizeof(float);
+    g_assert_cmpmem(ldm_tensor_f32(z) + ldm_tensor_count(one), bytes, one->data, bytes);
+    g_autoptr(LdmTensor) a = ldm_encode(model, second, 5, NULL, &error);
+    g_autoptr(LdmTensor) b = ldm_encode(model, second, 5, NULL, &error);
+    g_assert_cmpmem(a->data, bytes, b->data, bytes);
+    g_assert_true(memcmp(a->data, one->data, bytes) != 0);
+    g_autoptr(LdmTensor) x = ldm_decode(model, z, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_true(ldm_tensor_same_shape(x, batch));
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    g_test_init(&argc, &argv, NULL);
+    model = ldm_model_load(NULL, &error);
+    g_assert_no_error(error);
+    g_test_add_func("/generate/same-bytes", test_same_bytes);
+    g_test_add_func("/generate/threads", test_threads);
+    g_test_add_func("/generate/sizes", test_sizes);
+    g_test_add_func("/generate/strength-zero", test_strength_zero);
+    g_test_add_func("/generate/outside", test_outside);
+    g_test_add_func("/generate/latent", test_latent);
+    g_test_add_func("/generate/progress", test_progress);
+    g_test_add_func("/generate/cancel", test_cancel);
+    g_test_add_func("/generate/no-memory", test_no_memory);
+    g_test_add_func("/stages/refuse", test_stages_refuse);
+    g_test_add_func("/stages/batch", test_stages_batch);
+    int status = g_test_run();
+    ldm_model_unref(model);
+    return status;
+}

@@ -1,0 +1,175 @@
+/* The plan: sizes, bytes and FLOPs before anything is allocated, and how near they are to what a run
+ * then takes. */
+#include "ldm.h"
+#include "pipeline/plan.h"
+#include "tensor/tensor.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+static LdmModel *model;
+
+static LdmTensor *array(size_t h, size_t w, size_t c, float value)
+{
+    g_autoptr(GError) error = NULL;
+    LdmTensor *t = ldm_tensor_new_nhwc(1, h, w, c, &error);
+    g_assert_no_error(error);
+    for (size_t i = 0; i < ldm_tensor_count(t); i++)
+        ldm_tensor_f32(t)[i] = value;
+    return t;
+}
+
+static LdmRequest *generate(int width, int height)
+{
+    LdmRequest *request = ldm_request_new(LDM_TASK_GENERATE);
+    request->width = width;
+    request->height = height;
+    request->steps = 2;
+    return request;
+}
+
+static void test_sizes(void)
+{
+    g_autoptr(LdmRequest) request = generate(0, 0);
+    g_autoptr(GError) error = NULL;
+    LdmPlan plan;
+    const LdmModelInfo *info = ldm_model_info(model);
+    g_assert_true(ldm_plan(model, request, &plan, &error));
+    g_assert_cmpint(plan.latent_width, ==, info->native_size / info->downsampling);
+    g_assert_cmpuint(plan.weight_bytes, ==, info->weight_bytes);
+    g_assert_cmpuint(plan.free_bytes, >, 0);
+    request->width = 65;
+    request->height = 1;
+    g_assert_true(ldm_plan(model, request, &plan, &error));
+    g_assert_cmpint(plan.latent_width, ==, 17);
+    g_assert_cmpint(plan.latent_height, ==, 1);
+}
+
+/* FLOPs of the loop: proportional to steps, twice as many with guidance, less with strength. */
+static void test_flops(void)
+{
+    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_IMG2IMG);
+    g_autoptr(GError) error = NULL;
+    LdmPlan ten, twenty, single, half;
+    request->picture = array(64, 64, 4, 0.5f);
+    request->strength = 1.0;
+    request->steps = 20;
+    g_assert_true(ldm_plan(model, request, &twenty, &error));
+    request->steps = 10;
+    g_assert_true(ldm_plan(model, request, &ten, &error));
+    request->guidance = 1.0;
+    g_assert_true(ldm_plan(model, request, &single, &error));
+    request->strength = 0.5;
+    g_assert_true(ldm_plan(model, request, &half, &error));
+    double flops = ten.flops[LDM_STAGE_DENOISE];
+    g_assert_cmpfloat(flops, >, 1e9);
+    g_assert_cmpfloat_with_epsilon(twenty.flops[LDM_STAGE_DENOISE] / flops, 2.0, 1e-9);
+    g_assert_cmpfloat_with_epsilon(single.flops[LDM_STAGE_DENOISE] / flops, 0.5, 0.02);
+    g_assert_cmpfloat_with_epsilon(half.flops[LDM_STAGE_DENOISE] /
+                                       single.flops[LDM_STAGE_DENOISE], 0.5, 1e-9);
+    g_assert_cmpfloat(ten.flops[LDM_STAGE_ENCODE], >, 1e6);
+    g_assert_cmpfloat(ten.flops[LDM_STAGE_DECODE], >, ten.flops[LDM_STAGE_ENCODE] / 2);
+}
+
+/* Where the whole does not fit, the autoencoder is planned in tiles; where the loop does not, the
+ * words say how much. */
+static void test_memory(void)
+{
+    g_autoptr(LdmRequest) request = generate(2048, 1024);
+    g_autoptr(GError) error = NULL;
+    LdmLinePlan whole, tiled;
+    g_assert_true(ldm_line_plan(model, request, G_MAXUINT64, &whole, &error));
+    g_assert_cmpuint(whole.decode_tile, ==, 0);
+    g_assert_true(ldm_line_plan(model, request, whole.bytes[LDM_STAGE_DECODE] / 2, &tiled, &error));
+    g_assert_cmpuint(tiled.decode_tile, >, 0);
+    g_assert_cmpuint(tiled.bytes[LDM_STAGE_DECODE], <, whole.bytes[LDM_STAGE_DECODE] / 2);
+    g_assert_true(ldm_plan_fits(ldm_line_plan_peak(&whole), ldm_line_plan_peak(&whole), &error));
+    g_assert_false(ldm_plan_fits(3100000000, 2400000000, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
+    g_assert_nonnull(strstr(error->message, "3.1"));
+    g_assert_nonnull(strstr(error->message, "2.4"));
+}
+
+static void test_refused(void)
+{
+    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_INPAINT);
+    g_autoptr(GError) error = NULL;
+    LdmPlan plan;
+    request->picture = array(30, 40, 4, 0.5f);
+    g_assert_false(ldm_plan(model, request, &plan, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
+    g_clear_error(&error);
+    request->mask = array(30, 40, 1, 0.0f);
+    g_assert_false(ldm_plan(model, request, &plan, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    ldm_tensor_f32(request->mask)[0] = 1.0f;
+    request->latent = array(3, 3, 4, 0.0f);
+    g_assert_false(ldm_plan(model, request, &plan, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
+    g_assert_nonnull(strstr(error->message, "[1, 8, 10, 4]"));
+}
+
+/* A line of /proc/self/status, in bytes; 0 where there is none. */
+static size_t status_bytes(const char *key)
+{
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents("/proc/self/status", &text, NULL, NULL))
+        return 0;
+    const char *line = strstr(text, key);
+    return line == NULL ? 0 : g_ascii_strtoull(line + strlen(key), NULL, 10) * 1024;
+}
+
+static void run(const LdmRequest *request)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmResult) result = ldm_generate(model, request, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(result);
+}
+
+/* Resident pages at the highest against the plan. A first run touches code and weights. */
+static void test_truth(void)
+{
+    g_autoptr(LdmRequest) request = generate(256, 192);
+    g_autoptr(GError) error = NULL;
+    LdmPlan plan;
+    request->steps = 1;
+    request->guidance = 1.0;
+    FILE *reset = fopen("/proc/self/clear_refs", "w");
+    if (g_getenv("PENTIMENTO_SANITIZED") != NULL || reset == NULL || fprintf(reset, "5") < 1) {
+        g_test_skip("resident memory says nothing here");
+        if (reset != NULL)
+            fclose(reset);
+        return;
+    }
+    mallopt(M_MMAP_THRESHOLD, 65536); /* what is freed leaves the process */
+    g_assert_true(ldm_plan(model, request, &plan, &error));
+    run(request);
+    size_t before = status_bytes("VmRSS:");
+    rewind(reset);
+    fprintf(reset, "5");
+    fclose(reset);
+    run(request);
+    double used = (double) (status_bytes("VmHWM:") - before);
+    g_test_message("planned %.1f MB, used %.1f MB", (double) plan.work_bytes * 1e-6, used * 1e-6);
+    g_assert_cmpfloat(used, <=, 1.05 * (double) plan.work_bytes);
+    g_assert_cmpfloat(used, >=, 0.95 * (double) plan.work_bytes);
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    g_test_init(&argc, &argv, NULL);
+    model = ldm_model_load(NULL, &error);
+    g_assert_no_error(error);
+    g_test_add_func("/plan/sizes", test_sizes);
+    g_test_add_func("/plan/flops", test_flops);
+    g_test_add_func("/plan/memory", test_memory);
+    g_test_add_func("/plan/refused", test_refused);
+    g_test_add_func("/plan/truth", test_truth);
+    int status = g_test_run();
+    ldm_model_unref(model);
+    return status;
+}
