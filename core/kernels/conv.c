@@ -16,8 +16,18 @@ static bool is_product(const LdmConv *conv)
            conv->pad_top + conv->pad_left + conv->pad_bottom + conv->pad_right == 0;
 }
 
+/* A kernel larger than the picture has no output. */
+static bool is_empty(const LdmConv *conv)
+{
+    size_t Ho, Wo;
+    ldm_conv_output(conv, &Ho, &Wo);
+    return conv->N * Ho * Wo == 0;
+}
+
 size_t ldm_conv_scratch(const LdmConv *conv)
 {
+    if (is_empty(conv))
+        return 0;
     if (is_product(conv))
         return ldm_gemm_scratch(conv->N * conv->H * conv->W, conv->Cout, conv->Cin, conv->w.dtype);
     return ldm_conv_winograd_fits(conv) ? ldm_conv_winograd_scratch(conv)
@@ -26,6 +36,8 @@ size_t ldm_conv_scratch(const LdmConv *conv)
 
 bool ldm_conv(const LdmConv *conv, GCancellable *cancellable)
 {
+    if (is_empty(conv))
+        return true;
     if (is_product(conv)) {
         LdmGemm gemm = {
             .M = conv->N * conv->H * conv->W,
