@@ -73,7 +73,7 @@ static GdkPixbuf *unpack(const GByteArray *bytes, const char *path, GError **err
     bool fine;
 
     g_signal_connect(loader, "size-prepared", G_CALLBACK(on_size), &size);
-    fine = gdk_pixbuf_loader_write(loader, bytes->data, bytes->len, &reason);
+    fine = bytes->len > 0 && gdk_pixbuf_loader_write(loader, bytes->data, bytes->len, &reason);
     fine = gdk_pixbuf_loader_close(loader, fine ? &reason : NULL) && fine;
     if (size.too_large)
         ldm_set_error(error, FORMAT, _("“%s” is %d × %d pixels, more than can be worked on"), path,
@@ -224,25 +224,34 @@ static bool write_bytes(const char *path, const void *data, size_t length, GErro
     return false;
 }
 
+/* With the profile if there is one; a damaged one, which some readers let pass, is left out. */
+static bool pack(GdkPixbuf *pixbuf, const PentimentoPictureInfo *info, const char *path,
+                 char **data, gsize *length, GError **error)
+{
+    const char *format = format_of(path);
+    char *keys[] = {(char *)"icc-profile", NULL};
+    char *values[] = {info != NULL ? info->icc_profile : NULL, NULL};
+    g_autoptr(GError) reason = NULL;
+
+    if (values[0] != NULL && strcmp(format, "bmp") != 0 &&
+        gdk_pixbuf_save_to_bufferv(pixbuf, data, length, format, keys, values, NULL))
+        return true;
+    if (gdk_pixbuf_save_to_bufferv(pixbuf, data, length, format, NULL, NULL, &reason))
+        return true;
+    ldm_set_error(error, FILE, _("“%s” cannot be written: %s"), path, reason->message);
+    return false;
+}
+
 bool pentimento_picture_write(const LdmTensor *picture, const PentimentoPictureInfo *info,
                               const char *path, GError **error)
 {
     g_autoptr(GdkPixbuf) pixbuf = to_pixbuf(picture, error);
-    g_autoptr(GError) reason = NULL;
-    const char *format = format_of(path);
-    bool profile = info != NULL && info->icc_profile != NULL && strcmp(format, "bmp") != 0;
-    char *keys[] = {profile ? (char *)"icc-profile" : NULL, NULL};
-    char *values[] = {profile ? info->icc_profile : NULL, NULL};
     g_autofree char *data = NULL;
     gsize length;
 
-    if (pixbuf == NULL)
+    if (pixbuf == NULL || !pack(pixbuf, info, path, &data, &length, error))
         return false;
-    if (!gdk_pixbuf_save_to_bufferv(pixbuf, &data, &length, format, keys, values, &reason)) {
-        ldm_set_error(error, FILE, _("“%s” cannot be written: %s"), path, reason->message);
-        return false;
-    }
-    if (info != NULL && info->text != NULL && strcmp(format, "png") == 0) {
+    if (info != NULL && info->text != NULL && strcmp(format_of(path), "png") == 0) {
         char *plain = data;
 
         data = (char *)pentimento_png_add_text((guint8 *)plain, length, "parameters", info->text,

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define LOCK_TRIES 200 /* of 50 ms: a worker that is ending holds the lock no longer than this */
-#define NICENESS   10
+#define NICENESS   5
 
 /* "R" for ready, else the reason to be shown. */
 G_NORETURN static void wait_for_report(int report)
