@@ -117,11 +117,11 @@ choose_tests() {
 task_test() {
     local failed=0 chosen chosen_sanitized names
     choose_tests "$@"
-    task_build
+    task_build || build_failed
     rm -f "$build/meson-logs/testlog.json" "$checked/meson-logs/testlog.json"
     run_tests "$build" "${chosen[@]}" || failed=1
     if [ ${#chosen_sanitized[@]} -gt 0 ]; then
-        compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false
+        compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false || build_failed
         # allocations that fail return NULL, as they do without the sanitizer
         export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PENTIMENTO_SANITIZED=1
@@ -129,6 +129,12 @@ task_test() {
     fi
     python3 "$tree/tools/dev/count-tests.py" "$build" "$checked" || failed=1
     return "$failed"
+}
+
+build_failed() {
+    echo "The build failed: no test ran."
+    echo "0 passed, 1 failed"
+    exit 1
 }
 
 run_tests() { # FOLDER MESON-OPTIONS…
