@@ -5,16 +5,16 @@ static double twin_pixel(const LdmConv *c, const float *w, size_t n, ptrdiff_t y
                          size_t o)
 {
     double sum = 0;
-    ptrdiff_t H = (ptrdiff_t) c->H * c->upsample, W = (ptrdiff_t) c->W * c->upsample;
+    ptrdiff_t H = (ptrdiff_t)c->H * c->upsample, W = (ptrdiff_t)c->W * c->upsample;
     for (size_t kh = 0; kh < c->KH; kh++)
         for (size_t kw = 0; kw < c->KW; kw++) {
-            ptrdiff_t iy = y * c->stride + (ptrdiff_t) kh - c->pad_top;
-            ptrdiff_t ix = x * c->stride + (ptrdiff_t) kw - c->pad_left;
+            ptrdiff_t iy = y * c->stride + (ptrdiff_t)kh - c->pad_top;
+            ptrdiff_t ix = x * c->stride + (ptrdiff_t)kw - c->pad_left;
             if (iy < 0 || iy >= H || ix < 0 || ix >= W)
                 continue;
             size_t from = (n * c->H + iy / c->upsample) * c->W + ix / c->upsample;
             for (size_t i = 0; i < c->Cin; i++)
-                sum += (double) c->x[from * c->Cin + i] *
+                sum += (double)c->x[from * c->Cin + i] *
                        w[((o * c->Cin + i) * c->KH + kh) * c->KW + kw];
         }
     return sum;
@@ -41,12 +41,14 @@ static void check(LdmConv conv, LdmDtype dtype, bool bias, int residual)
     g_autofree double *expected = g_new(double, outputs);
     for (size_t i = 0; i < outputs; i++) {
         size_t o = i % conv.Cout, px = i / conv.Cout % Wo, py = i / conv.Cout / Wo % Ho;
-        expected[i] = twin_pixel(&conv, w.values, i / (Ho * Wo * conv.Cout), (ptrdiff_t) py,
-                                 (ptrdiff_t) px, o);
+        expected[i] =
+            twin_pixel(&conv, w.values, i / (Ho * Wo * conv.Cout), (ptrdiff_t)py, (ptrdiff_t)px, o);
         expected[i] += (bias ? b.values[o] : 0) + (residual == 0 ? 0 : conv.residual[i]);
     }
     g_assert_true(ldm_conv(&conv, NULL));
-    twin_compare(y.data, expected, outputs, 2e-6, "conv");
+    /* Winograd's transforms (3x3, stride 1) cost a digit against the direct sum. */
+    double tolerance = conv.KH == 3 && conv.KW == 3 && conv.stride == 1 ? 1e-5 : 2e-6;
+    twin_compare(y.data, expected, outputs, tolerance, "conv");
     twin_free(x);
     twin_free(y);
     twin_free(r);
@@ -57,31 +59,88 @@ static void check(LdmConv conv, LdmDtype dtype, bool bias, int residual)
 
 /* N H W Cin Cout KH KW stride, top left bottom right, upsample */
 static const LdmConv cases[] = {
-    {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1},   {2, 3, 5, 7, 11, 1, 1, 1, 0, 0, 0, 0, 1},
-    {2, 5, 7, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1},   {1, 1, 1, 2, 3, 3, 3, 1, 1, 1, 1, 1, 1},
-    {1, 2, 1, 4, 2, 3, 3, 1, 1, 1, 1, 1, 2},   {2, 6, 4, 5, 3, 3, 3, 2, 1, 1, 1, 1, 1},
-    {1, 7, 5, 3, 4, 3, 3, 2, 0, 0, 1, 1, 1},   {1, 8, 8, 3, 4, 3, 3, 2, 0, 0, 1, 1, 1},
-    {2, 3, 4, 6, 5, 3, 3, 1, 1, 1, 1, 1, 2},   {1, 4, 4, 3, 2, 1, 1, 2, 0, 0, 0, 0, 1},
-    {1, 5, 6, 2, 3, 5, 3, 1, 4, 0, 1, 3, 1},   {1, 9, 9, 3, 8, 4, 4, 4, 0, 0, 0, 0, 1},
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1},     {2, 3, 5, 7, 11, 1, 1, 1, 0, 0, 0, 0, 1},
+    {2, 5, 7, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1},     {1, 1, 1, 2, 3, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 2, 1, 4, 2, 3, 3, 1, 1, 1, 1, 1, 2},     {2, 6, 4, 5, 3, 3, 3, 2, 1, 1, 1, 1, 1},
+    {1, 7, 5, 3, 4, 3, 3, 2, 0, 0, 1, 1, 1},     {1, 8, 8, 3, 4, 3, 3, 2, 0, 0, 1, 1, 1},
+    {2, 3, 4, 6, 5, 3, 3, 1, 1, 1, 1, 1, 2},     {1, 4, 4, 3, 2, 1, 1, 2, 0, 0, 0, 0, 1},
+    {1, 5, 6, 2, 3, 5, 3, 1, 4, 0, 1, 3, 1},     {1, 9, 9, 3, 8, 4, 4, 4, 0, 0, 0, 0, 1},
     {2, 13, 11, 37, 70, 3, 3, 1, 1, 1, 1, 1, 1}, {1, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1},
-    {1, 3, 5, 4, 6, 1, 1, 1, 0, 0, 0, 0, 2},   {1, 40, 40, 1, 2, 33, 33, 7, 0, 0, 0, 0, 1},
+    {1, 3, 5, 4, 6, 1, 1, 1, 0, 0, 0, 0, 2},     {1, 40, 40, 1, 2, 33, 33, 7, 0, 0, 0, 0, 1},
     {2, 4, 4, 200, 34, 3, 3, 1, 1, 1, 1, 1, 1},
+};
+
+/* By Winograd: odd sides, several blocks of channels, enlarged, few output channels. */
+static const LdmConv winograd_cases[] = {
+    {1, 17, 19, 40, 33, 3, 3, 1, 1, 1, 1, 1, 1},
+    {2, 9, 9, 200, 70, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 9, 10, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},
+    {1, 16, 150, 17, 16, 3, 3, 1, 1, 1, 1, 1, 1},
 };
 
 static void test_shapes(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
         for (int k = 0; k < 3; k++) {
-            check(cases[i], (LdmDtype) k, (i + k) % 2 == 0, (int) (i + k) % 3);
-            check(cases[i], (LdmDtype) k, true, (int) (i + 2 * k + 1) % 3);
+            check(cases[i], (LdmDtype)k, (i + k) % 2 == 0, (int)(i + k) % 3);
+            check(cases[i], (LdmDtype)k, true, (int)(i + 2 * k + 1) % 3);
         }
 }
 
-/* Weights in several blocks; pixels in several blocks. */
+static void test_winograd(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(winograd_cases); i++)
+        for (int k = 0; k < 3; k++)
+            check(winograd_cases[i], (LdmDtype)k, k > 0, k);
+}
+
+/* More channels, pixels, tiles than one block holds, in every way there is to convolve; blocks that
+ * end in the middle of a picture. */
 static void test_blocks(void)
 {
     check((LdmConv){1, 2, 3, 500, 1010, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_F16, true, 2);
     check((LdmConv){2, 43, 41, 140, 3, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_F32, true, 2);
+    check((LdmConv){1, 130, 141, 17, 16, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_F16, true, 1);
+    check((LdmConv){3, 11, 13, 300, 50, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_BF16, true, 2);
+    check((LdmConv){3, 9, 8, 140, 36, 3, 3, 1, 1, 1, 1, 1, 2}, LDM_F16, false, 1);
+    check((LdmConv){2, 290, 301, 25, 3, 3, 3, 2, 0, 0, 1, 1, 1}, LDM_F16, true, 0);
+    check((LdmConv){5, 7, 9, 600, 5, 3, 3, 2, 1, 1, 1, 1, 1}, LDM_F32, true, 2);
+    check((LdmConv){1, 4, 4, 1024, 140, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_F16, true, 0);
+    check((LdmConv){1, 16, 16, 1024, 20, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_F16, true, 0);
+}
+
+/* The number of threads changes who computes, not what: the same bits. */
+static void check_threads(LdmConv conv)
+{
+    size_t outputs = conv.N * conv.H * conv.W * conv.Cout;
+    TwinArray x = twin_random(conv.N * conv.H * conv.W * conv.Cin), first = {0};
+    TwinWeights w = twin_weights(conv.Cout * conv.Cin * 9, LDM_F16);
+    conv.w = w.weights;
+    conv.x = x.data;
+    for (int threads = 1; threads <= 4; threads++) {
+        ldm_set_threads(threads);
+        TwinArray y = twin_array(outputs), scratch = twin_scratch(ldm_conv_scratch(&conv));
+        conv.y = y.data;
+        conv.scratch = scratch.data;
+        g_assert_true(ldm_conv(&conv, NULL));
+        twin_free(scratch);
+        if (threads > 1) {
+            g_assert_cmpmem(y.data, outputs * 4, first.data, outputs * 4);
+            twin_free(y);
+        } else {
+            first = y;
+        }
+    }
+    ldm_set_threads(0);
+    twin_free(first);
+    twin_free(x);
+    twin_weights_free(w);
+}
+
+static void test_threads(void)
+{
+    check_threads((LdmConv){1, 5, 5, 70, 150, 3, 3, 1, 1, 1, 1, 1, 1});
+    check_threads((LdmConv){2, 33, 22, 130, 70, 3, 3, 1, 1, 1, 1, 1, 1});
 }
 
 static void test_output_size(void)
@@ -94,6 +153,8 @@ static void test_output_size(void)
     conv.KW = 9;
     ldm_conv_output(&conv, &Ho, &Wo);
     g_assert_cmpuint(Wo, ==, 0);
+    g_assert_cmpuint(ldm_conv_scratch(&conv), ==, 0);
+    g_assert_true(ldm_conv(&conv, NULL));
 }
 
 /* A NaN reaches the outputs that see it, and only those: padding never multiplies with old memory. */
@@ -124,7 +185,9 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/conv/shapes", test_shapes);
+    g_test_add_func("/conv/winograd", test_winograd);
     g_test_add_func("/conv/blocks", test_blocks);
+    g_test_add_func("/conv/threads", test_threads);
     g_test_add_func("/conv/output-size", test_output_size);
     g_test_add_func("/conv/nan", test_nan);
     return g_test_run();

@@ -45,11 +45,41 @@ static void test_sizes(void)
                 check(sizes[i], dtype, (i + residual) % 3 != 0, residual);
 }
 
-/* Weights of more than one expanded block. */
+/* Deeper, wider, higher than one block; rows a power of two apart. */
 static void test_blocks(void)
 {
     check((Size){3, 1030, 5003}, LDM_F16, true, 1);
-    check((Size){2, 1030, 5003}, LDM_BF16, true, 2);
+    check((Size){5, 530, 2003}, LDM_BF16, true, 2);
+    check((Size){1031, 37, 67}, LDM_F16, true, 2);
+    check((Size){45, 70, 1024}, LDM_F32, true, 0);
+    check((Size){6, 129, 769}, LDM_F16, false, 1);
+}
+
+/* The number of threads changes who computes, not what: the same bits. */
+static void test_threads(void)
+{
+    enum { M = 301, N = 270, K = 500 };
+    TwinArray x = twin_random(M * K), first = {0};
+    TwinWeights w = twin_weights(N * K, LDM_F16);
+    for (int threads = 1; threads <= 4; threads++) {
+        ldm_set_threads(threads);
+        TwinArray y = twin_array(M * N);
+        TwinArray scratch = twin_scratch(ldm_gemm_scratch(M, N, K, LDM_F16));
+        LdmGemm gemm = {.M = M, .N = N, .K = K, .x = x.data, .w = w.weights, .y = y.data};
+        gemm.scratch = scratch.data;
+        g_assert_true(ldm_gemm(&gemm, NULL));
+        twin_free(scratch);
+        if (threads > 1) {
+            g_assert_cmpmem(y.data, M * N * 4, first.data, M * N * 4);
+            twin_free(y);
+        } else {
+            first = y;
+        }
+    }
+    ldm_set_threads(0);
+    twin_free(first);
+    twin_free(x);
+    twin_weights_free(w);
 }
 
 /* A tile is added to y only where asked: old NaN in y do not count. */
@@ -78,6 +108,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/gemm/sizes", test_sizes);
     g_test_add_func("/gemm/blocks", test_blocks);
+    g_test_add_func("/gemm/threads", test_threads);
     g_test_add_func("/gemm/nan", test_nan);
     return g_test_run();
 }
