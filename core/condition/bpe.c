@@ -32,10 +32,10 @@ static gunichar byte_symbol(int byte)
     int above = 0;
 
     if ((byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174)
-        return (gunichar) byte;
+        return (gunichar)byte;
     for (int b = 0; b < byte; b++)
         above += !((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174);
-    return (gunichar) (256 + above);
+    return (gunichar)(256 + above);
 }
 
 static bool lookup(const LdmBpe *bpe, const char *entry, int32_t *id)
@@ -66,7 +66,7 @@ static char *read_text(const char *path, GError **error)
         return NULL;
     }
     char *text = g_strndup(n > 0 ? g_mapped_file_get_contents(file) : "", n);
-    if (!g_utf8_validate(text, (gssize) n, NULL)) {
+    if (!g_utf8_validate(text, (gssize)n, NULL)) {
         ldm_set_error(error, FORMAT, _("%s is not UTF-8 text"), path);
         g_clear_pointer(&text, g_free);
     }
@@ -84,8 +84,8 @@ static bool add_entry(LdmBpe *bpe, const char *path, const char *entry, JsonNode
                       MAX_ENTRIES - 1);
         return false;
     }
-    g_hash_table_insert(bpe->vocabulary, g_strdup(entry), GINT_TO_POINTER((int) id));
-    bpe->n_entries = MAX(bpe->n_entries, (int32_t) id + 1);
+    g_hash_table_insert(bpe->vocabulary, g_strdup(entry), GINT_TO_POINTER((int)id));
+    bpe->n_entries = MAX(bpe->n_entries, (int32_t)id + 1);
     return true;
 }
 
@@ -140,9 +140,9 @@ static bool read_vocabulary(LdmBpe *bpe, const char *path, GError **error)
 
 static uint32_t merge_hash(int32_t left, int32_t right)
 {
-    uint64_t key = ((uint64_t) (uint32_t) left << 32 | (uint32_t) right) * 0x9E3779B97F4A7C15u;
+    uint64_t key = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
 
-    return (uint32_t) (key >> 32);
+    return (uint32_t)(key >> 32);
 }
 
 /* The pair's slot, or the free slot where it belongs. The table is never more than half full. */
@@ -194,7 +194,7 @@ static bool read_merges(LdmBpe *bpe, const char *path, GError **error)
         g_strchomp(lines[i]);
         if (lines[i][0] == '\0' || g_str_has_prefix(lines[i], "#version"))
             continue;
-        if (!add_merge(bpe, lines[i], (int32_t) i)) {
+        if (!add_merge(bpe, lines[i], (int32_t)i)) {
             ldm_set_error(error, FORMAT,
                           _("%s, line %u: “%.40s” is no pair of entries whose union the vocabulary "
                             "has; the two files do not belong together"),
@@ -250,7 +250,7 @@ static bool sooner(const Pair *a, const Pair *b)
 static void heap_push(GArray *heap, Pair pair)
 {
     g_array_append_val(heap, pair);
-    Pair *pairs = (Pair *) (void *) heap->data;
+    Pair *pairs = (Pair *)(void *)heap->data;
     guint i = heap->len - 1;
     for (; i > 0 && sooner(&pair, &pairs[(i - 1) / 2]); i = (i - 1) / 2)
         pairs[i] = pairs[(i - 1) / 2];
@@ -259,7 +259,7 @@ static void heap_push(GArray *heap, Pair pair)
 
 static Pair heap_pop(GArray *heap)
 {
-    Pair *pairs = (Pair *) (void *) heap->data, top = pairs[0], last = pairs[heap->len - 1];
+    Pair *pairs = (Pair *)(void *)heap->data, top = pairs[0], last = pairs[heap->len - 1];
     guint n = heap->len - 1, i = 0;
 
     g_array_set_size(heap, n);
@@ -289,7 +289,7 @@ static void offer_pair(const LdmBpe *bpe, GArray *heap, const Symbol *symbols, i
 
 static void join_pairs(const LdmBpe *bpe, Symbol *symbols, int32_t n)
 {
-    g_autoptr(GArray) heap = g_array_sized_new(FALSE, FALSE, sizeof(Pair), (guint) n);
+    g_autoptr(GArray) heap = g_array_sized_new(FALSE, FALSE, sizeof(Pair), (guint)n);
 
     for (int32_t i = 0; i + 1 < n; i++)
         offer_pair(bpe, heap, symbols, i);
@@ -314,11 +314,12 @@ void ldm_bpe_encode(const LdmBpe *bpe, const char *word, size_t n, int32_t unkno
     g_autofree Symbol *symbols = g_new(Symbol, n);
 
     for (size_t i = 0; i < n; i++) {
-        int32_t id = bpe->byte_ids[i + 1 == n][(unsigned char) word[i]];
-        symbols[i] = (Symbol){.id = id >= 0 ? id : unknown, .before = (int32_t) i - 1,
-                              .next = i + 1 < n ? (int32_t) i + 1 : -1};
+        int32_t id = bpe->byte_ids[i + 1 == n][(unsigned char)word[i]];
+        symbols[i] = (Symbol){.id = id >= 0 ? id : unknown,
+                              .before = (int32_t)i - 1,
+                              .next = i + 1 < n ? (int32_t)i + 1 : -1};
     }
-    join_pairs(bpe, symbols, (int32_t) n);
+    join_pairs(bpe, symbols, (int32_t)n);
     for (int32_t i = 0; i >= 0; i = symbols[i].next)
         g_array_append_val(ids, symbols[i].id);
 }

@@ -1,4 +1,5 @@
-/* condition: prompt -> ids -> tau_theta(y), and mask + masked latent -> extra channels. */
+/* condition: in comes the prompt, out go its tokens tau_theta(y); in come the mask and the masked
+ * picture's latent, out go the extra channels. */
 #include "condition/condition.h"
 
 #include "base/error.h"
@@ -49,7 +50,8 @@ LdmTensor *ldm_condition_concat(const LdmTensor *cells, const LdmTensor *masked,
     if (cells != NULL && (cells->shape[1] != h || cells->shape[2] != w || cells->shape[3] != 1)) {
         g_autofree char *found = ldm_shape_string(cells->rank, cells->shape);
         g_autofree char *latent = ldm_shape_string(masked->rank, masked->shape);
-        ldm_set_error(error, SHAPE, _("the mask has shape %s, the masked latent %s"), found, latent);
+        ldm_set_error(error, SHAPE, _("the mask has shape %s, the masked latent %s"), found,
+                      latent);
         return NULL;
     }
     LdmTensor *concat = ldm_tensor_new_nhwc(1, h, w, 1 + z, error);

@@ -1,5 +1,5 @@
-/* The stage: prompt -> token ids -> tau_theta(y), and the extra channels of models that see mask and
- * masked picture (in_channels = 2z + 1). Joined once, before the loop. */
+/* The stage: prompt -> token ids -> tau_theta(y), and the extra channels of models that see mask
+ * and masked picture (in_channels = 2z + 1). Joined once, before the loop. */
 #pragma once
 
 #include "condition/clip-text.h"

@@ -25,7 +25,8 @@ LdmTokenizer *ldm_tokenizer_new(const char *vocab_path, const char *merges_path,
     if (bpe == NULL)
         return NULL;
     if (tokens < 2) {
-        ldm_set_error(error, FORMAT, _("a text of %d tokens has no room for begin and end"), tokens);
+        ldm_set_error(error, FORMAT, _("a text of %d tokens has no room for begin and end"),
+                      tokens);
         return NULL;
     }
     if (ldm_bpe_entry(bpe, bos) == NULL || ldm_bpe_entry(bpe, eos) == NULL ||
@@ -35,8 +36,8 @@ LdmTokenizer *ldm_tokenizer_new(const char *vocab_path, const char *merges_path,
         return NULL;
     }
     LdmTokenizer *tokenizer = g_new(LdmTokenizer, 1);
-    *tokenizer = (LdmTokenizer){.bpe = g_steal_pointer(&bpe), .bos = bos, .eos = eos, .pad = pad,
-                                .tokens = (size_t) tokens};
+    *tokenizer = (LdmTokenizer){
+        .bpe = g_steal_pointer(&bpe), .bos = bos, .eos = eos, .pad = pad, .tokens = (size_t)tokens};
     return tokenizer;
 }
 
@@ -103,7 +104,7 @@ static void append_lower(GString *out, gunichar c)
 /* NFC, white space to single spaces, lower case. */
 static char *normalise(const char *text, size_t n)
 {
-    g_autofree char *composed = g_utf8_normalize(text, (gssize) n, G_NORMALIZE_DEFAULT_COMPOSE);
+    g_autofree char *composed = g_utf8_normalize(text, (gssize)n, G_NORMALIZE_DEFAULT_COMPOSE);
     GString *out = g_string_sized_new(n);
     bool was_space = false;
 
@@ -127,7 +128,7 @@ static size_t run_length(const char *p, bool (*in_class)(gunichar))
 
     while (*end != '\0' && in_class(g_utf8_get_char(end)))
         end = g_utf8_next_char(end);
-    return (size_t) (end - p);
+    return (size_t)(end - p);
 }
 
 /* The next word of normalised text at p (not a space): the first alternative that matches. */
@@ -142,7 +143,7 @@ static size_t word_length(const char *p)
     if (is_letter(c))
         return run_length(p, is_letter);
     if (is_number(c))
-        return (size_t) (g_utf8_next_char(p) - p);
+        return (size_t)(g_utf8_next_char(p) - p);
     return run_length(p, is_sign);
 }
 
@@ -208,12 +209,12 @@ static void encode_text(const LdmTokenizer *tokenizer, const char *prompt, GArra
             p++;
             continue;
         }
-        encode_plain(tokenizer, plain, (size_t) (p - plain), ids);
+        encode_plain(tokenizer, plain, (size_t)(p - plain), ids);
         g_array_append_val(ids, id);
         p += n;
         plain = p;
     }
-    encode_plain(tokenizer, plain, (size_t) (p - plain), ids);
+    encode_plain(tokenizer, plain, (size_t)(p - plain), ids);
 }
 
 bool ldm_tokenizer_encode(const LdmTokenizer *tokenizer, const char *prompt, int32_t *ids,

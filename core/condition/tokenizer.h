@@ -5,8 +5,8 @@
 
 typedef struct LdmTokenizer LdmTokenizer;
 
-/* From a tokenizer folder's vocab.json and merges.txt (limits: condition/bpe.h). bos, eos, pad: ids of
- * the special tokens; tokens: length of the model's text. Errors: FILE, FORMAT. */
+/* From a tokenizer folder's vocab.json and merges.txt (limits: condition/bpe.h). bos, eos, pad: ids
+ * of the special tokens; tokens: length of the model's text. Errors: FILE, FORMAT. */
 LdmTokenizer *ldm_tokenizer_new(const char *vocab_path, const char *merges_path, int bos, int eos,
                                 int pad, int tokens, GError **error);
 void ldm_tokenizer_free(LdmTokenizer *tokenizer);

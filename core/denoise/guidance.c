@@ -1,11 +1,12 @@
-/* denoise: from the network's raw output, one or two branches, to the predicted x0 and epsilon. */
+/* denoise: between network and sampler. In comes the network's raw output, of one or two branches;
+ * out go the predicted x0 and epsilon. */
 #include "denoise/guidance.h"
 
 #include <math.h>
 
 void ldm_guide(float *out, const float *o_u, const float *o_c, size_t n, double g)
 {
-    float scale = (float) g;
+    float scale = (float)g;
 
     for (size_t i = 0; i < n; i++)
         out[i] = o_u[i] + scale * (o_c[i] - o_u[i]);
@@ -20,16 +21,16 @@ void ldm_predict_x0(LdmPrediction prediction, double alpha_bar, const float *z, 
         double out = o[i], in = z[i];
         switch (prediction) {
         case LDM_PREDICTION_EPSILON:
-            x0[i] = (float) ((in - spread * out) / signal);
-            eps[i] = (float) out;
+            x0[i] = (float)((in - spread * out) / signal);
+            eps[i] = (float)out;
             break;
         case LDM_PREDICTION_V:
-            x0[i] = (float) (signal * in - spread * out);
-            eps[i] = (float) (signal * out + spread * in);
+            x0[i] = (float)(signal * in - spread * out);
+            eps[i] = (float)(signal * out + spread * in);
             break;
         case LDM_PREDICTION_SAMPLE:
-            x0[i] = (float) out;
-            eps[i] = (float) (spread > 0.0 ? (in - signal * out) / spread : 0.0);
+            x0[i] = (float)out;
+            eps[i] = (float)(spread > 0.0 ? (in - signal * out) / spread : 0.0);
             break;
         }
     }

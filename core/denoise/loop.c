@@ -1,6 +1,6 @@
 /* denoise: the one loop, from z_t to z_0'. In come the first latent, times, conditioning and the
- * mask; out goes the latent for D. Network, guidance, sampler and mask are each a few lines in files
- * of their own; this one is the order in which they are called. */
+ * mask; out goes the latent for D. Network, guidance, sampler and mask are each a few lines in
+ * files of their own; this one is the order in which they are called. */
 #include "denoise/loop.h"
 
 #include "base/checked.h"
@@ -15,15 +15,15 @@
 /* What a run keeps from step to step. N = 2 where guided, else 1. */
 typedef struct {
     const LdmDenoise *job;
-    LdmTensor *z;         /* [1, h, w, z] the state */
+    LdmTensor *z; /* [1, h, w, z] the state */
     size_t cells, channels, batch;
-    int first, K;         /* steps first .. K - 1 are run */
-    int k;                /* at work */
-    int *start;           /* [cells] first step of each cell */
-    LdmTensor *input;     /* [N, h, w, in_channels] */
-    LdmTensor *context;   /* [N, tokens, width], own or borrowed; NULL without text */
-    LdmTensor *joined;    /* the own one, to be freed */
-    LdmTensor *x0, *eps;  /* [1, h, w, z] prediction */
+    int first, K;             /* steps first .. K - 1 are run */
+    int k;                    /* at work */
+    int *start;               /* [cells] first step of each cell */
+    LdmTensor *input;         /* [N, h, w, in_channels] */
+    LdmTensor *context;       /* [N, tokens, width], own or borrowed; NULL without text */
+    LdmTensor *joined;        /* the own one, to be freed */
+    LdmTensor *x0, *eps;      /* [1, h, w, z] prediction */
     LdmTensor *noise, *drawn; /* [1, h, w, z] of the step: NHWC, and NCHW as it was drawn */
     LdmStepper *stepper;
     LdmPass *pass;
@@ -149,8 +149,7 @@ static bool loop_buffers(Loop *loop, GError **error)
     loop->eps = loop->x0 != NULL ? ldm_tensor_new(LDM_F32, 4, shape, error) : NULL;
     if (loop->eps == NULL || !join_context(loop, error))
         return false;
-    loop->stepper =
-        ldm_stepper_new(job->sampler, job->eta, loop->cells * loop->channels, error);
+    loop->stepper = ldm_stepper_new(job->sampler, job->eta, loop->cells * loop->channels, error);
     if (loop->stepper == NULL)
         return false;
     if (loop->stepper->wants_noise) {
@@ -205,7 +204,9 @@ static void hold_cells(Loop *loop, int done, int k)
 
     if (job->cells == NULL)
         return;
-    LdmMask mask = {.start = loop->start, .count = loop->cells, .channels = loop->channels,
+    LdmMask mask = {.start = loop->start,
+                    .count = loop->cells,
+                    .channels = loop->channels,
                     .z0 = ldm_tensor_f32(job->latents->z0),
                     .noise = ldm_tensor_f32(job->latents->noise)};
     ldm_mask_hold(&mask, done, job->times->alpha_bar[k], k == loop->K, ldm_tensor_f32(loop->z));
@@ -254,11 +255,16 @@ static void advance(Loop *loop)
         ldm_nchw_to_nhwc(ldm_tensor_f32(loop->drawn), ldm_tensor_f32(loop->noise), 1, shape[3],
                          shape[1], shape[2]);
     }
-    LdmStep step = {.k = k, .last = k == loop->K - 1,
+    LdmStep step = {.k = k,
+                    .last = k == loop->K - 1,
                     .a_before = k > 0 ? times->alpha_bar[k - 1] : 0.0,
-                    .a = times->alpha_bar[k], .a_next = times->alpha_next[k],
-                    .cells = loop->cells, .channels = loop->channels, .start = loop->start,
-                    .x0 = ldm_tensor_f32(loop->x0), .eps = ldm_tensor_f32(loop->eps),
+                    .a = times->alpha_bar[k],
+                    .a_next = times->alpha_next[k],
+                    .cells = loop->cells,
+                    .channels = loop->channels,
+                    .start = loop->start,
+                    .x0 = ldm_tensor_f32(loop->x0),
+                    .eps = ldm_tensor_f32(loop->eps),
                     .noise = loop->noise != NULL ? ldm_tensor_f32(loop->noise) : NULL,
                     .z = ldm_tensor_f32(loop->z)};
     loop->stepper->step(loop->stepper, &step);
@@ -293,8 +299,8 @@ static bool loop_run(Loop *loop, int *evaluations, GError **error)
     loop->start = ldm_aligned_alloc(loop->cells, sizeof(int), "mask", error);
     if (loop->start == NULL)
         return false;
-    loop->first = ldm_mask_starts(cells != NULL ? ldm_tensor_f32(cells) : NULL, loop->cells, loop->K,
-                                  loop->job->strength, begin, loop->start);
+    loop->first = ldm_mask_starts(cells != NULL ? ldm_tensor_f32(cells) : NULL, loop->cells,
+                                  loop->K, loop->job->strength, begin, loop->start);
     hold_cells(loop, begin, loop->first);
     if (loop->first == loop->K)
         return true;
@@ -303,14 +309,17 @@ static bool loop_run(Loop *loop, int *evaluations, GError **error)
     for (loop->k = loop->first; loop->k < loop->K; loop->k++) {
         if (!loop_step(loop, error))
             return false;
-        *evaluations += (int) loop->batch;
+        *evaluations += (int)loop->batch;
     }
     return true;
 }
 
 bool ldm_denoise(const LdmDenoise *job, LdmTensor *z, int *evaluations, GError **error)
 {
-    Loop loop = {.job = job, .z = z, .K = job->times->steps, .channels = z->shape[3],
+    Loop loop = {.job = job,
+                 .z = z,
+                 .K = job->times->steps,
+                 .channels = z->shape[3],
                  .cells = z->shape[1] * z->shape[2]};
     int count = 0;
 

@@ -12,11 +12,11 @@
  * Soft masks are strength per cell. With overall strength S and s of a cell (max over its pixels),
  * m = S * s; the cell starts at step ldm_start_step(K, m), that is, at step k it is held while
  * m < 1 - k/K. A held cell is add_noise(z0, noise, alpha_bar[k]) at the beginning of step k, so in
- * its first own step it begins where img2img at strength m begins, with the sampler's history empty;
- * a cell that never starts is z0 itself in the end. Hence: s = 1 everywhere is img2img at S; s = 0.5
- * everywhere with S = 1 is img2img at 0.5, bit for bit (steps in which no cell runs are left out
- * and draw no noise). s is read as the six-digit decimal it stands for (0.7f is 0.7), so that the
- * same decimal as mask and as strength starts at the same step. */
+ * its first own step it begins where img2img at strength m begins, with the sampler's history
+ * empty; a cell that never starts is z0 itself in the end. Hence: s = 1 everywhere is img2img at S;
+ * s = 0.5 everywhere with S = 1 is img2img at 0.5, bit for bit (steps in which no cell runs are
+ * left out and draw no noise). s is read as the six-digit decimal it stands for (0.7f is 0.7), so
+ * that the same decimal as mask and as strength starts at the same step. */
 #pragma once
 
 #include "base/rng.h"
@@ -48,23 +48,25 @@ typedef struct {
     LdmPrediction prediction;
     const LdmTimes *times;
     const LdmConditioning *conditioning;
-    double guidance;          /* g; 1, or no `negative`: one forward a step, else a batch of two */
+    double guidance; /* g; 1, or no `negative`: one forward a step, else a batch of two */
     LdmSampler sampler;
-    double eta;               /* DDIM only: 0 deterministic .. 1 */
-    LdmRng *rng;              /* continues after the first noise; NULL where nothing is drawn */
-    const LdmTensor *cells;   /* [1, h, w, 1] soft mask s; NULL = everything starts at times->start */
-    double strength;          /* S, with cells */
+    double eta;             /* DDIM only: 0 deterministic .. 1 */
+    LdmRng *rng;            /* continues after the first noise; NULL where nothing is drawn */
+    const LdmTensor *cells; /* [1, h, w, 1] soft mask s; NULL = everything starts at times->start */
+    double strength;        /* S, with cells */
     const LdmLatents *latents; /* z0 and noise, with cells; else not looked at */
-    LdmLoopHooks hooks;       /* members may be NULL */
+    LdmLoopHooks hooks;        /* members may be NULL */
     GCancellable *cancellable;
 } LdmDenoise;
 
 /* Runs the job. `z` [1, h, w, z]: latents->zt on entry, z_0' on success (undefined on error).
  * *evaluations (may be NULL) = forwards of epsilon_theta, a guided pair counts 2.
- * Errors: INVALID (noise wanted without rng), SHAPE, MEMORY, CANCELLED, NONFINITE naming the step. */
+ * Errors: INVALID (noise wanted without rng), SHAPE, MEMORY, CANCELLED, NONFINITE (names the
+ * step). */
 bool ldm_denoise(const LdmDenoise *job, LdmTensor *z, int *evaluations, GError **error);
 
-/* What ldm_denoise would use: *bytes of work memory, *flops of the whole run. Only shapes are looked
- * at: data of `z`, conditioning and mask may be NULL (a mask counts as if it began at times->start). */
+/* What ldm_denoise would use: *bytes of work memory, *flops of the whole run. Only shapes are
+ * looked at: data of `z`, conditioning and mask may be NULL (a mask counts as if it began at
+ * times->start). */
 bool ldm_denoise_measure(const LdmDenoise *job, const LdmTensor *z, size_t *bytes, double *flops,
                          GError **error);

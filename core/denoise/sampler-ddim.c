@@ -15,12 +15,12 @@ static void ddim_step(LdmStepper *self, const LdmStep *step)
 {
     double a = step->a, next = step->a_next;
     double variance = (1.0 - next) / (1.0 - a) * (1.0 - a / next);
-    double s = ((Ddim *) self)->eta * sqrt(MAX(variance, 0.0));
+    double s = ((Ddim *)self)->eta * sqrt(MAX(variance, 0.0));
     double signal = sqrt(next), direction = sqrt(MAX(1.0 - next - s * s, 0.0));
 
     for (size_t i = 0; i < step->cells * step->channels; i++) {
         double z = signal * step->x0[i] + direction * step->eps[i];
-        step->z[i] = (float) (step->noise != NULL ? z + s * step->noise[i] : z);
+        step->z[i] = (float)(step->noise != NULL ? z + s * step->noise[i] : z);
     }
 }
 

@@ -1,8 +1,6 @@
-/* denoise: DPM-Solver++(2M), arXiv 2211.01095, algorithm 2, midpoint form on the predicted x0:
- *
+/* denoise: DPM-Solver++(2M), arXiv 2211.01095, algorithm 2, midpoint form, one step from x0:
  *     z' = (sqrt(1-a') / sqrt(1-a)) z + sqrt(a') (1 - e^-h) D,   h = ln(sigma / sigma')
  *     D = x0 + (h / 2 h_before) (x0 - x0_before)
- *
  * First order (D = x0) in the run's last step, where h is infinite, and in a cell's first step: a
  * cell that a mask held back until now has no history of its own. */
 #include "base/checked.h"
@@ -18,7 +16,7 @@ typedef struct {
 
 static void dpmpp_step(LdmStepper *self, const LdmStep *step)
 {
-    float *before = ((Dpmpp *) self)->before;
+    float *before = ((Dpmpp *)self)->before;
     double sigma = ldm_sigma(step->a), ratio = ldm_sigma(step->a_next) / sigma;
     double keep = sqrt((1.0 - step->a_next) / (1.0 - step->a));
     double move = sqrt(step->a_next) * (1.0 - ratio), slope = 0.0;
@@ -33,8 +31,8 @@ static void dpmpp_step(LdmStepper *self, const LdmStep *step)
             size_t i = cell * step->channels + c;
             double d = step->x0[i];
             if (own_slope > 0.0)
-                d += own_slope * ((double) step->x0[i] - before[i]);
-            step->z[i] = (float) (keep * step->z[i] + move * d);
+                d += own_slope * ((double)step->x0[i] - before[i]);
+            step->z[i] = (float)(keep * step->z[i] + move * d);
         }
     }
     memcpy(before, step->x0, step->cells * step->channels * sizeof(float));
@@ -42,7 +40,7 @@ static void dpmpp_step(LdmStepper *self, const LdmStep *step)
 
 static void dpmpp_free(LdmStepper *self)
 {
-    ldm_aligned_free(((Dpmpp *) self)->before);
+    ldm_aligned_free(((Dpmpp *)self)->before);
     g_free(self);
 }
 

@@ -1,12 +1,8 @@
 /* denoise: Euler (arXiv 2206.00364, algorithm 1 without churn) and ancestral Euler. In the
- * k-samplers' space x = z / sqrt(a) the derivative (x - x0) / sigma is eps itself, so a step to
- * sigma_down with fresh noise of sigma_up is
- *
+ * k-samplers' space x = z / sqrt(a) the derivative (x - x0) / sigma is eps itself, so one step is
  *     z' = sqrt(a') (x0 + sigma_down eps + sigma_up noise)
- *     ancestral: sigma_up^2 = sigma'^2 (sigma^2 - sigma'^2) / sigma^2,
- *                sigma_down^2 = sigma'^2 - sigma_up^2
- *     Euler:     sigma_up = 0, sigma_down = sigma'
- */
+ *     ancestral: sigma_up^2 = sigma'^2 (1 - sigma'^2/sigma^2), sigma_down^2 = sigma'^2 - sigma_up^2
+ *     Euler:     sigma_up = 0, sigma_down = sigma' */
 #include "denoise/sampler.h"
 
 #include <math.h>
@@ -25,7 +21,7 @@ static void euler_step(LdmStepper *self, const LdmStep *step)
         double x = step->x0[i] + down * step->eps[i];
         if (step->noise != NULL)
             x += up * step->noise[i];
-        step->z[i] = (float) (signal * x);
+        step->z[i] = (float)(signal * x);
     }
 }
 

@@ -1,4 +1,5 @@
-/* denoise: picks the sampler by name. */
+/* denoise: picks the sampler. In comes its name, out goes the struct that the loop calls for each
+ * step without knowing which one it is. */
 #include "denoise/sampler.h"
 
 #include <math.h>

@@ -6,10 +6,10 @@
 
 /* What one step sees. Arrays hold cells * channels values, NHWC. */
 typedef struct {
-    int k;                 /* step of the schedule */
+    int k; /* step of the schedule */
     bool last;
-    double a_before;       /* alpha_bar of step k - 1 (k > 0) */
-    double a, a_next;      /* alpha_bar of this step, and where it leads */
+    double a_before;  /* alpha_bar of step k - 1 (k > 0) */
+    double a, a_next; /* alpha_bar of this step, and where it leads */
     size_t cells, channels;
     const int *start;      /* [cells] first step of each cell; a cell with start > k is held */
     const float *x0, *eps; /* prediction: z = sqrt(a) x0 + sqrt(1 - a) eps */

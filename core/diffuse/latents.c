@@ -1,4 +1,5 @@
-/* diffuse: from noise and the picture's latent z0 to the state in which the loop starts, z_t. */
+/* diffuse: the noise and the first latent. In come the generator, the picture's latent z0 and the
+ * times; out go the noise and z_t, the state in which the loop starts. */
 #include "base/error.h"
 #include "diffuse/latents.h"
 #include "tensor/tensor.h"
@@ -22,8 +23,8 @@ bool ldm_latents_start(LdmLatents *latents, const LdmTimes *times, bool pure_noi
     if (z0 != NULL && !ldm_tensor_same_shape(z0, noise)) {
         g_autofree char *found = ldm_shape_string(noise->rank, noise->shape);
         g_autofree char *expected = ldm_shape_string(z0->rank, z0->shape);
-        ldm_set_error(error, SHAPE, _("the start noise has shape %s, the picture's latent %s"), found,
-                      expected);
+        ldm_set_error(error, SHAPE, _("the start noise has shape %s, the picture's latent %s"),
+                      found, expected);
         return false;
     }
     LdmTensor *zt = ldm_tensor_copy(z0 != NULL && !pure_noise ? z0 : noise, error);
@@ -36,7 +37,7 @@ bool ldm_latents_start(LdmLatents *latents, const LdmTimes *times, bool pure_noi
     size_t n = ldm_tensor_count(zt);
     if (pure_noise) {
         for (size_t i = 0; i < n; i++)
-            out[i] = (float) (times->noise_scale * out[i]);
+            out[i] = (float)(times->noise_scale * out[i]);
     } else if (times->start < times->steps) {
         ldm_add_noise(out, ldm_tensor_f32(z0), ldm_tensor_f32(noise), n,
                       times->alpha_bar[times->start]);

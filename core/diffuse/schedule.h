@@ -14,10 +14,10 @@ void ldm_schedule_alpha_bar(const LdmScheduleConfig *config, double *alpha_bar);
  * configuration: spacing, offset, prediction, final alpha_bar, Karras sigmas.
  *
  * Where the reference has no answer or crashes:
- * - timesteps beyond the last training step (leading, K = train_steps, offset 1) are that last step;
+ * - timesteps beyond the last training step (leading, K = train_steps, offset 1) are the last one;
  * - DPM++ with leading spacing and K = train_steps uses a stride of 1, not 0;
  * - Karras sigmas with DDIM and Euler a are those of Euler;
- * - epsilon prediction with zero terminal SNR starts at alpha_bar 2^-24 with DDIM too, as the others.
+ * - epsilon prediction with zero terminal SNR starts at alpha_bar 2^-24 with DDIM too.
  *
  * Clear with ldm_times_clear. Errors: INVALID (steps, strength: says the range). */
 bool ldm_times_init(LdmTimes *times, const LdmScheduleConfig *config, LdmSampler sampler,

@@ -14,7 +14,7 @@
 typedef struct {
     const LdmScheduleConfig *config;
     LdmSampler sampler;
-    int n;             /* train_steps */
+    int n; /* train_steps */
     int K;
     double *alpha_bar; /* [n] */
     float *sigma;      /* [n] sqrt((1 - a) / a), rising */
@@ -29,14 +29,18 @@ static void table_init(Table *table, const LdmScheduleConfig *config, LdmSampler
 {
     int n = config->train_steps;
 
-    *table = (Table){.config = config, .sampler = sampler, .n = n, .K = K,
-                     .alpha_bar = g_new(double, n), .sigma = g_new(float, n)};
+    *table = (Table){.config = config,
+                     .sampler = sampler,
+                     .n = n,
+                     .K = K,
+                     .alpha_bar = g_new(double, n),
+                     .sigma = g_new(float, n)};
     ldm_schedule_alpha_bar(config, table->alpha_bar);
     bool needs_signal = sampler != LDM_SAMPLER_DDIM || config->prediction == LDM_PREDICTION_EPSILON;
     if (needs_signal && table->alpha_bar[n - 1] < TINY_ALPHA_BAR && config->zero_terminal_snr)
         table->alpha_bar[n - 1] = TINY_ALPHA_BAR;
     for (int t = 0; t < n; t++) {
-        float a = (float) MAX(table->alpha_bar[t], TINY_ALPHA_BAR * TINY_ALPHA_BAR);
+        float a = (float)MAX(table->alpha_bar[t], TINY_ALPHA_BAR * TINY_ALPHA_BAR);
         table->sigma[t] = sqrtf((1.0f - a) / a);
     }
 }
@@ -59,25 +63,24 @@ static double spaced_timestep(const Table *table, int k)
         int points = dpm ? K + 1 : K;
         double step = points > 1 ? (n - 1.0) / (points - 1) : 0.0;
         double t = k == 0 && points > 1 ? n - 1.0 : (points - 1 - k) * step;
-        bool fractional = table->sampler == LDM_SAMPLER_EULER ||
-                          table->sampler == LDM_SAMPLER_EULER_A;
-        return fractional ? (float) t : rint(t);
+        bool fractional =
+            table->sampler == LDM_SAMPLER_EULER || table->sampler == LDM_SAMPLER_EULER_A;
+        return fractional ? (float)t : rint(t);
     }
     case LDM_SPACING_TRAILING: {
-        double step = (double) n / K;
+        double step = (double)n / K;
         return rint(n + k * ((n - step) - n)) - 1.0;
     }
-    case LDM_SPACING_LEADING:
-        break;
+    case LDM_SPACING_LEADING: break;
     }
     int stride = MAX(n / (dpm ? K + 1 : K), 1);
-    return (double) ((dpm ? K - k : K - 1 - k) * stride) + table->config->steps_offset;
+    return (double)((dpm ? K - k : K - 1 - k) * stride) + table->config->steps_offset;
 }
 
 /* Linear interpolation of sigma at a timestep within the schedule. */
 static double sigma_at(const Table *table, double t)
 {
-    int i = MIN((int) t, table->n - 1);
+    int i = MIN((int)t, table->n - 1);
     double below = table->sigma[i];
 
     if (i == table->n - 1)
@@ -113,10 +116,10 @@ static void model_times(const Table *table, LdmTimes *times)
     for (int k = 0; k < K; k++) {
         double spaced = spaced_timestep(table, k), t = CLAMP(spaced, 0.0, n - 1.0);
         times->timesteps[k] = t;
-        times->alpha_bar[k] = ddim ? table->alpha_bar[(int) t]
-                                   : sigma_to_alpha_bar((float) sigma_at(table, t));
+        times->alpha_bar[k] =
+            ddim ? table->alpha_bar[(int)t] : sigma_to_alpha_bar((float)sigma_at(table, t));
         if (ddim) {
-            int before = MIN((int) spaced - stride, n - 1);
+            int before = MIN((int)spaced - stride, n - 1);
             times->alpha_next[k] = before >= 0 ? table->alpha_bar[before] : final;
         }
     }
@@ -139,13 +142,13 @@ static void karras_times(const Table *table, LdmTimes *times)
     bool ddim = table->sampler == LDM_SAMPLER_DDIM;
 
     for (int k = 0; k < K; k++) {
-        double ramp = K > 1 ? (double) k / (K - 1) : 0.0;
+        double ramp = K > 1 ? (double)k / (K - 1) : 0.0;
         double sigma = pow(high + ramp * (low - high), KARRAS_RHO);
         double t = timestep_of_sigma(table, sigma);
         if (dpm)
             t = table->config->betas == LDM_BETAS_SQUAREDCOS ? floor(t) : rint(t);
-        times->timesteps[k] = (float) t;
-        times->alpha_bar[k] = sigma_to_alpha_bar((float) sigma);
+        times->timesteps[k] = (float)t;
+        times->alpha_bar[k] = sigma_to_alpha_bar((float)sigma);
         if (k > 0)
             times->alpha_next[k - 1] = times->alpha_bar[k];
     }

@@ -26,7 +26,8 @@ static char *fixture(const char *name)
 {
     const char *folder = g_getenv("PENTIMENTO_FIXTURES");
 
-    return g_build_filename(folder != NULL ? folder : "tests/reference/data", "samplers", name, NULL);
+    return g_build_filename(folder != NULL ? folder : "tests/reference/data", "samplers", name,
+                            NULL);
 }
 
 static LdmTensor *read_values(const char *name)
@@ -83,15 +84,21 @@ static Case parse_case(const char *line)
     return (Case){
         .sampler = sampler_index(word[0]),
         .sigmas = index_of(word[1], (const char *const[]){"model", "karras", NULL}),
-        .schedule = {.spacing = spacing_index(word[2]), .betas = betas_index(word[3]),
-                     .beta_start = 0.00085, .beta_end = 0.012, .train_steps = 1000,
-                     .prediction = index_of(word[4], (const char *const[]){"epsilon", "v_prediction",
-                                                                           "sample", NULL}),
-                     .steps_offset = atoi(word[8]), .final_alpha_one = atoi(word[9]),
+        .schedule = {.spacing = spacing_index(word[2]),
+                     .betas = betas_index(word[3]),
+                     .beta_start = 0.00085,
+                     .beta_end = 0.012,
+                     .train_steps = 1000,
+                     .prediction = index_of(
+                         word[4], (const char *const[]){"epsilon", "v_prediction", "sample", NULL}),
+                     .steps_offset = atoi(word[8]),
+                     .final_alpha_one = atoi(word[9]),
                      .zero_terminal_snr = atoi(word[10])},
-        .K = atoi(word[5]), .strength = g_ascii_strtod(word[6], NULL),
+        .K = atoi(word[5]),
+        .strength = g_ascii_strtod(word[6], NULL),
         .eta = g_ascii_strtod(word[7], NULL),
-        .half = strcmp(word[11], "half") == 0, .pure = strcmp(word[11], "pure") == 0};
+        .half = strcmp(word[11], "half") == 0,
+        .pure = strcmp(word[11], "pure") == 0};
 }
 
 /* Greatest difference from the reference, relative to its greatest value, of all steps so far. */
@@ -106,7 +113,7 @@ static double difference(const float *got, const float *expected, size_t n)
     double worst = 0.0, scale = 0.0;
 
     for (size_t i = 0; i < n; i++) {
-        worst = MAX(worst, fabs((double) got[i] - expected[i]));
+        worst = MAX(worst, fabs((double)got[i] - expected[i]));
         scale = MAX(scale, fabs(expected[i]));
         g_assert_true(isfinite(got[i]) && isfinite(expected[i]));
     }
@@ -120,8 +127,7 @@ static void compare_step(int step, int steps, const LdmTensor *z, const LdmTenso
 
     g_assert_cmpint(step, ==, comparison->steps + 1);
     ldm_nhwc_to_nchw(ldm_tensor_f32(z), nchw, 1, Z, H, W);
-    comparison->worst =
-        MAX(comparison->worst, difference(nchw, comparison->expected, COUNT));
+    comparison->worst = MAX(comparison->worst, difference(nchw, comparison->expected, COUNT));
     comparison->expected += COUNT;
     comparison->steps++;
 }
@@ -152,10 +158,18 @@ static void run_case(const Case *c, Comparison *comparison)
     g_assert_no_error(error);
     ldm_latents_start(&latents, &times, c->pure || (c->half && c->strength == 1.0), &error);
     g_assert_no_error(error);
-    LdmDenoise job = {.network = analytic_network, .network_data = &channels, .times = &times,
-                      .prediction = c->schedule.prediction, .conditioning = &conditioning,
-                      .guidance = 1.0, .sampler = c->sampler, .eta = c->eta, .rng = &rng,
-                      .cells = cells, .strength = c->strength, .latents = &latents,
+    LdmDenoise job = {.network = analytic_network,
+                      .network_data = &channels,
+                      .times = &times,
+                      .prediction = c->schedule.prediction,
+                      .conditioning = &conditioning,
+                      .guidance = 1.0,
+                      .sampler = c->sampler,
+                      .eta = c->eta,
+                      .rng = &rng,
+                      .cells = cells,
+                      .strength = c->strength,
+                      .latents = &latents,
                       .hooks = {.stepped = compare_step, .data = comparison}};
     ldm_denoise(&job, latents.zt, NULL, &error);
     g_assert_no_error(error);
@@ -171,8 +185,8 @@ static void test_trajectories(gconstpointer sampler)
 
     for (int i = 0; lines[i] != NULL; i++) {
         Case c = parse_case(lines[i]);
-        if ((int) c.sampler != GPOINTER_TO_INT(sampler)) {
-            expected += (size_t) COUNT * (c.K - ldm_start_step(c.K, c.strength));
+        if ((int)c.sampler != GPOINTER_TO_INT(sampler)) {
+            expected += (size_t)COUNT * (c.K - ldm_start_step(c.K, c.strength));
             continue;
         }
         Comparison comparison = {.expected = expected};
@@ -196,19 +210,23 @@ static void test_times(void)
 
     for (int i = 0; lines[i] != NULL; i++) {
         g_auto(GStrv) word = g_strsplit(lines[i], " ", -1);
-        LdmScheduleConfig schedule = {.spacing = spacing_index(word[2]), .beta_start = 0.00085,
-                                      .beta_end = 0.012, .train_steps = 1000, .steps_offset = 1,
+        LdmScheduleConfig schedule = {.spacing = spacing_index(word[2]),
+                                      .beta_start = 0.00085,
+                                      .beta_end = 0.012,
+                                      .train_steps = 1000,
+                                      .steps_offset = 1,
                                       .betas = betas_index(word[3])};
         LdmSigmas sigmas = word[1][0] == 'k' ? LDM_SIGMAS_KARRAS : LDM_SIGMAS_MODEL;
         g_auto(LdmTimes) times = {0};
         int K = atoi(word[4]);
-        g_assert_true(ldm_times_init(&times, &schedule, sampler_index(word[0]), sigmas, K, 1.0, NULL));
+        g_assert_true(
+            ldm_times_init(&times, &schedule, sampler_index(word[0]), sigmas, K, 1.0, NULL));
         for (int j = 0; j < 16; j++, expected += 2) {
             int k = j * (K - 1) / 15;
             if (fabs(times.timesteps[k] - expected[0]) > 1e-3 ||
                 fabs(times.alpha_bar[k] - expected[1]) > 1e-6) {
-                g_test_message("%s, step %d: t %.4f, not %.4f; alpha_bar %.7f, not %.7f", lines[i], k,
-                               times.timesteps[k], expected[0], times.alpha_bar[k], expected[1]);
+                g_test_message("%s, step %d: t %.4f, not %.4f; alpha_bar %.7f, not %.7f", lines[i],
+                               k, times.timesteps[k], expected[0], times.alpha_bar[k], expected[1]);
                 g_test_fail();
             }
         }

@@ -1,5 +1,6 @@
-/* Token ids of hard strings against transformers' CLIPTokenizer (tests/reference/make_tokenizer.py):
- * the starter model's vocabulary, the standard one, and the standard one padded with id 0 (SD 2). */
+/* Token ids of hard strings against transformers' CLIPTokenizer
+ * (tests/reference/make_tokenizer.py): the starter model's vocabulary, the standard one, and the
+ * standard one padded with id 0 (SD 2). */
 #include "condition/tokenizer.h"
 
 #include <json-glib/json-glib.h>
@@ -44,7 +45,7 @@ static bool same_ids(const Vocabulary *v, const int32_t *ids, JsonArray *expecte
 {
     guint n = json_array_get_length(expected);
 
-    for (guint i = 0; i < (guint) v->tokens; i++)
+    for (guint i = 0; i < (guint)v->tokens; i++)
         if (ids[i] != (i < n ? json_array_get_int_element(expected, i) : v->pad))
             return false;
     return true;

@@ -30,7 +30,7 @@ static void test_prediction(void)
                           [LDM_PREDICTION_SAMPLE] = x0};
 
     for (int kind = 0; kind < 3; kind++) {
-        float in = (float) z, out = (float) raw[kind], got_x0, got_eps;
+        float in = (float)z, out = (float)raw[kind], got_x0, got_eps;
         ldm_predict_x0(kind, a, &in, &out, 1, &got_x0, &got_eps);
         g_assert_cmpfloat_with_epsilon(got_x0, x0, 1e-6);
         g_assert_cmpfloat_with_epsilon(got_eps, eps, 1e-6);
@@ -40,7 +40,7 @@ static void test_prediction(void)
 /* Notes what it is shown; its output is the first value of its branch's context. */
 typedef struct {
     size_t batch, channels;
-    float extra[2];   /* the concat channel of the last cell, per branch */
+    float extra[2]; /* the concat channel of the last cell, per branch */
     int calls;
     double timesteps[2];
 } Witness;
@@ -48,11 +48,12 @@ typedef struct {
 static LdmTensor *witness_network(LdmPass *pass, const void *data, LdmTensor *x,
                                   const double *timesteps, LdmTensor *context)
 {
-    Witness *witness = (Witness *) data;
+    Witness *witness = (Witness *)data;
     LdmTensor *out = ldm_pass_nhwc(pass, x->shape[0], H, W, Z);
 
-    if (!ldm_pass_op(pass, &(LdmOp){.name = "witness", .inputs = {x}, .n_inputs = 1, .output = out,
-                                    .flops = 1.0}))
+    if (!ldm_pass_op(
+            pass,
+            &(LdmOp){.name = "witness", .inputs = {x}, .n_inputs = 1, .output = out, .flops = 1.0}))
         return out;
     witness->batch = x->shape[0];
     witness->channels = x->shape[3];
@@ -81,20 +82,25 @@ static LdmTensor *filled(int rank, const size_t *shape, float value)
 static float run_guided(Witness *witness, double guidance, bool negative, bool concat,
                         int *evaluations)
 {
-    LdmScheduleConfig config = {.beta_start = 0.00085, .beta_end = 0.012, .train_steps = 1000,
-                                .final_alpha_one = true};
+    LdmScheduleConfig config = {
+        .beta_start = 0.00085, .beta_end = 0.012, .train_steps = 1000, .final_alpha_one = true};
     g_auto(LdmTimes) times = {0};
-    g_auto(LdmConditioning) c = {
-        .context = filled(3, (size_t[]){1, TOKENS, WIDTH}, 3.0f),
-        .negative = negative ? filled(3, (size_t[]){1, TOKENS, WIDTH}, 1.0f) : NULL,
-        .concat = concat ? filled(4, (size_t[]){1, H, W, 1 + Z}, 0.25f) : NULL};
+    g_auto(LdmConditioning)
+        c = {.context = filled(3, (size_t[]){1, TOKENS, WIDTH}, 3.0f),
+             .negative = negative ? filled(3, (size_t[]){1, TOKENS, WIDTH}, 1.0f) : NULL,
+             .concat = concat ? filled(4, (size_t[]){1, H, W, 1 + Z}, 0.25f) : NULL};
     g_autoptr(LdmTensor) z = filled(4, (size_t[]){1, H, W, Z}, 0.5f);
     g_autoptr(GError) error = NULL;
 
-    g_assert_true(ldm_times_init(&times, &config, LDM_SAMPLER_DDIM, LDM_SIGMAS_MODEL, 1, 1.0, NULL));
-    LdmDenoise job = {.network = witness_network, .network_data = witness, .times = &times,
-                      .prediction = LDM_PREDICTION_SAMPLE, .conditioning = &c,
-                      .guidance = guidance, .sampler = LDM_SAMPLER_DDIM};
+    g_assert_true(
+        ldm_times_init(&times, &config, LDM_SAMPLER_DDIM, LDM_SIGMAS_MODEL, 1, 1.0, NULL));
+    LdmDenoise job = {.network = witness_network,
+                      .network_data = witness,
+                      .times = &times,
+                      .prediction = LDM_PREDICTION_SAMPLE,
+                      .conditioning = &c,
+                      .guidance = guidance,
+                      .sampler = LDM_SAMPLER_DDIM};
     ldm_denoise(&job, z, evaluations, &error);
     g_assert_no_error(error);
     return ldm_tensor_f32(z)[COUNT - 1];

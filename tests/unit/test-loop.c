@@ -1,5 +1,6 @@
 /* The denoise loop around an analytic network: soft masks as strength per cell, hooks, cancelling,
  * numbers that are not finite, planning. Trajectories are in tests/parity/test-samplers.c. */
+#include "base/checked.h"
 #include "denoise/loop.h"
 #include "diffuse/latents.h"
 #include "diffuse/schedule.h"
@@ -27,9 +28,13 @@ typedef struct {
 
 static LdmScheduleConfig config_of(const Run *run)
 {
-    return (LdmScheduleConfig){.betas = LDM_BETAS_SCALED_LINEAR, .beta_start = 0.00085,
-                               .beta_end = 0.012, .train_steps = 1000, .spacing = run->spacing,
-                               .steps_offset = 1, .prediction = run->prediction};
+    return (LdmScheduleConfig){.betas = LDM_BETAS_SCALED_LINEAR,
+                               .beta_start = 0.00085,
+                               .beta_end = 0.012,
+                               .train_steps = 1000,
+                               .spacing = run->spacing,
+                               .steps_offset = 1,
+                               .prediction = run->prediction};
 }
 
 static void start_latents(LdmLatents *latents, const Run *run, LdmTimes *times, LdmRng *rng)
@@ -52,10 +57,18 @@ static LdmTensor *run_loop(Run *run)
     LdmRng rng;
 
     start_latents(&latents, run, &times, &rng);
-    LdmDenoise job = {.network = analytic_network, .network_data = &channels, .times = &times,
-                      .prediction = run->prediction, .conditioning = &no_conditioning,
-                      .guidance = 1.0, .sampler = run->sampler, .eta = run->eta, .rng = &rng,
-                      .cells = run->cells, .strength = run->strength, .latents = &latents};
+    LdmDenoise job = {.network = analytic_network,
+                      .network_data = &channels,
+                      .times = &times,
+                      .prediction = run->prediction,
+                      .conditioning = &no_conditioning,
+                      .guidance = 1.0,
+                      .sampler = run->sampler,
+                      .eta = run->eta,
+                      .rng = &rng,
+                      .cells = run->cells,
+                      .strength = run->strength,
+                      .latents = &latents};
     ldm_denoise(&job, latents.zt, &run->evaluations, &error);
     g_assert_no_error(error);
     return g_steal_pointer(&latents.zt);
@@ -91,22 +104,27 @@ static void test_uniform_mask(void)
     static const struct {
         float s;
         double strength;
-    } greys[] = {{1.0f, 1.0}, {0.5f, 0.5}, {0.7f, 0.7}, {0.29f, 0.29}, {51 / 255.0f, 0.2}, {0.0f, 0.0}};
+    } greys[] = {{1.0f, 1.0},   {0.5f, 0.5},        {0.7f, 0.7},
+                 {0.29f, 0.29}, {51 / 255.0f, 0.2}, {0.0f, 0.0}};
     static const int counts[] = {1, 2, 7, 10, 20, 100};
 
     for (int kind = 0; kind < 4 * 2 * 3; kind++)
         for (size_t i = 0; i < G_N_ELEMENTS(counts); i++)
             for (size_t j = 0; j < G_N_ELEMENTS(greys); j++) {
-                Run run = {.sampler = kind % 4, .sigmas = kind / 4 % 2, .spacing = kind / 8,
-                           .K = counts[i], .strength = 1.0, .eta = 1.0};
+                Run run = {.sampler = kind % 4,
+                           .sigmas = kind / 4 % 2,
+                           .spacing = kind / 8,
+                           .K = counts[i],
+                           .strength = 1.0,
+                           .eta = 1.0};
                 assert_same_as_img2img(run, greys[j].s, greys[j].strength);
                 run.strength = 0.6;
                 assert_same_as_img2img(run, greys[j].s, greys[j].strength);
             }
 }
 
-/* Cells of several greys side by side: each is its own img2img, bit for bit, where the sampler draws
- * no noise on its way; untouched cells are the picture's own latent. */
+/* Cells of several greys side by side: each is its own img2img, bit for bit, where the sampler
+ * draws no noise on its way; untouched cells are the picture's own latent. */
 static void test_soft_mask(void)
 {
     static const float greys[W] = {0.0f, 0.25f, 0.5f, 0.75f, 1.0f};
@@ -115,8 +133,13 @@ static void test_soft_mask(void)
     for (int i = 0; i < CELLS; i++)
         ldm_tensor_f32(cells)[i] = greys[i % W];
     for (int kind = 0; kind < 4 * 3 * 2; kind++) {
-        Run run = {.sampler = kind % 4, .spacing = kind / 4 % 3, .K = 12, .strength = 1.0,
-                   .prediction = kind / 12, .cells = cells, .pure = false};
+        Run run = {.sampler = kind % 4,
+                   .spacing = kind / 4 % 3,
+                   .K = 12,
+                   .strength = 1.0,
+                   .prediction = kind / 12,
+                   .cells = cells,
+                   .pure = false};
         if (run.sampler == LDM_SAMPLER_EULER_A)
             continue;
         g_autoptr(LdmTensor) got = run_loop(&run);
@@ -132,7 +155,8 @@ static void test_soft_mask(void)
     }
 }
 
-/* Inpainting at strength 1 begins with noise alone; what is not repainted ends as z0 all the same. */
+/* Inpainting at strength 1 begins with noise alone; what is not repainted ends as z0 all the
+ * same. */
 static void test_pure_start(void)
 {
     g_autoptr(LdmTensor) cells = mask_of(0.0f);
@@ -145,8 +169,9 @@ static void test_pure_start(void)
     start_latents(&latents, &run, &times, &rng);
     g_autoptr(LdmTensor) got = run_loop(&run);
     g_assert_cmpmem(got->data, 7 * Z * sizeof(float), latents.z0->data, 7 * Z * sizeof(float));
-    g_assert_cmpint(memcmp(ldm_tensor_f32(got) + 7 * Z, ldm_tensor_f32(latents.z0) + 7 * Z,
-                           Z * sizeof(float)), !=, 0);
+    g_assert_cmpint(
+        memcmp(ldm_tensor_f32(got) + 7 * Z, ldm_tensor_f32(latents.z0) + 7 * Z, Z * sizeof(float)),
+        !=, 0);
 }
 
 static void test_nothing_to_do(void)
@@ -173,8 +198,13 @@ static void test_any_steps(void)
 
     for (int kind = 0; kind < 4 * 2 * 3 * 3; kind++)
         for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
-            Run run = {.sampler = kind % 4, .sigmas = kind / 4 % 2, .spacing = kind / 8 % 3,
-                       .prediction = kind / 24, .K = counts[i], .strength = 1.0, .pure = true};
+            Run run = {.sampler = kind % 4,
+                       .sigmas = kind / 4 % 2,
+                       .spacing = kind / 8 % 3,
+                       .prediction = kind / 24,
+                       .K = counts[i],
+                       .strength = 1.0,
+                       .pure = true};
             g_autoptr(LdmTensor) got = run_loop(&run);
             g_assert_cmpint(run.evaluations, ==, counts[i]);
             for (int j = 0; j < COUNT; j++)
@@ -196,7 +226,7 @@ static void note_progress(int step, int steps, double fraction, void *data)
 
     g_assert_cmpint(steps, ==, 6);
     g_assert_cmpfloat(fraction, >=, watch->fraction);
-    g_assert_cmpfloat(fraction, <=, (double) step / steps + 1e-12);
+    g_assert_cmpfloat(fraction, <=, (double)step / steps + 1e-12);
     watch->fraction = fraction;
 }
 
@@ -219,8 +249,11 @@ static bool watched_run(Watch *watch, LdmNetwork network, GError **error)
     LdmRng rng;
 
     start_latents(&latents, &run, &times, &rng);
-    LdmDenoise job = {.network = network, .network_data = &channels, .times = &times,
-                      .conditioning = &no_conditioning, .guidance = 1.0,
+    LdmDenoise job = {.network = network,
+                      .network_data = &channels,
+                      .times = &times,
+                      .conditioning = &no_conditioning,
+                      .guidance = 1.0,
                       .cancellable = watch->cancel_at_2,
                       .hooks = {.progress = note_progress, .stepped = note_step, .data = watch}};
     return ldm_denoise(&job, latents.zt, NULL, error);
@@ -278,9 +311,14 @@ static void test_refused(void)
     g_auto(LdmTimes) times = {0};
     Run run = {0};
     LdmScheduleConfig config = config_of(&run);
-    LdmDenoise job = {.network = analytic_network, .network_data = &channels, .times = &times,
-                      .conditioning = &no_conditioning, .guidance = 1.0, .strength = 1.0,
-                      .sampler = LDM_SAMPLER_EULER_A, .latents = &latents};
+    LdmDenoise job = {.network = analytic_network,
+                      .network_data = &channels,
+                      .times = &times,
+                      .conditioning = &no_conditioning,
+                      .guidance = 1.0,
+                      .strength = 1.0,
+                      .sampler = LDM_SAMPLER_EULER_A,
+                      .latents = &latents};
     GError *error = NULL;
 
     g_assert_true(ldm_times_init(&times, &config, job.sampler, LDM_SIGMAS_MODEL, 2, 1.0, NULL));
@@ -298,6 +336,39 @@ static void test_refused(void)
     g_clear_error(&error);
 }
 
+/* Every allocation may fail: one sentence, nothing leaked, and the same run succeeds afterwards. */
+static void test_no_memory(void)
+{
+    g_autoptr(LdmTensor) cells = mask_of(0.5f);
+    int failures = 0;
+
+    for (bool done = false; !done; failures += !done) {
+        Run run = {.K = 4, .strength = 1.0, .sampler = LDM_SAMPLER_EULER_A};
+        g_auto(LdmLatents) latents = {0};
+        g_auto(LdmTimes) times = {0};
+        g_autoptr(GError) error = NULL;
+        LdmRng rng;
+        start_latents(&latents, &run, &times, &rng);
+        LdmDenoise job = {.network = analytic_network,
+                          .network_data = &channels,
+                          .times = &times,
+                          .conditioning = &no_conditioning,
+                          .guidance = 1.0,
+                          .sampler = run.sampler,
+                          .rng = &rng,
+                          .cells = cells,
+                          .strength = 1.0,
+                          .latents = &latents};
+        ldm_alloc_fail_after(failures + 1, false);
+        done = ldm_denoise(&job, latents.zt, NULL, &error);
+        ldm_alloc_fail_after(-1, false);
+        if (!done)
+            g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
+        g_assert_cmpint(failures, <, 50);
+    }
+    g_assert_cmpint(failures, >=, 6);
+}
+
 /* Planning sees shapes only, and counts a guided pair as one batch of two. */
 static void test_measure(void)
 {
@@ -307,8 +378,11 @@ static void test_measure(void)
     g_auto(LdmTimes) times = {0};
     Run run = {0};
     LdmScheduleConfig config = config_of(&run);
-    LdmDenoise job = {.network = analytic_network, .network_data = &channels, .times = &times,
-                      .conditioning = &conditioning, .guidance = 1.0};
+    LdmDenoise job = {.network = analytic_network,
+                      .network_data = &channels,
+                      .times = &times,
+                      .conditioning = &conditioning,
+                      .guidance = 1.0};
     size_t one, two;
     double flops;
 
@@ -333,6 +407,7 @@ int main(int argc, char **argv)
     g_test_add_func("/loop/cancel", test_cancel);
     g_test_add_func("/loop/not-finite", test_not_finite);
     g_test_add_func("/loop/refused", test_refused);
+    g_test_add_func("/loop/no-memory", test_no_memory);
     g_test_add_func("/loop/measure", test_measure);
     return g_test_run();
 }

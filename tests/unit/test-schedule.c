@@ -1,14 +1,19 @@
-/* Schedules: alpha_bar of every kind, times that stay usable for any number of steps, strengths, and
- * the first latent. Values against diffusers are in tests/parity/test-samplers.c. */
+/* Schedules: alpha_bar of every kind, times that stay usable for any number of steps, strengths,
+ * and the first latent. Values against diffusers are in tests/parity/test-samplers.c. */
 #include "diffuse/latents.h"
 #include "diffuse/schedule.h"
 #include "tensor/tensor.h"
 
 static LdmScheduleConfig config_of(LdmBetas betas, LdmSpacing spacing, bool zero_snr)
 {
-    return (LdmScheduleConfig){.betas = betas, .beta_start = 0.00085, .beta_end = 0.012,
-                               .train_steps = 1000, .spacing = spacing, .steps_offset = 1,
-                               .prediction = LDM_PREDICTION_EPSILON, .zero_terminal_snr = zero_snr};
+    return (LdmScheduleConfig){.betas = betas,
+                               .beta_start = 0.00085,
+                               .beta_end = 0.012,
+                               .train_steps = 1000,
+                               .spacing = spacing,
+                               .steps_offset = 1,
+                               .prediction = LDM_PREDICTION_EPSILON,
+                               .zero_terminal_snr = zero_snr};
 }
 
 /* alpha_bar at t = 0, 1, 250, 500, 998, 999 as diffusers 0.42 has it. */
@@ -79,7 +84,8 @@ static void test_final_level(void)
         for (int sampler = 0; sampler < 4; sampler++) {
             g_auto(LdmTimes) times = {0};
             config.final_alpha_one = one;
-            g_assert_true(ldm_times_init(&times, &config, sampler, LDM_SIGMAS_MODEL, 10, 1.0, NULL));
+            g_assert_true(
+                ldm_times_init(&times, &config, sampler, LDM_SIGMAS_MODEL, 10, 1.0, NULL));
             double end = sampler == LDM_SAMPLER_DDIM && !one ? 0.99915 : 1.0;
             g_assert_cmpfloat_with_epsilon(times.alpha_next[9], end, 1e-6);
             g_assert_cmpfloat(times.alpha_bar[10], ==, times.alpha_next[9]);

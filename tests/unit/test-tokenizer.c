@@ -6,8 +6,8 @@
 #include <string.h>
 
 #define SPECIALS "\"<s>\": 0, \"</s>\": 1, "
-#define LETTERS                                                                                    \
-    "\"a\": 2, \"a</w>\": 3, \"b\": 4, \"b</w>\": 5, \"ab\": 6, \"ab</w>\": 7, \"aab</w>\": 8, "   \
+#define LETTERS                                                                                  \
+    "\"a\": 2, \"a</w>\": 3, \"b\": 4, \"b</w>\": 5, \"ab\": 6, \"ab</w>\": 7, \"aab</w>\": 8, " \
     "\"aa\": 9, \"!</w>\": 10, \"1</w>\": 11"
 
 typedef struct {
@@ -38,8 +38,7 @@ static void remove_files(Files *files)
 static LdmTokenizer *open_text(const char *vocab, const char *merges, int tokens, GError **error)
 {
     Files files = write_files(vocab, merges);
-    LdmTokenizer *tokenizer =
-        ldm_tokenizer_new(files.vocab, files.merges, 0, 1, 1, tokens, error);
+    LdmTokenizer *tokenizer = ldm_tokenizer_new(files.vocab, files.merges, 0, 1, 1, tokens, error);
 
     remove_files(&files);
     return tokenizer;
@@ -152,7 +151,8 @@ static void test_missing_files(void)
 {
     g_autoptr(GError) error = NULL;
 
-    g_assert_null(ldm_tokenizer_new("/nowhere/vocab.json", "/nowhere/merges.txt", 0, 1, 1, 5, &error));
+    g_assert_null(
+        ldm_tokenizer_new("/nowhere/vocab.json", "/nowhere/merges.txt", 0, 1, 1, 5, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
     g_assert_nonnull(strstr(error->message, "/nowhere/vocab.json"));
 }
