@@ -19,7 +19,7 @@ compile() { # FOLDER MESON-OPTIONS…
         flock 8
         if [ ! -e "$folder/build.ninja" ]; then
             output=$(meson setup "$folder" "$tree" "$@" 2>&1) || {
-                tail -n 20 <<<"$output" >&2
+                tail -n 8 <<<"$output" >&2
                 exit 1
             }
         fi
@@ -59,12 +59,11 @@ task_cli() {
 gimp_configuration() {
     export GIMP3_DIRECTORY=${GIMP3_DIRECTORY:-$build/gimp-config}
     mkdir -p "$GIMP3_DIRECTORY"
+    # what a person then sets in there stays
     # shellcheck disable=SC2016
-    printf '(plug-in-path "%s:${gimp_plug_in_dir}/plug-ins")\n%s\n%s\n' "$build/plugin-root" \
-        '(check-updates no)' '(save-session-info no)' >"$GIMP3_DIRECTORY/gimprc.part"
-    cmp -s "$GIMP3_DIRECTORY/gimprc.part" "$GIMP3_DIRECTORY/gimprc" ||
-        cp "$GIMP3_DIRECTORY/gimprc.part" "$GIMP3_DIRECTORY/gimprc"
-    rm "$GIMP3_DIRECTORY/gimprc.part"
+    grep -qsF "(plug-in-path \"$build/plugin-root:" "$GIMP3_DIRECTORY/gimprc" ||
+        printf '%s\n' "(plug-in-path \"$build/plugin-root:"'${gimp_plug_in_dir}/plug-ins")' '(check-updates no)' \
+            '(show-welcome-dialog no)' '(config-version "3.0.4")' >"$GIMP3_DIRECTORY/gimprc"
 }
 
 task_gimp() {
