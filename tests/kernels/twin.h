@@ -84,11 +84,12 @@ static inline void twin_weights_free(TwinWeights w)
     g_free(w.memory);
 }
 
-/* |got - expected| <= tolerance * max |expected|; NaN never passes. */
+/* |got - expected| <= tolerance * max(1, max |expected|), terms being of the order of 1; NaN never
+ * passes. */
 static inline void twin_compare(const float *got, const double *expected, size_t n,
                                 double tolerance, const char *what)
 {
-    double largest = 1e-30;
+    double largest = 1;
     for (size_t i = 0; i < n; i++)
         largest = MAX(largest, fabs(expected[i]));
     for (size_t i = 0; i < n; i++)
