@@ -130,7 +130,8 @@ typedef struct {
     int downsampling;          /* f: picture pixels per latent cell, 4 or 8 ... */
     int unet_in_channels;      /* z, or 2z+1 for (z_t, mask, masked latent) */
     int native_size;           /* pixels a side the model was trained at */
-    int max_side;              /* longest side worked on at scale 1; 0 = 2 * native_size */
+    int max_side;              /* longest side worked on at scale 1: 2 * native_size, or what
+                                * "_max_side" in the folder's model_index.json says */
     int tokens, context_width; /* of the text conditioning; 0 without text */
     double scale_factor;       /* z = scale_factor * mean */
     bool concat_inpainting;    /* unet_in_channels == 2z+1 */

@@ -95,6 +95,7 @@ static void fill_info(LdmModel *model, const LdmSource *source)
     info->parameters = info->vae_parameters + info->unet_parameters + info->text_parameters;
     info->weight_bytes = bytes;
     info->native_size = config->unet.sample_size * info->downsampling;
+    info->max_side = config->max_side > 0 ? config->max_side : 2 * info->native_size;
     for (int i = 0; i < 3; i++)
         if (by_dtype[i] > by_dtype[info->dtype])
             info->dtype = (LdmDtype)i;

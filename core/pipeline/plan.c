@@ -23,12 +23,31 @@ static size_t floats(size_t n)
 static LdmPrepareOptions prepare_options(const LdmModel *model)
 {
     const LdmModelInfo *info = &model->info;
-    size_t native = (size_t) MAX(info->native_size, info->downsampling);
     return (LdmPrepareOptions){
         .f = (size_t) info->downsampling,
-        .native = native,
-        .max_side = info->max_side > 0 ? (size_t) info->max_side : 2 * native,
+        .native = (size_t) info->native_size,
+        .max_side = (size_t) MAX(info->max_side, info->downsampling),
     };
+}
+
+/* The networks have to fit together and to one of the two ways to paint. */
+static bool check_model(const LdmModel *model, GError **error)
+{
+    const LdmModelConfig *config = &model->config;
+    int z = model->info.latent_channels, in = config->unet.in_channels;
+    if ((in != z && !model->info.concat_inpainting) || config->unet.out_channels != z) {
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s is made for another task: its network takes %d channels and gives %d, "
+                        "its latent has %d"),
+                      model->info.path, in, config->unet.out_channels, z);
+        return false;
+    }
+    if (config->unet.context_width > 0 && !config->has_text) {
+        ldm_set_error(error, UNSUPPORTED, _("%s has no text encoder, which its network needs"),
+                      model->info.path);
+        return false;
+    }
+    return true;
 }
 
 /* ---- geometry ---- */
@@ -256,7 +275,8 @@ bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t av
                    LdmLinePlan *p, GError **error)
 {
     *p = (LdmLinePlan){0};
-    if (!ldm_request_check(request, error) || !lay_window(model, request, &p->geometry, error))
+    if (!ldm_request_check(request, error) || !check_model(model, error) ||
+        !lay_window(model, request, &p->geometry, error))
         return false;
     size_t f = (size_t) model->info.downsampling;
     p->h = p->geometry.H / f;

@@ -2,6 +2,8 @@
  * no colour worth learning from (fully transparent, NaN, infinite): these are filled from around
  * them, so that the encoder never sees an edge that is not in the picture. */
 #include "base/checked.h"
+#include "base/error.h"
+#include "base/parallel.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
 
@@ -71,19 +73,37 @@ bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error)
     return ok;
 }
 
+typedef struct {
+    const LdmTensor *picture;
+    const LdmRect *window;
+    LdmTensor *rgbw;
+} Reading;
+
+/* Row y of the box average: the picture's rows and columns are shared out as evenly as whole numbers
+ * allow. */
+static void read_row(size_t y, int thread, void *data)
+{
+    const Reading *r = data;
+    size_t rows = r->rgbw->shape[1], columns = r->rgbw->shape[2];
+    size_t h = (size_t) r->window->height, w = (size_t) r->window->width;
+    size_t top = (size_t) r->window->y, left = (size_t) r->window->x;
+    for (size_t x = 0; x < columns; x++) {
+        const size_t box[4] = {top + y * h / rows, top + (y + 1) * h / rows,
+                               left + x * w / columns, left + (x + 1) * w / columns};
+        read_cell(r->picture, box, ldm_tensor_f32(r->rgbw) + (y * columns + x) * 4);
+    }
+}
+
 LdmTensor *ldm_window_read(const LdmTensor *picture, const LdmRect *window, size_t rows,
-                           size_t columns, GError **error)
+                           size_t columns, GCancellable *cancellable, GError **error)
 {
     g_autoptr(LdmTensor) rgbw = ldm_tensor_new_nhwc(1, rows, columns, 4, error);
     if (rgbw == NULL)
         return NULL;
-    size_t h = (size_t) window->height, w = (size_t) window->width;
-    for (size_t i = 0; i < rows * columns; i++) {
-        size_t y = i / columns, x = i % columns;
-        size_t top = (size_t) window->y, left = (size_t) window->x;
-        const size_t box[4] = {top + y * h / rows, top + (y + 1) * h / rows,
-                               left + x * w / columns, left + (x + 1) * w / columns};
-        read_cell(picture, box, ldm_tensor_f32(rgbw) + i * 4);
+    Reading reading = {picture, window, rgbw};
+    if (!ldm_parallel_for(rows, read_row, &reading, cancellable)) {
+        ldm_set_error(error, CANCELLED, _("cancelled"));
+        return NULL;
     }
     if (!ldm_fill_holes(ldm_tensor_f32(rgbw), rows, columns, error))
         return NULL;

@@ -58,7 +58,8 @@ static bool prepare_image(const LdmTensor *picture, LdmPrepared *p, GCancellable
     size_t h = p->inner_h, w = p->inner_w;
     size_t rows = read_size((size_t) p->window.height, h);
     size_t columns = read_size((size_t) p->window.width, w);
-    g_autoptr(LdmTensor) rgb = ldm_window_read(picture, &p->window, rows, columns, error);
+    g_autoptr(LdmTensor) rgb = ldm_window_read(picture, &p->window, rows, columns,
+                                               cancellable, error);
     if (rgb != NULL && (rows != h || columns != w))
         rgb = reduce(g_steal_pointer(&rgb), h, w, cancellable, error);
     p->image = rgb == NULL ? NULL : ldm_tensor_new_nhwc(1, p->H, p->W, 3, error);

@@ -44,9 +44,10 @@ bool ldm_prepare_masked(bool all, LdmPrepared *prepared, GError **error);
 
 /* Window of `picture`, box-averaged to [rows, columns, 3] in 0..1, averaged over the pixels that
  * have a colour (alpha > 0, finite); what has none at all is filled from its neighbourhood, or
- * mid-grey where nothing has. rows <= window.height, columns <= window.width. Errors: MEMORY. */
+ * mid-grey where nothing has. rows <= window.height, columns <= window.width. Errors: MEMORY,
+ * CANCELLED. */
 LdmTensor *ldm_window_read(const LdmTensor *picture, const LdmRect *window, size_t rows,
-                           size_t columns, GError **error);
+                           size_t columns, GCancellable *cancellable, GError **error);
 
 /* rgbw [H, W, 4]: gives every pixel of weight 0 the colour of its neighbourhood (push-pull
  * pyramid). Errors: MEMORY. */

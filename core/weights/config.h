@@ -68,6 +68,7 @@ typedef struct {
     LdmTextConfig text;
     bool has_text;
     LdmScheduleConfig schedule;
+    int max_side; /* longest side in pixels worked on at scale 1; 0 = twice the native side */
 } LdmModelConfig;
 
 /* Checks every number against the stated limits (positive, channels a multiple of the norm groups

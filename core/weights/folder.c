@@ -57,7 +57,23 @@ static bool check_component(const char *path, const char *name, JsonArray *entry
     return good;
 }
 
-static bool check_index(const LdmSource *source, GError **error)
+/* "_max_side": N beside the components, the one setting of our own (diffusers skips names with an
+ * underscore): the longest side in pixels that the model is asked to work on at once. */
+static bool read_max_side(JsonObject *index, const char *path, int *max_side, GError **error)
+{
+    JsonNode *node = json_object_get_member(index, "_max_side");
+    if (node == NULL)
+        return true;
+    gint64 value = JSON_NODE_HOLDS_VALUE(node) ? json_node_get_int(node) : 0;
+    if (value < 8 || value > 16384) {
+        ldm_set_error(error, FORMAT, _("%s: _max_side must be a number from 8 to 16384"), path);
+        return false;
+    }
+    *max_side = (int)value;
+    return true;
+}
+
+static bool check_index(LdmSource *source, GError **error)
 {
     g_autofree char *path = inside(source, "model_index.json", NULL);
     if (!is_file(path))
@@ -73,7 +89,7 @@ static bool check_index(const LdmSource *source, GError **error)
         if (name[0] != '_' && JSON_NODE_HOLDS_ARRAY(node) &&
             !check_component(path, name, json_node_get_array(node), error))
             return false;
-    return true;
+    return read_max_side(index, path, &source->config.max_side, error);
 }
 
 /* ---- weights ---- */

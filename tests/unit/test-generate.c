@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "diffuse/latents.h"
 #include "ldm.h"
+#include "made-model.h"
 #include "tensor/tensor.h"
 
 #include <math.h>
@@ -237,6 +238,49 @@ static void test_no_memory(void)
     g_assert_cmpint(n, >, 20);
 }
 
+/* Grey 0.5 everywhere at strength 1 is img2img at strength 0.5, bit for bit. */
+static void test_soft_mask(void)
+{
+    g_autoptr(LdmRequest) soft = request_for(LDM_TASK_IMG2IMG, 40, 36);
+    g_autoptr(LdmRequest) half = request_for(LDM_TASK_IMG2IMG, 40, 36);
+    soft->mask = array(36, 40, 1, 0.5f);
+    soft->strength = 1.0;
+    half->strength = 0.5;
+    soft->steps = half->steps = 4;
+    g_autoptr(LdmResult) a = run(soft), b = run(half);
+    g_assert_cmpint(a->evaluations, ==, b->evaluations);
+    g_assert_cmpmem(a->pixels->data, 40 * 36 * 16, b->pixels->data, 40 * 36 * 16);
+}
+
+/* A model without concat channels, f = 2, 4-channel latent; the longest work side is its own. */
+static void test_other_model(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = g_dir_make_tmp("pentimento-XXXXXX", NULL);
+    LdmModelConfig config = made_config(false, MADE_WORDS);
+    MadeModel *made = made_model_new(&config);
+    made_folder(made, folder);
+    made_text(folder, "", "model_index.json", "{\"_class_name\":\"X\",\"_max_side\":48}");
+    made_model_free(made);
+    g_autoptr(LdmModel) other = ldm_model_load(folder, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(ldm_model_info(other)->max_side, ==, 48);
+    g_assert_false(ldm_model_info(other)->concat_inpainting);
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_INPAINT, 61, 45);
+    request->mask = array(45, 61, 1, 0.0f);
+    for (size_t i = 0; i < 300; i++)
+        ldm_tensor_f32(request->mask)[20 * 61 + i] = 0.9f;
+    g_autoptr(LdmResult) result = ldm_generate(other, request, NULL, &error);
+    g_assert_no_error(error);
+    g_autoptr(LdmTensor) out = ldm_result_composite(result, request, &error);
+    g_assert_cmpfloat(result->scale, ==, 48.0 / 61.0);
+    for (size_t i = 0; i < 61 * 45; i++)
+        if (ldm_tensor_f32(request->mask)[i] == 0.0f)
+            g_assert_cmpmem(ldm_tensor_f32(out) + i * 4, 16,
+                            ldm_tensor_f32(request->picture) + i * 4, 16);
+    made_remove(folder);
+}
+
 /* ---- the single stages ---- */
 
 static void refused(LdmTensor *result, GError **error, int code)
@@ -306,6 +350,8 @@ int main(int argc, char **argv)
     g_test_add_func("/generate/progress", test_progress);
     g_test_add_func("/generate/cancel", test_cancel);
     g_test_add_func("/generate/no-memory", test_no_memory);
+    g_test_add_func("/generate/soft-mask", test_soft_mask);
+    g_test_add_func("/generate/other-model", test_other_model);
     g_test_add_func("/stages/refuse", test_stages_refuse);
     g_test_add_func("/stages/batch", test_stages_batch);
     int status = g_test_run();
