@@ -10,7 +10,17 @@
 #include "weights/names.h"
 
 #include <glib/gstdio.h>
+#include <stdio.h>
 #include <string.h>
+
+/* In place and without waiting for the disk. */
+static inline void made_write(const char *path, const void *data, size_t bytes)
+{
+    FILE *file = g_fopen(path, "wb");
+    g_assert_nonnull(file);
+    g_assert_cmpuint(fwrite(data, 1, bytes, file), ==, bytes);
+    g_assert_cmpint(fclose(file), ==, 0);
+}
 
 /* ---- one safetensors file ---- */
 
@@ -49,10 +59,7 @@ static inline void made_file_write(MadeFile *file, const char *path, int pad)
     guint64 length = GUINT64_TO_LE((guint64)file->header->len);
     g_byte_array_prepend(file->data, (const guint8 *)file->header->str, (guint)file->header->len);
     g_byte_array_prepend(file->data, (const guint8 *)&length, 8);
-    GError *error = NULL;
-    g_file_set_contents_full(path, (const char *)file->data->data, file->data->len,
-                             G_FILE_SET_CONTENTS_NONE, 0600, &error);
-    g_assert_no_error(error);
+    made_write(path, file->data->data, file->data->len);
     g_string_free(file->header, TRUE);
     g_byte_array_unref(file->data);
     g_free(file);
@@ -229,12 +236,10 @@ static inline MadeFile *made_single(const MadeModel *model)
 static inline void made_text(const char *folder, const char *sub, const char *name,
                              const char *text)
 {
-    GError *error = NULL;
     g_autofree char *inner = g_build_filename(folder, sub, NULL);
     g_autofree char *path = g_build_filename(inner, name, NULL);
     g_assert_cmpint(g_mkdir_with_parents(inner, 0700), ==, 0);
-    g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, 0600, &error);
-    g_assert_no_error(error);
+    made_write(path, text, strlen(text));
 }
 
 static inline void made_network(const MadeModel *model, LdmPart part, const char *folder,

@@ -84,7 +84,7 @@ static void on_member(JsonParser *parser, JsonObject *object, const char *name, 
  * happens where it is itself a repeated member: the first fault is reported, which is harmless. */
 static JsonNode *parse(const char *text, size_t bytes, Names *names, GError **error)
 {
-    g_autoptr(JsonParser) parser = json_parser_new_immutable();
+    g_autoptr(JsonParser) parser = json_parser_new();
     g_signal_connect(parser, "object-member", G_CALLBACK(on_member), names);
     if (!json_parser_load_from_data(parser, text, (gssize)bytes, error))
         return NULL;
