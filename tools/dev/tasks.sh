@@ -17,12 +17,15 @@ compile() { # FOLDER MESON-OPTIONS…
     mkdir -p "$folder"
     (
         flock 8
-        if [ ! -e "$folder/build.ninja" ]; then
-            output=$(meson setup "$folder" "$tree" "$@" 2>&1) || {
-                tail -n 8 <<<"$output" >&2
-                exit 1
-            }
-        fi
+        # meson speaks only if it fails
+        if [ -e "$folder/build.ninja" ]; then
+            output=$(ninja -C "$folder" build.ninja 2>&1)
+        else
+            output=$(meson setup "$folder" "$tree" "$@" 2>&1)
+        fi || {
+            tail -n 8 <<<"$output" >&2
+            exit 1
+        }
         if ! ninja -C "$folder" -n | grep -q 'no work to do'; then
             ninja -C "$folder" ${quiet:+"$quiet"} >&2
         fi
@@ -46,6 +49,7 @@ built_environment() { # FOLDER
     if [ ${#PENTIMENTO_WORKER_SOCKET} -gt 90 ]; then
         PENTIMENTO_WORKER_SOCKET=/tmp/pentimento-dev-$(id -u)-$(cksum <<<"$1" | cut -d' ' -f1)/$stamp.sock
     fi
+    # shellcheck disable=SC2174  # the folders above are there
     mkdir -p -m 700 "$(dirname "$PENTIMENTO_WORKER_SOCKET")"
 }
 
