@@ -38,10 +38,20 @@ static gpointer watch(gpointer data)
     _exit(EXIT_CANCELLED);
 }
 
+/* Unless it is ignored: nohup and background jobs of scripts have reasons. */
+static void catch_signal(int number)
+{
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction old;
+
+    if (sigaction(number, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(number, &action, NULL);
+}
+
 GCancellable *pentimento_interrupt_init(void)
 {
     static GCancellable *cancellable;
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
     if (cancellable != NULL)
         return cancellable;
@@ -50,9 +60,8 @@ GCancellable *pentimento_interrupt_init(void)
         return cancellable; /* signals then end the program the hard way */
     fcntl(wake[1], F_SETFL, O_NONBLOCK);
     g_thread_unref(g_thread_new("interrupt", watch, cancellable));
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        catch_signal(signals[i]);
     return cancellable;
 }
 

@@ -1,0 +1,53 @@
+# bash completion for pentimento(1). tests/cli compares its options with --help.
+# shellcheck shell=bash
+
+_pentimento() {
+    local commands='inspect encode decode condition predict generate img2img inpaint'
+    local common='--help --model --threads --json --quiet'
+    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --eta --seed --count --latent --no-metadata'
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options=
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$word")
+        return
+    fi
+    # "--sampler=eu" comes as three words
+    if [ "$before" = = ]; then
+        before=${COMP_WORDS[COMP_CWORD - 2]}
+    elif [ "$word" = = ]; then
+        before=${COMP_WORDS[COMP_CWORD - 1]} word=
+    fi
+    case $before in
+        --sampler) options='ddim euler euler-a dpmpp-2m' ;;
+        --schedule) options='model karras' ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep) return ;;
+        --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
+    esac
+    if [ -z "$options" ] && [[ $word = -* ]]; then
+        case ${COMP_WORDS[1]} in
+            inspect) options=$common ;;
+            encode) options="$common --output --sample --seed" ;;
+            decode) options="$common --output" ;;
+            condition) options="$common --output --prompt" ;;
+            predict) options="$common --output --latent --timestep --context --concat" ;;
+            generate) options="$common $task --size --width --height" ;;
+            img2img | inpaint) options="$common $task --mask --strength" ;;
+        esac
+    fi
+    if [ -n "$options" ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+    else
+        mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$word")
+    fi
+}
+
+_pentimento_models() {
+    local folder folders=()
+    IFS=: read -r -a folders <<<"${PENTIMENTO_MODEL_PATH-}"
+    folders+=("${XDG_DATA_HOME:-$HOME/.local/share}/pentimento/models" /usr/local/share/pentimento/models /usr/share/pentimento/models)
+    for folder in "${folders[@]}"; do
+        [ ! -d "$folder" ] || ls -- "$folder"
+    done
+}
+
+complete -o filenames -F _pentimento pentimento

@@ -1,0 +1,260 @@
+#!/usr/bin/env bash
+# The command line as its users see it: test-cli.sh PENTIMENTO SOURCE-TREE. Prints TAP.
+# shellcheck disable=SC2319 # the status of a condition is what is meant
+set -u
+cli=$1
+tree=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+commands='inspect encode decode condition predict generate img2img inpaint'
+number=0
+
+ok() { # STATUS NAME
+    number=$((number + 1))
+    if [ "$1" -eq 0 ]; then echo "ok $number - $2"; else echo "not ok $number - $2"; fi
+}
+skip() {
+    number=$((number + 1))
+    echo "ok $number - $1 # SKIP $2"
+}
+# Runs the command; its exit code has to be CODE, and WORDS (if any) on standard error.
+code() { # CODE WORDS ARGUMENTS…
+    local wanted=$1 words=$2 got
+    shift 2
+    "$cli" "$@" >out 2>err </dev/null
+    got=$?
+    if [ $got -eq "$wanted" ] && { [ -z "$words" ] || grep -qF -- "$words" err; }; then
+        ok 0 "$wanted: pentimento $*"
+    else
+        ok 1 "$wanted: pentimento $* (got $got)"
+        sed 's/^/# /' err
+    fi
+}
+small=(--steps 1 --size 32x32 --seed 5)
+pixels() { convert "$1" -depth 8 rgba:"$2"; }
+
+# --- help, completion, manual page ---
+code 2 'Usage:'
+code 2 'no command “paint”' paint
+code 0 '' --help
+code 0 '' --version
+for command in $commands; do
+    code 0 '' "$command" --help
+    grep -oE -- '--[a-z][a-z0-9-]+' out | sort -u >"$command.options"
+    [ -s "$command.options" ] || ok 1 "$command --help lists options"
+done
+
+complete_word() { # COMMAND WORD: what bash offers
+    bash -c '. "$1"; COMP_WORDS=(pentimento "$2" "$3"); COMP_CWORD=2; _pentimento; printf "%s\n" "${COMPREPLY[@]}"' \
+        - "$tree/data/completion/pentimento.bash" "$1" "$2"
+}
+for command in $commands; do
+    complete_word "$command" -- | sort -u | diff - "$command.options" >difference
+    ok $? "bash completes the options of $command"
+    sed 's/^/# /' difference
+done
+complete_word generate --samp | grep -qx -- --sampler
+ok $? 'bash completes a begun option'
+cat ./*.options | sort -u >all.options
+mentioned() { # WHERE: the long options it names
+    case $1 in
+        fish) sed -nE 's/^complete .* -l ([a-z0-9-]+).*/--\1/p' "$tree/data/completion/pentimento.fish" ;;
+        zsh) grep -oE -- '--[a-z][a-z0-9-]+' "$tree/data/completion/_pentimento" ;;
+        man) grep -E '^\.(It )?Fl ' "$tree/data/man/pentimento.1" | grep -oE ' -[a-z][a-z0-9-]+' | sed 's/^ /-/' ;;
+    esac
+}
+for where in fish zsh man; do
+    mentioned $where | grep -vxE -- '--(version|negative)' | sort -u | diff - all.options >difference
+    ok $? "$where knows every option and no other"
+    sed 's/^/# /' difference
+done
+if command -v mandoc >/dev/null; then
+    mandoc -Tlint -Wwarning "$tree/data/man/pentimento.1" | grep -v 'outdated mandoc.db' >lint
+    [ ! -s lint ]
+    ok $? 'the manual page is well-formed'
+    sed 's/^/# /' lint
+else
+    skip 'the manual page is well-formed' 'no mandoc'
+fi
+
+# --- wrong use ---
+printf 'x' >bad.png
+code 2 'output file' generate --prompt x
+code 2 'no-such' generate --no-such -o a.png
+code 2 'steps' generate --steps 0 -o a.png
+code 2 'whole number' generate --steps many -o a.png
+code 2 '0.5' generate --guidance 0,5 -o a.png
+code 2 'guidance' generate --guidance nan -o a.png
+code 2 'euler' generate --sampler best -o a.png
+code 2 '640x480' generate --size 64 -o a.png
+code 2 'width' generate --size 64x-1 -o a.png
+code 2 '.png' generate -o a.xcf
+code 2 'standard output' generate -n 2 -o -
+code 2 'count' generate -n 0 -o a.png
+code 2 'too high' generate --seed 9223372036854775807 -n 2 -o a.png
+code 2 'threads' generate --threads -1 -o a.png
+code 2 'too many' generate extra -o a.png
+code 2 'strength' generate --strength 0.5 -o a.png
+code 2 'input file' img2img -o a.png
+code 2 'mask' inpaint bad.png -o a.png
+code 2 'timestep' predict --latent z.npy -o e.npy
+code 2 '.npy' encode bad.png -o z.png
+code 2 '--sample' encode bad.png --seed 3 -o z.npy
+code 2 'twice' inspect a -m b
+[ ! -e a.png ]
+ok $? 'wrong use leaves no file'
+
+# --- failures ---
+code 1 'no-such-model' inspect no-such-model
+code 1 'nowhere' generate -o nowhere/a.png
+code 1 'folder' generate -o "$work/nowhere/../" -m x
+code 1 'absent.png' img2img absent.png -o a.png
+code 1 'not a picture' img2img bad.png -o a.png
+code 1 'bad.png' decode bad.png -o a.png
+
+# --- pictures ---
+code 0 'seed 5' generate -p 'a red apple' "${small[@]}" -o one.png
+code 0 '' generate -p 'a red apple' "${small[@]}" -q -o again.png
+[ ! -s err ]
+ok $? '--quiet is quiet'
+cmp -s one.png again.png
+ok $? 'the same seed gives the same file'
+code 0 '' generate -p 'a red apple' --steps 1 --size 32x32 --seed 4 -n 2 -o two.png
+cmp -s one.png two-2.png && [ -e two-1.png ] && [ ! -e two.png ]
+ok $? '--count counts seeds and names up'
+[ "$(identify -format '%wx%h' one.png)" = 32x32 ]
+ok $? '--size is the size'
+identify -format '%[parameters]' one.png | grep -q '^Steps: 1, .*Seed: 5, Size: 32x32'
+ok $? 'PNG files carry the settings'
+code 0 '' generate -p 'a red apple' "${small[@]}" --no-metadata -o plain.png
+! grep -q iTXt plain.png && pixels plain.png a && pixels one.png b && cmp -s a b
+ok $? '--no-metadata leaves them out'
+code 0 '' img2img one.png --steps 2 --strength 0 -o kept.png
+pixels kept.png a && cmp -s a b
+ok $? 'strength 0 keeps every pixel'
+code 0 'extended' encode <(convert -size 9x6 xc:gray png:-) -o z9.npy
+convert -size 32x32 xc:black -fill white -draw 'rectangle 8,8 19,23' mask.png
+code 0 '' inpaint one.png --mask mask.png --steps 2 -o hole.png
+pixels hole.png a && convert mask.png -depth 8 gray:m && python3 - <<'END'
+a, b, m = (open(n, "rb").read() for n in "abm")
+outside = [i for i in range(len(m)) if m[i] == 0]
+inside = [i for i in range(len(m)) if m[i] == 255]
+assert len(inside) == 12 * 16 and all(a[4*i:4*i+4] == b[4*i:4*i+4] for i in outside)
+assert any(a[4*i:4*i+4] != b[4*i:4*i+4] for i in inside)
+END
+ok $? 'inpaint keeps what is black in the mask, and repaints what is white'
+convert -size 31x32 xc:white small.png
+code 1 '31' inpaint one.png --mask small.png -o a.png
+convert -size 32x32 xc:black none.png
+code 1 'mask' inpaint one.png --mask none.png -o a.png
+"$cli" generate "${small[@]}" -q -o - | "$cli" img2img - --steps 1 -q -o - >pipe.png
+[ "$(identify -format '%m %wx%h' pipe.png)" = 'PNG 32x32' ]
+ok $? 'pictures pass through pipes'
+"$cli" generate "${small[@]}" -q -o - >/dev/full 2>err
+[ $? -eq 1 ] && grep -q 'standard output' err
+ok $? 'a full disk behind standard output is an error'
+
+# --- arrays ---
+code 0 '[1, 4, 8, 8]' encode one.png -o z.npy
+code 0 '' encode one.png --sample --seed 3 -o sampled.npy
+code 0 '' decode z.npy -o round.npy
+code 0 '' decode z.npy -o round.png
+code 0 '' encode round.npy -o z2.npy
+code 0 '' condition -p 'a red apple' -o c.npy
+code 1 'concat' predict --latent z.npy --timestep 500 --context c.npy -o e.npy
+python3 - <<'END'
+import numpy
+z = numpy.load("z.npy")
+assert z.shape == (1, 4, 8, 8) and z.dtype == numpy.float32
+assert not numpy.array_equal(z, numpy.load("sampled.npy"))
+assert numpy.load("round.npy").shape == (1, 3, 32, 32)
+assert numpy.load("c.npy").shape == (1, 40, 192)
+assert numpy.load("z9.npy").shape == (1, 4, 2, 3)
+numpy.save("y.npy", numpy.concatenate([z[:, :1] * 0 + 1, z], 1))
+numpy.save("noise.npy", numpy.random.default_rng(1).standard_normal((1, 4, 8, 8)).astype("f4"))
+numpy.save("flat.npy", z[0, 0])
+END
+ok $? 'arrays have the shapes they should have'
+code 0 '' predict --latent z.npy --timestep 500.5 --context c.npy --concat y.npy -o e.npy
+code 1 'dimensions' predict --latent flat.npy --timestep 500 -o e.npy
+code 0 '' generate "${small[@]}" --latent noise.npy -o noise.png
+"$cli" encode - -q -o - <one.png >zp.npy && cmp -s z.npy zp.npy
+ok $? 'arrays pass through pipes'
+
+# --- JSON ---
+"$cli" inspect --json >out && python3 -c 'import json; m = json.load(open("out")); assert m["native_size"] == 64 and m["parameters"] > 1e6'
+ok $? 'inspect --json'
+"$cli" generate -p 'a "red" apple' --steps 3 --size 32x32 --seed 5 --json -o j.png >out 2>err && [ ! -s err ] && python3 - <<'END'
+import json
+events = [json.loads(line) for line in open("out")]
+fractions = [e["fraction"] for e in events if e["event"] == "progress"]
+assert fractions and fractions == sorted(fractions) and fractions[-1] <= 1
+done = events[-1]
+assert done["event"] == "done" and done["seed"] == 5 and done["width"] == 32 and done["output"] == "j.png"
+assert done["settings"]["prompt"] == 'a "red" apple' and done["settings"]["steps"] == 3
+END
+ok $? 'generate --json reports progress and the end'
+"$cli" generate "${small[@]}" --json -o - >j.png 2>err && identify j.png >/dev/null && tail -1 err | python3 -c 'import json,sys; assert json.load(sys.stdin)["event"] == "done"'
+ok $? 'JSON goes to standard error where standard output carries the picture'
+
+# --- languages ---
+mkdir locales
+if localedef -i de_DE -f UTF-8 locales/de_DE.UTF-8 2>/dev/null; then
+    LOCPATH=$work/locales LC_ALL=de_DE.UTF-8 "$cli" generate "${small[@]}" --guidance 2.5 --json -o de.png >out &&
+        python3 -c 'import json; assert json.loads(open("out").readlines()[-1])["settings"]["guidance"] == 2.5'
+    ok $? 'a decimal comma changes neither arguments nor JSON'
+    LOCPATH=$work/locales LC_ALL=de_DE.UTF-8 "$cli" generate --guidance 2,5 -o de.png 2>err
+    [ $? -eq 2 ]
+    ok $? 'a number with a comma is refused, in every language'
+else
+    skip 'a decimal comma changes nothing' 'localedef cannot make de_DE'
+fi
+for locale in C C.UTF-8; do
+    LC_ALL=$locale "$cli" generate -p '赤いりんご 🍎' "${small[@]}" -q -o ja.png && grep -qF '赤いりんご 🍎' ja.png
+    ok $? "a Japanese prompt in the locale $locale"
+done
+
+# --- interruption ---
+interrupted() { # NAME PROCESS: has to end within 1.5 s of SIGINT, with 130
+    local start status
+    start=$(date +%s%N)
+    kill -INT "$2"
+    wait "$2"
+    status=$?
+    [ $status -eq 130 ] && [ $((($(date +%s%N) - start) / 1000000)) -lt "${PENTIMENTO_PATIENCE_MS:-1500}" ]
+    ok $? "$1 (exit code $status after $((($(date +%s%N) - start) / 1000000)) ms)"
+}
+mkdir cancelled
+env --default-signal=INT "$cli" generate --steps 1000 --size 128x128 --json -o cancelled/c.png >progress 2>err &
+process=$!
+for _ in $(seq 600); do
+    grep -q denoise progress && break
+    sleep 0.05
+done
+grep -q denoise progress
+ok $? 'it works on it'
+interrupted 'Ctrl-C in mid-step' $process
+[ -z "$(ls -A cancelled)" ]
+ok $? 'no partial file is left'
+mkfifo pipe
+env --default-signal=INT "$cli" img2img pipe -o cancelled/c.png 2>err &
+process=$!
+exec 9>pipe # opened, and nothing comes
+sleep 0.3
+interrupted 'Ctrl-C while reading a pipe' $process
+exec 9>&-
+
+# --- the terminal ---
+if command -v script >/dev/null; then
+    script -qec "$cli generate ${small[*]} -o bar.png" /dev/null </dev/null >terminal 2>&1
+    grep -q '\[#' terminal && grep -q '100 %' terminal
+    ok $? 'a terminal shows a bar'
+else
+    skip 'a terminal shows a bar' 'no script(1)'
+fi
+"$cli" generate "${small[@]}" -o bar.png 2>err
+! grep -q '\[#' err
+ok $? 'no bar without a terminal'
+
+echo "1..$number"
