@@ -23,7 +23,7 @@ PROMPTS = [
     "İstanbul Iğdır ıslak", "Straße STRASSE ẞ", "ΟΔΥΣΣΕΥΣ ὈΔΥΣΣΕΎΣ Σίσυφος Σ", "Привет МИР Ёлка Е\u0308лка", "שלום עולם", "مرحبا بالعالم \u0640\u064e",
     "हिन्दी में क्षत्रिय", "ภาษาไทย น้ำ", "Ｆｕｌｌ－ｗｉｄｔｈ　ＬＥＴＴＥＲＳ！", "z\u0300\u0301\u0302\u0303\u0323algo t\u0336e\u0336x\u0336t\u0336", "\u0301alone", "\ufffd \ufffd\ufffd x\ufffdy",
     "\ufeffbom zero\u200bwidth join\u200der soft\u00adhyphen rtl\u202e mark\u200e", "<|startoftext|>", "<|endoftext|>", "a <|endoftext|> b<|startoftext|>c<|endoftext|>!!",
-    "<|ENDOFTEXT|>!! <|StartOfText|>x !<|endoftext|", "ǅ ǆ Ǆ Ⓐⓐ Ⅻ ꭰ Ꭰ", "𝓯𝓪𝓷𝓬𝔂 𝔸𝔹 𐐀𐐨", "\x01\x02\x7f control \x1b[0m", "!", "a dog! ha!! !",
+    "<|ENDOFTEXT|>!! <|StartOfText|>x !<|endoftext|", "ǅ ǆ Ǆ Ⓐⓐ Ⓩⓩ Ⅰ Ⅻ Ⅿ ⅿ ↀ Ↄ ꭰ Ꭰ", "𝓯𝓪𝓷𝓬𝔂 𝔸𝔹 𐐀𐐨", "\x01\x02\x7f control \x1b[0m", "!", "a dog! ha!! !",
     "pneumonoultramicroscopicsilicovolcanoconiosis" * 3, "x" * 500, "word " * 200, "東" * 100, "cat " * 38 + "dog", "cat " * 75, "cat " * 76, "'" * 20, "' s 't",
 ]
 

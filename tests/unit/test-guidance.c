@@ -92,6 +92,8 @@ static float run_guided(Witness *witness, double guidance, bool negative, bool c
     g_autoptr(LdmTensor) z = filled(4, (size_t[]){1, H, W, Z}, 0.5f);
     g_autoptr(GError) error = NULL;
 
+    if (concat) /* the last cell differs from the others */
+        ldm_tensor_f32(c.concat)[H * W * (1 + Z) - 1] = 0.75f;
     g_assert_true(
         ldm_times_init(&times, &config, LDM_SAMPLER_DDIM, LDM_SIGMAS_MODEL, 1, 1.0, NULL));
     LdmDenoise job = {.network = witness_network,
@@ -114,8 +116,8 @@ static void test_branches(void)
     g_assert_cmpfloat(run_guided(&witness, 4.0, true, true, &evaluations), ==, 9.0f);
     g_assert_cmpuint(witness.batch, ==, 2);
     g_assert_cmpuint(witness.channels, ==, Z + 1 + Z);
-    g_assert_cmpfloat(witness.extra[0], ==, 0.25f);
-    g_assert_cmpfloat(witness.extra[1], ==, 0.25f);
+    g_assert_cmpfloat(witness.extra[0], ==, 0.75f);
+    g_assert_cmpfloat(witness.extra[1], ==, 0.75f);
     g_assert_cmpfloat(witness.timesteps[0], ==, witness.timesteps[1]);
     g_assert_cmpint(witness.calls, ==, 1);
     g_assert_cmpint(evaluations, ==, 2);
