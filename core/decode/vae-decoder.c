@@ -26,8 +26,7 @@ struct LdmVaeDecoder {
 
 static LdmResblockSizes resblock_sizes(const LdmVaeConfig *config, int in, int out)
 {
-    return (LdmResblockSizes){
-        .in = in, .out = out, .groups = config->norm_groups, .eps = NORM_EPS};
+    return (LdmResblockSizes){.in = in, .out = out, .groups = config->norm_groups, .eps = NORM_EPS};
 }
 
 static void levels_init(LdmVaeDecoder *decoder, const LdmScope *scope)
@@ -60,13 +59,12 @@ LdmVaeDecoder *ldm_vae_decoder_new(const LdmVaeConfig *config, LdmParams *params
     ldm_conv2d_init(&decoder->conv_in, ldm_scope(&scope, "conv_in"), z, C, 3);
     levels_init(decoder, &scope);
     if (config->mid_attention)
-        ldm_attention_block_init(&decoder->attention,
-                                 ldm_scope(&scope, "mid_block.attentions.0"), C,
-                                 config->norm_groups, NORM_EPS);
+        ldm_attention_block_init(&decoder->attention, ldm_scope(&scope, "mid_block.attentions.0"),
+                                 C, config->norm_groups, NORM_EPS);
     for (int i = 0; i < 2; i++)
         ldm_resblock_init(&decoder->mid[i], ldm_scope(&scope, "mid_block.resnets.%d", i), &sizes);
-    ldm_group_norm_init(&decoder->norm_out, ldm_scope(&scope, "conv_norm_out"),
-                        config->channels[0], config->norm_groups, NORM_EPS);
+    ldm_group_norm_init(&decoder->norm_out, ldm_scope(&scope, "conv_norm_out"), config->channels[0],
+                        config->norm_groups, NORM_EPS);
     ldm_conv2d_init(&decoder->conv_out, ldm_scope(&scope, "conv_out"), config->channels[0],
                     config->out_channels, 3);
     if (config->post_quant_conv)

@@ -62,15 +62,14 @@ static void level_init(Level *level, const LdmUnetConfig *config, const LdmScope
     LdmTransformerSizes sizes = transformer_sizes(config, index);
     level->transformers = g_new0(LdmTransformer, layers);
     for (int j = 0; j < layers; j++)
-        ldm_transformer_init(&level->transformers[j], ldm_scope(scope, "attentions.%d", j),
-                             &sizes);
+        ldm_transformer_init(&level->transformers[j], ldm_scope(scope, "attentions.%d", j), &sizes);
 }
 
 static void down_init(LdmUnet *unet, const LdmScope *root)
 {
     const LdmUnetConfig *config = &unet->config;
     int C = config->channels[0];
-    unet->skip_channels = g_new(int, config->levels * (config->layers_per_block + 1));
+    unet->skip_channels = g_new(int, config->levels *(config->layers_per_block + 1));
     unet->skip_channels[unet->n_skips++] = C;
     for (int i = 0; i < config->levels; i++) {
         Level *level = &unet->down[i];
@@ -83,8 +82,8 @@ static void down_init(LdmUnet *unet, const LdmScope *root)
             unet->skip_channels[unet->n_skips++] = C;
         }
         if (i + 1 < config->levels) {
-            ldm_conv2d_init_downsample(&level->sampler,
-                                       ldm_scope(&scope, "downsamplers.0.conv"), C, true);
+            ldm_conv2d_init_downsample(&level->sampler, ldm_scope(&scope, "downsamplers.0.conv"), C,
+                                       true);
             unet->skip_channels[unet->n_skips++] = C;
         }
     }
@@ -135,8 +134,8 @@ LdmUnet *ldm_unet_new(const LdmUnetConfig *config, LdmParams *params)
     down_init(unet, &root);
     up_init(unet, &root);
     mid_init(unet, &root);
-    ldm_group_norm_init(&unet->norm_out, ldm_scope(&root, "conv_norm_out"), C,
-                        config->norm_groups, config->norm_eps);
+    ldm_group_norm_init(&unet->norm_out, ldm_scope(&root, "conv_norm_out"), C, config->norm_groups,
+                        config->norm_eps);
     ldm_conv2d_init(&unet->conv_out, ldm_scope(&root, "conv_out"), C, config->out_channels, 3);
     return unet;
 }

@@ -29,8 +29,7 @@ struct LdmVaeEncoder {
 
 static LdmResblockSizes resblock_sizes(const LdmVaeConfig *config, int in, int out)
 {
-    return (LdmResblockSizes){
-        .in = in, .out = out, .groups = config->norm_groups, .eps = NORM_EPS};
+    return (LdmResblockSizes){.in = in, .out = out, .groups = config->norm_groups, .eps = NORM_EPS};
 }
 
 static void levels_init(LdmVaeEncoder *encoder, const LdmScope *scope)
@@ -48,8 +47,8 @@ static void levels_init(LdmVaeEncoder *encoder, const LdmScope *scope)
         }
         if (i + 1 < config->levels)
             ldm_conv2d_init_downsample(&level->downsample,
-                                       ldm_scope(scope, "down_blocks.%d.downsamplers.0.conv", i),
-                                       C, false);
+                                       ldm_scope(scope, "down_blocks.%d.downsamplers.0.conv", i), C,
+                                       false);
     }
 }
 
@@ -64,17 +63,15 @@ LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params
                     config->channels[0], 3);
     levels_init(encoder, &scope);
     if (config->mid_attention)
-        ldm_attention_block_init(&encoder->attention,
-                                 ldm_scope(&scope, "mid_block.attentions.0"), C,
-                                 config->norm_groups, NORM_EPS);
+        ldm_attention_block_init(&encoder->attention, ldm_scope(&scope, "mid_block.attentions.0"),
+                                 C, config->norm_groups, NORM_EPS);
     for (int i = 0; i < 2; i++)
         ldm_resblock_init(&encoder->mid[i], ldm_scope(&scope, "mid_block.resnets.%d", i), &sizes);
     ldm_group_norm_init(&encoder->norm_out, ldm_scope(&scope, "conv_norm_out"), C,
                         config->norm_groups, NORM_EPS);
     ldm_conv2d_init(&encoder->conv_out, ldm_scope(&scope, "conv_out"), C, moments, 3);
     if (config->quant_conv)
-        ldm_linear_init_1x1(&encoder->quant_conv, ldm_scope(&root, "quant_conv"), moments,
-                            moments);
+        ldm_linear_init_1x1(&encoder->quant_conv, ldm_scope(&root, "quant_conv"), moments, moments);
     return encoder;
 }
 
@@ -114,8 +111,8 @@ LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *no
                                    double shift, GError **error)
 {
     size_t C = moments->shape[3] / 2, cells = ldm_tensor_count(moments) / moments->shape[3];
-    g_autoptr(LdmTensor) z = ldm_tensor_new_nhwc(moments->shape[0], moments->shape[1],
-                                                 moments->shape[2], C, error);
+    g_autoptr(LdmTensor) z =
+        ldm_tensor_new_nhwc(moments->shape[0], moments->shape[1], moments->shape[2], C, error);
     if (z == NULL)
         return NULL;
     if (noise != NULL && !ldm_tensor_same_shape(noise, z)) {
@@ -131,7 +128,7 @@ LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *no
             double value = mean[c];
             if (noise != NULL)
                 value += exp(CLAMP(logvar[c], -30.0, 20.0) / 2) * ldm_tensor_f32(noise)[i * C + c];
-            ldm_tensor_f32(z)[i * C + c] = (float) ((value - shift) * scale);
+            ldm_tensor_f32(z)[i * C + c] = (float)((value - shift) * scale);
         }
     }
     return g_steal_pointer(&z);

@@ -5,7 +5,7 @@
 
 #include "base/checked.h"
 
-#define ALIGNMENT ((size_t) 64)
+#define ALIGNMENT ((size_t)64)
 
 typedef struct {
     size_t offset, bytes;
@@ -51,7 +51,7 @@ bool ldm_arena_take(LdmArena *arena, size_t bytes, size_t *offset)
         best->offset += bytes;
         best->bytes -= bytes;
         if (best->bytes == 0)
-            g_array_remove_index(arena->holes, best - (Hole *) (void *) arena->holes->data);
+            g_array_remove_index(arena->holes, best - (Hole *)(void *)arena->holes->data);
         return true;
     }
     if (!ldm_add(arena->top, bytes, &end) || end > arena->limit)

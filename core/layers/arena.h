@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 typedef struct {
-    size_t limit; /* bytes there are; SIZE_MAX while planning */
-    size_t top;   /* end of the highest block in use */
-    size_t peak;  /* highest top so far */
+    size_t limit;  /* bytes there are; SIZE_MAX while planning */
+    size_t top;    /* end of the highest block in use */
+    size_t peak;   /* highest top so far */
     GArray *holes; /* free blocks below top, by offset; no two touch, none touches top */
 } LdmArena;
 

@@ -1,4 +1,5 @@
-/* The autoencoder's self-attention: y = x + out(attention(GroupNorm(x))), scale channels^-1/2. */
+/* The autoencoder's self-attention between its two middle resblocks: features in, features out,
+ * y = x + out(attention(GroupNorm(x))), one head, scale channels^-1/2. */
 #include "layers/attention-block.h"
 
 void ldm_attention_block_init(LdmAttentionBlock *block, LdmScope scope, size_t channels,

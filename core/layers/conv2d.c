@@ -8,7 +8,7 @@
 
 void ldm_conv2d_init(LdmConv2d *layer, LdmScope scope, size_t in, size_t out, size_t kernel)
 {
-    int padding = (int) (kernel / 2);
+    int padding = (int)(kernel / 2);
     *layer = (LdmConv2d){.in = in,
                          .out = out,
                          .kernel = kernel,
@@ -85,8 +85,8 @@ static void enlarge_row(size_t index, int thread, void *data)
     const Enlarge *enlarge = data;
     const size_t *from = enlarge->x->shape, *to = enlarge->y->shape;
     size_t n = index / to[1], h = index % to[1], C = to[3];
-    const float *row = (const float *) enlarge->x->data + (n * from[1] + h / 2) * from[2] * C;
-    float *out = (float *) enlarge->y->data + index * to[2] * C;
+    const float *row = (const float *)enlarge->x->data + (n * from[1] + h / 2) * from[2] * C;
+    float *out = (float *)enlarge->y->data + index * to[2] * C;
     for (size_t w = 0; w < to[2]; w++)
         memcpy(out + w * C, row + w / 2 * C, C * sizeof(float));
 }
@@ -99,10 +99,9 @@ LdmTensor *ldm_conv2d_forward_to(LdmPass *pass, const LdmConv2d *layer, LdmTenso
     LdmConv2d plain = *layer;
     LdmTensor *y = ldm_pass_nhwc(pass, x->shape[0], H, W, layer->in);
     plain.upsample = 1;
-    if (ldm_pass_op(pass, &(LdmOp){.name = "upsample-nearest",
-                                   .inputs = {x},
-                                   .n_inputs = 1,
-                                   .output = y})) {
+    if (ldm_pass_op(
+            pass,
+            &(LdmOp){.name = "upsample-nearest", .inputs = {x}, .n_inputs = 1, .output = y})) {
         Enlarge enlarge = {x, y};
         ldm_pass_check(pass, ldm_parallel_for(x->shape[0] * H, enlarge_row, &enlarge,
                                               ldm_pass_cancellable(pass)));

@@ -7,8 +7,7 @@ LdmTensor *ldm_activation_forward(LdmPass *pass, LdmActivation act, LdmTensor *x
     static const char *const names[] = {
         [LDM_ACT_SILU] = "silu", [LDM_ACT_GELU] = "gelu", [LDM_ACT_QUICK_GELU] = "quick-gelu"};
     LdmTensor *y = ldm_pass_over(pass, x);
-    if (ldm_pass_op(pass,
-                    &(LdmOp){.name = names[act], .inputs = {x}, .n_inputs = 1, .output = y}))
+    if (ldm_pass_op(pass, &(LdmOp){.name = names[act], .inputs = {x}, .n_inputs = 1, .output = y}))
         ldm_pass_check(pass, ldm_activate(act, ldm_tensor_count(x), x->data, y->data,
                                           ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, x);
@@ -43,10 +42,9 @@ LdmTensor *ldm_concat_forward(LdmPass *pass, LdmTensor *a, LdmTensor *b)
 {
     size_t Ca = a->shape[a->rank - 1], Cb = b->shape[b->rank - 1];
     LdmTensor *y = ldm_pass_like(pass, a, Ca + Cb);
-    if (ldm_pass_op(pass,
-                    &(LdmOp){.name = "concat", .inputs = {a, b}, .n_inputs = 2, .output = y}))
-        ldm_pass_check(pass, ldm_concat(ldm_tensor_count(a) / Ca, Ca, Cb, a->data, b->data,
-                                        y->data, ldm_pass_cancellable(pass)));
+    if (ldm_pass_op(pass, &(LdmOp){.name = "concat", .inputs = {a, b}, .n_inputs = 2, .output = y}))
+        ldm_pass_check(pass, ldm_concat(ldm_tensor_count(a) / Ca, Ca, Cb, a->data, b->data, y->data,
+                                        ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, a);
     ldm_pass_drop(pass, b);
     return y;

@@ -11,8 +11,7 @@ void ldm_embedding_init(LdmEmbedding *layer, LdmScope scope, size_t words, size_
     layer->words = words;
     layer->tokens = tokens;
     layer->width = width;
-    layer->token =
-        ldm_scope_add(&scope, "token_embedding.weight", 2, (size_t[]){words, width});
+    layer->token = ldm_scope_add(&scope, "token_embedding.weight", 2, (size_t[]){words, width});
     layer->position =
         ldm_scope_add(&scope, "position_embedding.weight", 2, (size_t[]){tokens, width});
 }
@@ -27,11 +26,11 @@ static bool ids_fit(LdmPass *pass, const LdmEmbedding *layer, const int32_t *ids
 {
     GError *error = NULL;
     for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || (size_t) ids[i] >= layer->words) {
+        if (ids[i] < 0 || (size_t)ids[i] >= layer->words) {
             ldm_set_error(&error, INVALID,
                           _("token %d is outside the text encoder's vocabulary of %zu words; the "
                             "tokenizer does not belong to this model"),
-                          (int) ids[i], layer->words);
+                          (int)ids[i], layer->words);
             ldm_pass_fail(pass, error);
             return false;
         }
@@ -53,8 +52,8 @@ LdmTensor *ldm_embedding_forward(LdmPass *pass, const LdmEmbedding *layer, const
         for (size_t t = 0; t < T; t++) {
             read_row(layer->position, t, C, position->data);
             for (size_t n = 0; n < N; n++) {
-                float *row = (float *) y->data + (n * T + t) * C;
-                read_row(layer->token, (size_t) ids[n * T + t], C, row);
+                float *row = (float *)y->data + (n * T + t) * C;
+                read_row(layer->token, (size_t)ids[n * T + t], C, row);
                 for (size_t c = 0; c < C; c++)
                     row[c] += add[c];
             }

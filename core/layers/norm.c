@@ -11,7 +11,7 @@ void ldm_group_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, size_t
 {
     layer->channels = channels;
     layer->groups = groups;
-    layer->eps = (float) eps;
+    layer->eps = (float)eps;
     layer->weight = ldm_scope_add(&scope, "weight", 1, &channels);
     layer->bias = ldm_scope_add(&scope, "bias", 1, &channels);
 }

@@ -45,11 +45,11 @@ LdmPass *ldm_pass_new_plan(void)
 /* Large pages spare the kernel a fault every 4 KiB; where there are none the advice does nothing. */
 static void advise_large_pages(uint8_t *memory, size_t bytes)
 {
-    uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t) memory + page - 1) / page * page;
-    uintptr_t end = ((uintptr_t) memory + bytes) / page * page;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)memory + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)memory + bytes) / page * page;
     if (end > first)
-        madvise((void *) first, end - first, MADV_HUGEPAGE);
+        madvise((void *)first, end - first, MADV_HUGEPAGE);
 }
 
 LdmPass *ldm_pass_new_compute(size_t arena_bytes, GCancellable *cancellable, GError **error)
@@ -174,7 +174,7 @@ LdmTensor *ldm_pass_like(LdmPass *pass, const LdmTensor *x, size_t C)
 
 LdmTensor *ldm_pass_over(LdmPass *pass, LdmTensor *x)
 {
-    Handle *handle = (Handle *) x;
+    Handle *handle = (Handle *)x;
     if (handle->refs == 1 && !handle->borrowed)
         return ldm_pass_keep(pass, x);
     return ldm_pass_tensor(pass, x->rank, x->shape);
@@ -197,13 +197,13 @@ LdmTensor *ldm_pass_scratch(LdmPass *pass, size_t bytes)
 
 LdmTensor *ldm_pass_keep(LdmPass *pass, LdmTensor *tensor)
 {
-    ((Handle *) tensor)->refs++;
+    ((Handle *)tensor)->refs++;
     return tensor;
 }
 
 void ldm_pass_drop(LdmPass *pass, LdmTensor *tensor)
 {
-    Handle *handle = (Handle *) tensor;
+    Handle *handle = (Handle *)tensor;
     if (handle == NULL || --handle->refs > 0)
         return;
     ldm_arena_give(&pass->arena, handle->offset, handle->bytes);

@@ -78,13 +78,13 @@ LdmTensor *ldm_pass_scratch(LdmPass *pass, size_t bytes);
 /* Announces an operation; true where its arithmetic is to be done now. */
 #define LDM_OP_INPUTS 4
 typedef struct {
-    const char *name;   /* "conv2d" */
-    const void *layer;  /* its layer, NULL where it has no parameters */
+    const char *name;          /* "conv2d" */
+    const void *layer;         /* its layer, NULL where it has no parameters */
     const LdmParam *parameter; /* its first parameter or NULL: for messages; must be bound */
     LdmTensor *inputs[LDM_OP_INPUTS];
     int n_inputs;
     LdmTensor *output;
-    double flops;       /* 2 per multiply-add */
+    double flops; /* 2 per multiply-add */
 } LdmOp;
 bool ldm_pass_op(LdmPass *pass, const LdmOp *op);
 

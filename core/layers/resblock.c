@@ -32,8 +32,7 @@ LdmTensor *ldm_resblock_forward(LdmPass *pass, const LdmResblock *block, LdmTens
     LdmTensor *h = ldm_group_norm_forward(pass, &block->norm1, x, true);
     h = ldm_conv2d_forward(pass, &block->conv1, h, NULL);
     if (block->time_width > 0) {
-        LdmTensor *shift =
-            ldm_linear_forward(pass, &block->time, ldm_pass_keep(pass, time), NULL);
+        LdmTensor *shift = ldm_linear_forward(pass, &block->time, ldm_pass_keep(pass, time), NULL);
         h = ldm_add_rows_forward(pass, h, shift);
     }
     h = ldm_group_norm_forward(pass, &block->norm2, h, true);

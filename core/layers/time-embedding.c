@@ -8,8 +8,7 @@
 
 #include <math.h>
 
-void ldm_time_embedding_init(LdmTimeEmbedding *layer, LdmScope scope, size_t channels,
-                             size_t width)
+void ldm_time_embedding_init(LdmTimeEmbedding *layer, LdmScope scope, size_t channels, size_t width)
 {
     layer->channels = channels;
     ldm_linear_init(&layer->linear1, ldm_scope(&scope, "linear_1"), channels, width, true);
@@ -20,10 +19,10 @@ static void sinusoid(float *e, size_t channels, float t)
 {
     size_t half = channels / 2;
     for (size_t i = 0; i < half; i++) {
-        float exponent = (float) -log(10000.0) * (float) i / (float) half;
-        float angle = t * (float) exp(exponent);
-        e[i] = (float) cos(angle);
-        e[half + i] = (float) sin(angle);
+        float exponent = (float)-log(10000.0) * (float)i / (float)half;
+        float angle = t * (float)exp(exponent);
+        e[i] = (float)cos(angle);
+        e[half + i] = (float)sin(angle);
     }
     if (channels % 2 != 0)
         e[channels - 1] = 0;
@@ -36,7 +35,7 @@ LdmTensor *ldm_time_embedding_forward(LdmPass *pass, const LdmTimeEmbedding *lay
     LdmTensor *e = ldm_pass_tensor(pass, 2, (size_t[]){N, C});
     if (ldm_pass_op(pass, &(LdmOp){.name = "timestep-sinusoid", .output = e})) {
         for (size_t n = 0; n < N; n++)
-            sinusoid((float *) e->data + n * C, C, (float) timesteps[n]);
+            sinusoid((float *)e->data + n * C, C, (float)timesteps[n]);
         ldm_pass_check(pass, true);
     }
     e = ldm_linear_forward(pass, &layer->linear1, e, NULL);

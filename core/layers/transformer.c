@@ -12,9 +12,8 @@ static void block_init(LdmTransformerBlock *block, LdmScope scope, const LdmTran
 {
     size_t C = sizes->channels;
     size_t context_width = sizes->context_width > 0 ? sizes->context_width : C;
-    LdmMultiHeadSizes self = {.width = C,
-                              .context_width = sizes->only_cross ? context_width : C,
-                              .heads = sizes->heads};
+    LdmMultiHeadSizes self = {
+        .width = C, .context_width = sizes->only_cross ? context_width : C, .heads = sizes->heads};
     LdmMultiHeadSizes cross = {.width = C, .context_width = context_width, .heads = sizes->heads};
     ldm_layer_norm_init(&block->norm1, ldm_scope(&scope, "norm1"), C, LAYER_NORM_EPS);
     ldm_multi_head_init(&block->self, ldm_scope(&scope, "attn1"), &self);

@@ -53,10 +53,10 @@ static inline void assert_close(const LdmTensor *a, const LdmTensor *b, const ch
     g_assert_nonnull(a);
     g_assert_true(ldm_tensor_same_shape(a, b));
     for (size_t i = 0, n = ldm_tensor_count(b); i < n; i++) {
-        double difference = fabs((double) ldm_tensor_f32(a)[i] - ldm_tensor_f32(b)[i]);
+        double difference = fabs((double)ldm_tensor_f32(a)[i] - ldm_tensor_f32(b)[i]);
         if (!(difference <= worst))
             worst = difference; /* NaN stays */
-        size = fmax(size, fabs((double) ldm_tensor_f32(b)[i]));
+        size = fmax(size, fabs((double)ldm_tensor_f32(b)[i]));
     }
     g_test_message("%s: max|a - b| / max|b| = %.2e", what, worst / size);
     g_assert_true(worst <= 1e-4 * size);

@@ -21,7 +21,7 @@ static int32_t *read_ids(const char *model, size_t *count)
     *count = ldm_tensor_count(array);
     int32_t *ids = g_new(int32_t, *count);
     for (size_t i = 0; i < *count; i++)
-        ids[i] = (int32_t) ldm_tensor_f32(array)[i];
+        ids[i] = (int32_t)ldm_tensor_f32(array)[i];
     return ids;
 }
 
@@ -35,7 +35,7 @@ static void run_case(const char *model, int skip_last, const char *name)
     config.skip_last = skip_last;
     size_t count;
     g_autofree int32_t *ids = read_ids(model, &count);
-    Call call = {ldm_clip_text_new(&config, params), ids, count / (size_t) config.tokens};
+    Call call = {ldm_clip_text_new(&config, params), ids, count / (size_t)config.tokens};
     network_bind(source, LDM_PART_TEXT, params);
     g_autoptr(LdmTensor) y = ldm_forward_run(forward, &call, NULL, NULL, NULL, &error);
     g_assert_no_error(error);

@@ -28,7 +28,7 @@ static void run_case(const LdmUnet *unet, const char *model, const char *name)
     g_autoptr(LdmTensor) times = network_array(model, "unet-%s-timesteps", name);
     g_autoptr(LdmTensor) context = network_array(model, "unet-%s-context", name);
     g_autoptr(LdmTensor) expected = network_array(model, "unet-%s-y", name);
-    Call call = {.unet = (LdmUnet *) unet, .x = x, .context = context};
+    Call call = {.unet = (LdmUnet *)unet, .x = x, .context = context};
     for (size_t n = 0; n < times->shape[0]; n++)
         call.timesteps[n] = ldm_tensor_f32(times)[n];
     g_autoptr(LdmTensor) y = ldm_forward_run(forward, &call, NULL, NULL, NULL, &error);

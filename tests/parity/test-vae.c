@@ -51,8 +51,8 @@ static void check_latents(const char *model, const LdmTensor *moments, double sc
     g_autoptr(LdmTensor) zero = ldm_latent_from_moments(moments, noise, scale, 0.5, &error);
     for (size_t i = 0; i < ldm_tensor_count(mean); i++)
         g_assert_cmpfloat(ldm_tensor_f32(mean)[i], ==, ldm_tensor_f32(zero)[i]);
-    g_assert_cmpfloat_with_epsilon(
-        ldm_tensor_f32(mean)[0], (ldm_tensor_f32(moments)[0] - 0.5) * scale, 1e-6);
+    g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(mean)[0],
+                                   (ldm_tensor_f32(moments)[0] - 0.5) * scale, 1e-6);
     g_assert_null(ldm_latent_from_moments(moments, moments, scale, 0, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
 }

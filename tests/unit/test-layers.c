@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-#define ARENA ((size_t) 8 << 20)
+#define ARENA ((size_t)8 << 20)
 
 /* A table with random values behind it, and a pass to compute on. */
 typedef struct {
@@ -49,7 +49,7 @@ static void bench_clear(Bench *bench)
 static void fill(Bench *bench, float *values, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        values[i] = (float) g_rand_double_range(bench->random, -1, 1);
+        values[i] = (float)g_rand_double_range(bench->random, -1, 1);
 }
 
 static void bind(Bench *bench)
@@ -124,12 +124,8 @@ static void test_transformer_names(void)
 {
     g_autoptr(LdmParams) params = ldm_params_new();
     LdmTransformer layer;
-    LdmTransformerSizes sizes = {.channels = 4,
-                                 .heads = 2,
-                                 .depth = 1,
-                                 .context_width = 6,
-                                 .groups = 2,
-                                 .only_cross = true};
+    LdmTransformerSizes sizes = {
+        .channels = 4, .heads = 2, .depth = 1, .context_width = 6, .groups = 2, .only_cross = true};
     ldm_transformer_init(&layer, ldm_scope_root(params), &sizes);
     assert_names(params, "norm.weight [4]\nnorm.bias [4]\n"
                          "proj_in.weight [4, 4, 1, 1]\nproj_in.bias [4]\n"
@@ -185,7 +181,7 @@ static void test_residual(void)
     LdmTensor *saved = duplicate(&bench, r);
     for (int i = 0; i < 2; i++) {
         Forward run = i == 0 ? linear_forward : conv_forward;
-        const void *layer = i == 0 ? (const void *) &linear : (const void *) &conv;
+        const void *layer = i == 0 ? (const void *)&linear : (const void *)&conv;
         LdmTensor *plain = run(pass, layer, ldm_pass_keep(pass, x), NULL);
         for (size_t k = 0; k < ldm_tensor_count(plain); k++)
             ldm_tensor_f32(plain)[k] += ldm_tensor_f32(r)[k];
@@ -219,8 +215,7 @@ static void test_upsample(void)
             LdmTensor *large = ldm_pass_nhwc(pass, 2, H, W, 5);
             for (size_t i = 0; i < ldm_tensor_count(large); i++) {
                 size_t c = i % 5, w = i / 5 % W, h = i / 5 / W % H, n = i / 5 / W / H;
-                ldm_tensor_f32(large)[i] =
-                    ldm_tensor_f32(x)[((n * 3 + h / 2) * 4 + w / 2) * 5 + c];
+                ldm_tensor_f32(large)[i] = ldm_tensor_f32(x)[((n * 3 + h / 2) * 4 + w / 2) * 5 + c];
             }
             LdmTensor *expected = ldm_conv2d_forward(pass, &plain, large, NULL);
             LdmTensor *y = ldm_conv2d_forward_to(pass, &conv, ldm_pass_keep(pass, x), H, W);
@@ -295,8 +290,7 @@ static void test_joining(void)
     LdmTensor *row = ldm_pass_tensor(pass, 2, (size_t[]){2, 4});
     fill(&bench, row->data, 8);
     float *rows = ldm_tensor_f32(row);
-    LdmTensor *sum =
-        ldm_add_rows_forward(pass, ldm_pass_keep(pass, a), ldm_pass_keep(pass, row));
+    LdmTensor *sum = ldm_add_rows_forward(pass, ldm_pass_keep(pass, a), ldm_pass_keep(pass, row));
     for (size_t i = 0; i < 48; i++)
         g_assert_cmpfloat(ldm_tensor_f32(sum)[i], ==,
                           ldm_tensor_f32(a)[i] + rows[i / 24 * 4 + i % 4]);
@@ -314,16 +308,16 @@ static void test_attention(void)
     bind(&bench);
     LdmPass *pass = bench.pass;
     LdmTensor *x = random_nhwc(&bench, 2, 3, 3, 6);
-    LdmTensor *self = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL,
-                                             false);
+    LdmTensor *self =
+        ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL, false);
     LdmTensor *cross = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x),
                                               ldm_pass_keep(pass, x), NULL, false);
     assert_same(self, cross);
-    LdmTensor *before = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL,
-                                               true);
+    LdmTensor *before =
+        ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL, true);
     ldm_tensor_f32(x)[8 * 6] += 1; /* picture 0, last token */
-    LdmTensor *after = ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL,
-                                              true);
+    LdmTensor *after =
+        ldm_multi_head_forward(pass, &layer, ldm_pass_keep(pass, x), NULL, NULL, true);
     for (size_t i = 0; i < 8 * 6; i++)
         g_assert_cmpfloat(ldm_tensor_f32(before)[i], ==, ldm_tensor_f32(after)[i]);
     g_assert_cmpfloat(ldm_tensor_f32(before)[8 * 6], !=, ldm_tensor_f32(after)[8 * 6]);
@@ -338,9 +332,9 @@ static void test_embedding(void)
     bench_init(&bench);
     ldm_embedding_init(&layer, bench.root, 5, 2, 3);
     for (int i = 0; i < 15; i++)
-        words[i] = ldm_f32_to_f16((float) i);
+        words[i] = ldm_f32_to_f16((float)i);
     for (int i = 0; i < 6; i++)
-        positions[i] = ldm_f32_to_bf16(0.25f * (float) i);
+        positions[i] = ldm_f32_to_bf16(0.25f * (float)i);
     layer.token->data = words;
     layer.token->dtype = LDM_F16;
     layer.position->data = positions;
@@ -349,7 +343,7 @@ static void test_embedding(void)
     LdmTensor *y = ldm_embedding_forward(bench.pass, &layer, ids, 2);
     for (size_t i = 0; i < 12; i++)
         g_assert_cmpfloat(ldm_tensor_f32(y)[i], ==,
-                          (float) (ids[i / 3] * 3 + (int) (i % 3)) + 0.25f * (float) (i % 6));
+                          (float)(ids[i / 3] * 3 + (int)(i % 3)) + 0.25f * (float)(i % 6));
     bench_clear(&bench);
 }
 

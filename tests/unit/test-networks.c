@@ -105,9 +105,9 @@ static void measure(const char *what, LdmForward forward, const Call *call, doub
     double flops;
     ldm_forward_measure(forward, call, &bytes, &flops, &error);
     g_assert_no_error(error);
-    g_test_message("%s: %.1f GFLOP, %.1f MB", what, flops / 1e9, (double) bytes / 1e6);
+    g_test_message("%s: %.1f GFLOP, %.1f MB", what, flops / 1e9, (double)bytes / 1e6);
     g_assert_cmpfloat_with_epsilon(flops / 1e9, gflops, gflops * 1e-3);
-    g_assert_cmpfloat((double) bytes / 1e6, <=, megabytes);
+    g_assert_cmpfloat((double)bytes / 1e6, <=, megabytes);
 }
 
 static void test_unet(void)

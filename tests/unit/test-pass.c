@@ -70,13 +70,13 @@ static bool walk(LdmArena *arena, guint32 seed, GArray *offsets)
     for (int i = 0; i < 500; i++) {
         bool give = live->len > 0 && g_rand_boolean(random) && live->len > 5;
         if (give) {
-            guint k = (guint) g_rand_int_range(random, 0, (gint32) live->len);
+            guint k = (guint)g_rand_int_range(random, 0, (gint32)live->len);
             Block block = g_array_index(live, Block, k);
             ldm_arena_give(arena, block.offset, block.bytes);
             g_array_remove_index_fast(live, k);
             continue;
         }
-        Block block = {.bytes = (size_t) g_rand_int_range(random, 1, 5000)};
+        Block block = {.bytes = (size_t)g_rand_int_range(random, 1, 5000)};
         if (!ldm_arena_take(arena, block.bytes, &block.offset))
             return false;
         for (guint k = 0; k < live->len; k++) {
@@ -116,7 +116,7 @@ static void test_deterministic(void)
 typedef struct {
     LdmLinear first, second;
     const LdmTensor *x;
-    size_t peak; /* of the pass that ran last */
+    size_t peak;   /* of the pass that ran last */
     int cancel_at; /* operation before which to cancel; 0 = never */
     GCancellable *cancellable;
     int operations;
@@ -124,7 +124,7 @@ typedef struct {
 
 static LdmTensor *forward(LdmPass *pass, const void *data)
 {
-    Network *network = (Network *) data;
+    Network *network = (Network *)data;
     LdmTensor *x = ldm_pass_input(pass, network->x);
     LdmTensor *h = ldm_linear_forward(pass, &network->first, ldm_pass_keep(pass, x), NULL);
     h = ldm_activation_forward(pass, LDM_ACT_SILU, h);
@@ -142,7 +142,7 @@ static void network_init(Network *network, LdmParams *params, const LdmTensor *x
     ldm_linear_init(&network->first, ldm_scope(&root, "first"), 4, 8, false);
     ldm_linear_init(&network->second, ldm_scope(&root, "second"), 8, 4, false);
     for (size_t i = 0; i < G_N_ELEMENTS(weights); i++)
-        weights[i] = 0.01f * (float) i;
+        weights[i] = 0.01f * (float)i;
     network->first.weight->data = network->second.weight->data = weights;
 }
 
@@ -150,7 +150,7 @@ static LdmTensor *make_input(void)
 {
     LdmTensor *x = ldm_tensor_new(LDM_F32, 2, (size_t[]){3, 4}, NULL);
     for (int i = 0; i < 12; i++)
-        ldm_tensor_f32(x)[i] = (float) i - 5;
+        ldm_tensor_f32(x)[i] = (float)i - 5;
     return x;
 }
 
@@ -160,7 +160,7 @@ static double expected(const LdmTensor *x, size_t row, size_t column)
     for (size_t k = 0; k < 8; k++) {
         double h = 0;
         for (size_t c = 0; c < 4; c++)
-            h += (double) ldm_tensor_f32(x)[row * 4 + c] * weights[k * 4 + c];
+            h += (double)ldm_tensor_f32(x)[row * 4 + c] * weights[k * 4 + c];
         y += h / (1 + exp(-h)) * weights[column * 8 + k];
     }
     return y;
@@ -246,7 +246,7 @@ static void test_sticky(void)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
-    size_t huge = (size_t) 1 << 40;
+    size_t huge = (size_t)1 << 40;
     LdmTensor *a = ldm_pass_nhwc(pass, huge, huge, 2, 8);
     LdmTensor *b = ldm_pass_nhwc(pass, 1, 2, 3, 4);
     g_assert_cmpuint(b->shape[2], ==, 3);
