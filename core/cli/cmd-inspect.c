@@ -1,4 +1,5 @@
-/* `pentimento inspect`: what a model is, without running it. */
+/* `pentimento inspect`: what a model is, without running it. In: a model's name. Out: its figures
+ * and what one picture of its native size takes, as rows for people or one JSON object. */
 #include "cli/command.h"
 
 static const char *const predictions[] = {

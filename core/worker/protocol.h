@@ -6,11 +6,12 @@
  *        g_dbus_connection_new_for_address_sync("unix:path=" + g_dbus_address_escape_value(path),
  *            G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, cancellable, &error)
  *      It is a peer-to-peer D-Bus connection (no bus): bus name NULL in every call.
- *   2. No connection: run `pentimento-worker` ($PENTIMENTO_WORKER, else LIBEXECDIR/pentimento/) without
- *      arguments and wait for it (g_spawn_sync; its standard error must be read). It returns 0 as
- *      soon as a worker listens, its own or one already there; else 1 and one sentence on standard
- *      error. What it leaves behind is in a session of its own. Connect again. A worker
- *      may just have ended: after a refused or closed connection do this once more, then give up.
+ *   2. No connection: run `pentimento-worker` ($PENTIMENTO_WORKER, else the one installed in
+ *      LIBEXECDIR/pentimento) without arguments and wait for it (g_spawn_sync; its standard error
+ *      must be read). It returns 0 as soon as a worker listens, its own or one already there; else
+ *      1 and one sentence on standard error. What it leaves behind is in a session of its own.
+ *      Connect again. A worker may just have ended: after a refused or closed connection do this
+ *      once more, then give up.
  *   3. Hello(PENTIMENTO_WORKER_VERSION). On PENTIMENTO_ERROR_VERSION call Quit(), which every
  *      version understands, close the connection and go to 2.
  *   4. Subscribe to Progress, call Run, read the result. One connection may make several runs.

@@ -1,4 +1,4 @@
-/* Pictures in and out of the command line: values, metadata, and files that are not what they say. */
+/* Pictures in and out of the command line: values, metadata, files that are not what they say. */
 #include "cli/picture-io.h"
 
 #include "tensor/tensor.h"

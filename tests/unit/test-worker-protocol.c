@@ -1,4 +1,4 @@
-/* The worker seen from a client: the real program, its socket, its jobs, and what it must refuse. */
+/* The worker seen from a client: the real program, its socket, its jobs, what it must refuse. */
 #include "worker/protocol.h"
 
 #include <glib/gstdio.h>
