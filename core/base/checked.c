@@ -47,8 +47,8 @@ void *ldm_aligned_alloc(size_t count, size_t size, const char *what, GError **er
 {
     size_t bytes, padded;
     void *memory = NULL;
-    bool fits = ldm_mul(count, size, &bytes) && ldm_add(bytes, ALIGNMENT, &padded) &&
-                padded <= PTRDIFF_MAX;
+    bool fits =
+        ldm_mul(count, size, &bytes) && ldm_add(bytes, ALIGNMENT, &padded) && padded <= PTRDIFF_MAX;
     if (!fits || must_fail() || posix_memalign(&memory, ALIGNMENT, MAX(bytes, 1)) != 0) {
         ldm_set_no_memory(error, what, fits ? bytes : SIZE_MAX);
         return NULL;

@@ -2,7 +2,7 @@
  * needs in order to say what went wrong, and where. */
 #include "base/error.h"
 
-G_DEFINE_QUARK(ldm-error-quark, ldm_error)
+G_DEFINE_QUARK(ldm - error - quark, ldm_error)
 
 bool ldm_set_no_memory(GError **error, const char *what, size_t bytes)
 {
@@ -19,5 +19,5 @@ const char *ldm_stage_name(LdmStage stage)
         [LDM_STAGE_DIFFUSE] = "diffuse",     [LDM_STAGE_DENOISE] = "denoise",
         [LDM_STAGE_DECODE] = "decode",       [LDM_STAGE_FINISH] = "finish",
     };
-    return (unsigned) stage < LDM_N_STAGES ? names[stage] : "unknown";
+    return (unsigned)stage < LDM_N_STAGES ? names[stage] : "unknown";
 }

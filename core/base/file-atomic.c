@@ -63,13 +63,13 @@ bool ldm_atomic_file_write(LdmAtomicFile *file, const void *data, size_t length,
 {
     const char *next = data;
     while (length > 0) {
-        ssize_t written = write(file->fd, next, MIN(length, (size_t) 1 << 30));
+        ssize_t written = write(file->fd, next, MIN(length, (size_t)1 << 30));
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
             return fail(error, file->path, errno);
         next += written;
-        length -= (size_t) written;
+        length -= (size_t)written;
     }
     return true;
 }

@@ -38,10 +38,10 @@ static uint64_t machine_available(void)
 /* Room in one control group: its limit less what it holds, where file cache does not count. */
 static uint64_t group_room(const char *folder, bool second)
 {
-    g_autofree char *limit_path = g_build_filename(
-        folder, second ? "memory.max" : "memory.limit_in_bytes", NULL);
-    g_autofree char *usage_path = g_build_filename(
-        folder, second ? "memory.current" : "memory.usage_in_bytes", NULL);
+    g_autofree char *limit_path =
+        g_build_filename(folder, second ? "memory.max" : "memory.limit_in_bytes", NULL);
+    g_autofree char *usage_path =
+        g_build_filename(folder, second ? "memory.current" : "memory.usage_in_bytes", NULL);
     g_autofree char *stat_path = g_build_filename(folder, "memory.stat", NULL);
     uint64_t limit = number_in_file(limit_path, NULL), usage = number_in_file(usage_path, NULL);
     if (limit == UINT64_MAX || usage == UINT64_MAX)
@@ -86,7 +86,7 @@ static uint64_t address_space_available(void)
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;
     uint64_t pages = number_in_file("/proc/self/statm", NULL);
-    uint64_t used = pages == UINT64_MAX ? 0 : pages * (uint64_t) sysconf(_SC_PAGESIZE);
+    uint64_t used = pages == UINT64_MAX ? 0 : pages * (uint64_t)sysconf(_SC_PAGESIZE);
     return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 

@@ -1,4 +1,4 @@
-/* Parallel loops over output tiles (OpenMP). OpenBLAS is told to use one thread. */
+/* Parallel loops over output tiles (OpenMP). They do not nest. */
 #pragma once
 
 #include <gio/gio.h>

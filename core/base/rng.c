@@ -14,7 +14,7 @@
 
 void ldm_rng_seed(LdmRng *rng, uint64_t seed)
 {
-    rng->state[0] = (uint32_t) seed; /* torch drops the upper half, too */
+    rng->state[0] = (uint32_t)seed; /* torch drops the upper half, too */
     for (uint32_t i = 1; i < WORDS; i++)
         rng->state[i] = 1812433253u * (rng->state[i - 1] ^ (rng->state[i - 1] >> 30)) + i;
     rng->index = WORDS;
@@ -46,7 +46,7 @@ static uint32_t next_word(LdmRng *rng)
 /* [0, 1) with 24 bits. */
 static float uniform_float(LdmRng *rng)
 {
-    return (float) (next_word(rng) & 0xffffffu) * 0x1p-24f;
+    return (float)(next_word(rng) & 0xffffffu) * 0x1p-24f;
 }
 
 /* [0, 1) with 53 bits; the first word is the upper half. */
@@ -54,7 +54,7 @@ static double uniform_double(LdmRng *rng)
 {
     uint64_t upper = next_word(rng);
     uint64_t bits = upper << 32 | next_word(rng);
-    return (double) (bits & ((UINT64_C(1) << 53) - 1)) * 0x1p-53;
+    return (double)(bits & ((UINT64_C(1) << 53) - 1)) * 0x1p-53;
 }
 
 /* Short arrays: pairs in double precision, the second kept for the next call. */
@@ -62,13 +62,13 @@ static float normal_single(LdmRng *rng)
 {
     if (rng->has_next_normal) {
         rng->has_next_normal = 0;
-        return (float) rng->next_normal;
+        return (float)rng->next_normal;
     }
     double u1 = uniform_double(rng), u2 = uniform_double(rng);
     double radius = sqrt(-2.0 * log1p(-u2)), theta = 2.0 * G_PI * u1;
     rng->next_normal = radius * sin(theta);
     rng->has_next_normal = 1;
-    return (float) (radius * cos(theta));
+    return (float)(radius * cos(theta));
 }
 
 /* In place: 16 uniforms to 16 normals; value j is paired with j + 8. The angle is rounded to float
@@ -76,10 +76,10 @@ static float normal_single(LdmRng *rng)
 static void normal_block(float *d)
 {
     for (int j = 0; j < BLOCK / 2; j++) {
-        double radius = sqrt(-2.0 * log(1.0 - (double) d[j]));
-        float theta = (float) (2.0 * G_PI) * d[j + BLOCK / 2];
-        d[j] = (float) (radius * cos(theta));
-        d[j + BLOCK / 2] = (float) (radius * sin(theta));
+        double radius = sqrt(-2.0 * log(1.0 - (double)d[j]));
+        float theta = (float)(2.0 * G_PI) * d[j + BLOCK / 2];
+        d[j] = (float)(radius * cos(theta));
+        d[j + BLOCK / 2] = (float)(radius * sin(theta));
     }
 }
 
@@ -106,6 +106,6 @@ int64_t ldm_seed_new(void)
 {
     uint64_t bits;
     if (getrandom(&bits, sizeof bits, 0) != sizeof bits)
-        bits = (uint64_t) g_random_int() << 32 | g_random_int();
-    return (int64_t) (bits & ((UINT64_C(1) << 53) - 1));
+        bits = (uint64_t)g_random_int() << 32 | g_random_int();
+    return (int64_t)(bits & ((UINT64_C(1) << 53) - 1));
 }

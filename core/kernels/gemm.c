@@ -9,7 +9,8 @@
 
 #define KC          384 /* depth of a packed block */
 #define STRIP_PITCH (KC + 16)
-#define PANELS      4 /* panels of NR columns in it */
+#define PANELS      4                 /* panels of NR columns in it */
+#define TASK_STEPS  ((size_t)1 << 25) /* multiply-adds of a vector lane: 10 to 30 ms */
 
 typedef struct {
     const LdmGemm *g;
@@ -144,9 +145,11 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     job.block_columns = PANELS * 2 * job.lanes->width;
     job.n_blocks = ldm_parts(g->N, job.block_columns);
-    /* About eight tasks a thread, but rows enough to pay for packing. */
+    /* About eight tasks a thread, but rows enough to pay for packing, and few enough to be done
+     * when somebody cancels. */
     size_t m_blocks = MAX(1, 8 * ldm_threads() / job.n_blocks);
-    size_t rows = MAX(ldm_parts(g->M, m_blocks), (size_t)128);
+    size_t soon = TASK_STEPS * job.lanes->width / (job.block_columns * g->K);
+    size_t rows = MAX(MIN(ldm_parts(g->M, m_blocks), soon), (size_t)128);
     job.block_rows = ldm_parts(rows, job.lanes->rows) * job.lanes->rows;
     size_t tasks = job.n_blocks * ldm_parts(g->M, job.block_rows);
     return ldm_parallel_for(tasks, gemm_task, &job, cancellable);

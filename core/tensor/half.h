@@ -22,7 +22,7 @@ static inline float ldm_float_from_bits(uint32_t bits)
 
 static inline float ldm_f16_to_f32(uint16_t half)
 {
-    uint32_t sign = (uint32_t) (half & 0x8000) << 16, rest = (uint32_t) (half & 0x7fff) << 13;
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = (uint32_t)(half & 0x7fff) << 13;
     if (rest >= 0x0f800000) /* infinity and NaN, made quiet */
         return ldm_float_from_bits(sign | 0x7f800000 | rest | (rest & 0x7fffff ? 0x400000 : 0));
     /* The exponent's bias changes from 15 to 127; multiplying does subnormals right, too. */
@@ -34,26 +34,26 @@ static inline uint16_t ldm_f32_to_f16(float value)
     uint32_t bits = ldm_float_bits(value), sign = bits >> 16 & 0x8000;
     bits &= 0x7fffffff;
     if (bits > 0x7f800000)
-        return (uint16_t) (sign | 0x7e00 | (bits >> 13 & 0x3ff));
+        return (uint16_t)(sign | 0x7e00 | (bits >> 13 & 0x3ff));
     if (bits >= 0x477ff000) /* rounds to 65536 or more */
-        return (uint16_t) (sign | 0x7c00);
+        return (uint16_t)(sign | 0x7c00);
     if (bits < 0x38800000) { /* subnormal: adding 1/2 leaves multiples of 2^-24 in the fraction */
         float sum = ldm_float_from_bits(bits) + 0.5f;
-        return (uint16_t) (sign | (ldm_float_bits(sum) - 0x3f000000));
+        return (uint16_t)(sign | (ldm_float_bits(sum) - 0x3f000000));
     }
     bits += 0xfff + (bits >> 13 & 1);
-    return (uint16_t) (sign | (bits - 0x38000000) >> 13);
+    return (uint16_t)(sign | (bits - 0x38000000) >> 13);
 }
 
 static inline float ldm_bf16_to_f32(uint16_t half)
 {
-    return ldm_float_from_bits((uint32_t) half << 16);
+    return ldm_float_from_bits((uint32_t)half << 16);
 }
 
 static inline uint16_t ldm_f32_to_bf16(float value)
 {
     uint32_t bits = ldm_float_bits(value);
     if ((bits & 0x7fffffff) > 0x7f800000)
-        return (uint16_t) (bits >> 16 | 0x40);
-    return (uint16_t) ((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }

@@ -54,7 +54,7 @@ static bool parse_shape(const char **at, NpyHeader *header)
         guint64 size = g_ascii_isdigit(**at) ? g_ascii_strtoull(*at, &end, 10) : 0;
         if (size == 0 || size > SIZE_MAX / 2)
             return false;
-        header->shape[header->rank] = (size_t) size;
+        header->shape[header->rank] = (size_t)size;
         *at = end;
     }
     if (header->rank == 0)
@@ -99,12 +99,12 @@ static bool parse_header(const char *path, const guint8 *bytes, size_t length, N
     size_t version = bytes[6], start = version == 1 ? 10 : 12;
     if (version < 1 || version > 3 || length < start)
         return damaged(error, path, _("its version is unknown"));
-    size_t size = bytes[8] | (size_t) bytes[9] << 8;
+    size_t size = bytes[8] | (size_t)bytes[9] << 8;
     if (version > 1)
-        size |= (size_t) bytes[10] << 16 | (size_t) bytes[11] << 24;
+        size |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
     if (size > length - start || size > 65536)
         return damaged(error, path, _("its header is damaged"));
-    g_autofree char *text = g_strndup((const char *) bytes + start, size);
+    g_autofree char *text = g_strndup((const char *)bytes + start, size);
     const char *fault = parse_dictionary(text, header);
     header->data_offset = start + size;
     return fault == NULL || damaged(error, path, fault);
@@ -117,17 +117,17 @@ static float read_double(const guint8 *bytes)
     memcpy(&bits, bytes, sizeof bits);
     bits = GUINT64_FROM_LE(bits);
     memcpy(&value, &bits, sizeof value);
-    return (float) value;
+    return (float)value;
 }
 
 static uint16_t read_16(const guint8 *bytes)
 {
-    return (uint16_t) (bytes[0] | bytes[1] << 8);
+    return (uint16_t)(bytes[0] | bytes[1] << 8);
 }
 
 static uint32_t read_32(const guint8 *bytes)
 {
-    return read_16(bytes) | (uint32_t) read_16(bytes + 2) << 16;
+    return read_16(bytes) | (uint32_t)read_16(bytes + 2) << 16;
 }
 
 static void read_numbers(const guint8 *bytes, size_t size, size_t count, float *out)
@@ -145,10 +145,11 @@ static LdmTensor *parse(const char *path, const guint8 *bytes, size_t length, GE
     if (!parse_header(path, bytes, length, &header, error))
         return NULL;
     if (header.type[0] != '<' || header.type[1] != 'f' || strchr("248", header.type[2]) == NULL) {
-        damaged(error, path, _("its numbers are of a kind that is not supported (f4, f2 and f8 are)"));
+        damaged(error, path,
+                _("its numbers are of a kind that is not supported (f4, f2 and f8 are)"));
         return NULL;
     }
-    size_t size = (size_t) (header.type[2] - '0'), count, needed;
+    size_t size = (size_t)(header.type[2] - '0'), count, needed;
     if (!ldm_product(header.shape, header.rank, &count) || !ldm_mul(count, size, &needed) ||
         needed != length - header.data_offset) {
         g_autofree char *shape = ldm_shape_string(header.rank, header.shape);
@@ -182,7 +183,7 @@ static GBytes *read_file(const char *path, GError **error)
     ssize_t got;
     while ((got = read(STDIN_FILENO, part, sizeof part)) != 0) {
         if (got > 0 && all->len <= G_MAXUINT / 2) {
-            g_byte_array_append(all, part, (guint) got);
+            g_byte_array_append(all, part, (guint)got);
         } else if (got > 0 || errno != EINTR) {
             ldm_set_error(error, FILE, _("Cannot read standard input: %s"),
                           g_strerror(got > 0 ? EFBIG : errno));
@@ -221,8 +222,8 @@ static GString *make_header(int rank, const size_t *shape)
         g_string_append_c(text, ' ');
     g_string_append_c(text, '\n');
     char start[10] = MAGIC "\x01";
-    start[8] = (char) (text->len & 0xff);
-    start[9] = (char) (text->len >> 8);
+    start[8] = (char)(text->len & 0xff);
+    start[9] = (char)(text->len >> 8);
     return g_string_prepend_len(text, start, sizeof start);
 }
 
@@ -243,7 +244,7 @@ static uint32_t *file_numbers(const LdmTensor *tensor, GError **error)
     if (numbers == NULL)
         return NULL;
     if (tensor->rank == 4)
-        ldm_nhwc_to_nchw(tensor->data, (float *) numbers, s[0], s[3], s[1], s[2]);
+        ldm_nhwc_to_nchw(tensor->data, (float *)numbers, s[0], s[3], s[1], s[2]);
     else
         memcpy(numbers, tensor->data, count * sizeof *numbers);
     for (size_t i = 0; i < count; i++)

@@ -16,7 +16,7 @@ size_t ldm_dtype_size(LdmDtype dtype)
 const char *ldm_dtype_name(LdmDtype dtype)
 {
     static const char *const names[] = {"f32", "f16", "bf16"};
-    return (unsigned) dtype < G_N_ELEMENTS(names) ? names[dtype] : "unknown";
+    return (unsigned)dtype < G_N_ELEMENTS(names) ? names[dtype] : "unknown";
 }
 
 char *ldm_shape_string(int rank, const size_t *shape)
@@ -30,8 +30,9 @@ char *ldm_shape_string(int rank, const size_t *shape)
 LdmTensor *ldm_tensor_new(LdmDtype dtype, int rank, const size_t *shape, GError **error)
 {
     if (rank < 1 || rank > LDM_MAX_RANK) {
-        ldm_set_error(error, INVALID, _("An array cannot have %d dimensions (1 to %d are possible)"),
-                      rank, LDM_MAX_RANK);
+        ldm_set_error(error, INVALID,
+                      _("An array cannot have %d dimensions (1 to %d are possible)"), rank,
+                      LDM_MAX_RANK);
         return NULL;
     }
     size_t count;

@@ -3,8 +3,8 @@
 
 #include "ldm.h"
 
-size_t ldm_dtype_size(LdmDtype dtype);       /* 4, 2, 2 */
-const char *ldm_dtype_name(LdmDtype dtype);  /* "f32" "f16" "bf16" */
+size_t ldm_dtype_size(LdmDtype dtype);      /* 4, 2, 2 */
+const char *ldm_dtype_name(LdmDtype dtype); /* "f32" "f16" "bf16" */
 
 /* rank 4 shorthand: a zeroed f32 array [n, h, w, c]. */
 LdmTensor *ldm_tensor_new_nhwc(size_t n, size_t h, size_t w, size_t c, GError **error);
@@ -12,7 +12,7 @@ LdmTensor *ldm_tensor_copy(const LdmTensor *tensor, GError **error);
 
 static inline float *ldm_tensor_f32(const LdmTensor *tensor)
 {
-    return (float *) tensor->data;
+    return (float *)tensor->data;
 }
 
 bool ldm_tensor_same_shape(const LdmTensor *a, const LdmTensor *b);

@@ -26,7 +26,7 @@ static size_t start(const LdmTiling *t, size_t length, size_t i)
 static float share(size_t at, size_t size, size_t ramp)
 {
     size_t edge = MIN(at, size - 1 - at);
-    return MIN(1.0f, ((float) edge + 0.5f) / (float) MAX(ramp, 1));
+    return MIN(1.0f, ((float)edge + 0.5f) / (float)MAX(ramp, 1));
 }
 
 /* The rectangle at (y, x) of src, as large as dst; or back, added with its share to sum. */
@@ -46,8 +46,7 @@ static void add_tile(const LdmTensor *tile, size_t y, size_t x, size_t ramp, Ldm
     for (size_t i = 0; i < h * w; i++) {
         float part = share(i / w, h, ramp) * share(i % w, w, ramp);
         const float *from = ldm_tensor_f32(tile) + i * C;
-        float *to =
-            ldm_tensor_f32(sum) + ((y + i / w) * sum->shape[2] + x + i % w) * (C + 1);
+        float *to = ldm_tensor_f32(sum) + ((y + i / w) * sum->shape[2] + x + i % w) * (C + 1);
         for (size_t c = 0; c < C; c++)
             to[c] += part * from[c];
         to[C] += part;

@@ -21,17 +21,17 @@ static float sink;       /* takes results, lest they be optimised away */
 /* One thread's multiply-adds: 12 independent sums hide the latency of 4 cycles twice a cycle. */
 #define PEAK_STEPS 2000000
 #define PEAK_SUMS  12
-#define PEAK(name, lanes, attributes)                                                              \
-    attributes static void name(size_t index, int thread, void *data)                              \
-    {                                                                                              \
-        typedef float Vec __attribute__((vector_size(4 * lanes)));                                 \
-        Vec sum[PEAK_SUMS], a = {0.5f}, b = {1.0f}, total = {0};                                   \
-        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = (Vec){(float) k};    \
-        for (int i = 0; i < PEAK_STEPS; i++) {                                                     \
-            _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = sum[k] * a + b;  \
-        }                                                                                          \
-        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) total += sum[k];              \
-        sink += total[0];                                                                          \
+#define PEAK(name, lanes, attributes)                                                             \
+    attributes static void name(size_t index, int thread, void *data)                             \
+    {                                                                                             \
+        typedef float Vec __attribute__((vector_size(4 * lanes)));                                \
+        Vec sum[PEAK_SUMS], a = {0.5f}, b = {1.0f}, total = {0};                                  \
+        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = (Vec){(float)k};    \
+        for (int i = 0; i < PEAK_STEPS; i++) {                                                    \
+            _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = sum[k] * a + b; \
+        }                                                                                         \
+        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) total += sum[k];             \
+        sink += total[0];                                                                         \
     }
 PEAK(peak_base, 4, )
 #ifdef __x86_64__
@@ -46,7 +46,7 @@ static double best_time(Runner run, const void *data)
     for (int i = 0; i < 3 || (spent < BUDGET && i < 50); i++) {
         gint64 start = g_get_monotonic_time();
         run(data);
-        double seconds = (double) (g_get_monotonic_time() - start) * 1e-6;
+        double seconds = (double)(g_get_monotonic_time() - start) * 1e-6;
         best = MIN(best, seconds);
         spent += seconds;
     }
@@ -74,7 +74,7 @@ static bool is_wanted(const char *name)
 
 static bool run_peak(const void *data)
 {
-    return ldm_parallel_for((size_t) ldm_threads(), *(const LdmTileFunc *) data, NULL, NULL);
+    return ldm_parallel_for((size_t)ldm_threads(), *(const LdmTileFunc *)data, NULL, NULL);
 }
 
 static void bench_peak(void)
@@ -103,7 +103,7 @@ static float *numbers(size_t n)
     uint32_t state = 1;
     for (size_t i = 0; x != NULL && i < n; i++) {
         state = state * 1664525u + 1013904223u;
-        x[i] = (float) (state >> 8) * 0x1p-23f - 1;
+        x[i] = (float)(state >> 8) * 0x1p-23f - 1;
     }
     return x;
 }
@@ -127,8 +127,8 @@ static bool run_gemm(const void *data)
 
 static void bench_gemm(size_t M, size_t K, size_t N, LdmDtype dtype)
 {
-    g_autofree char *name = g_strdup_printf("gemm %zux%zux%zu %s", M, K, N,
-                                            dtype == LDM_F32 ? "f32" : "f16");
+    g_autofree char *name =
+        g_strdup_printf("gemm %zux%zux%zu %s", M, K, N, dtype == LDM_F32 ? "f32" : "f16");
     if (!is_wanted(name))
         return;
     LdmGemm gemm = {.M = M, .N = N, .K = K, .x = numbers(M * K), .y = numbers(M * N)};
@@ -136,10 +136,10 @@ static void bench_gemm(size_t M, size_t K, size_t N, LdmDtype dtype)
     gemm.bias = constants(N, dtype);
     gemm.scratch = ldm_aligned_alloc(ldm_gemm_scratch(M, N, K, dtype), 1, "benchmark", NULL);
     report(name, 2.0 * M * N * K, run_gemm, &gemm);
-    ldm_aligned_free((void *) gemm.x);
+    ldm_aligned_free((void *)gemm.x);
     ldm_aligned_free(gemm.y);
-    ldm_aligned_free((void *) gemm.w.data);
-    ldm_aligned_free((void *) gemm.bias.data);
+    ldm_aligned_free((void *)gemm.w.data);
+    ldm_aligned_free((void *)gemm.bias.data);
     ldm_aligned_free(gemm.scratch);
 }
 
@@ -150,9 +150,9 @@ static bool run_conv(const void *data)
 
 static void bench_conv(size_t Cin, size_t Cout, size_t side, LdmDtype dtype, int upsample)
 {
-    g_autofree char *name = g_strdup_printf("conv3x3 %zu->%zu @%zu %s%s", Cin, Cout, side,
-                                            dtype == LDM_F32 ? "f32" : "f16",
-                                            upsample == 2 ? " enlarged" : "");
+    g_autofree char *name =
+        g_strdup_printf("conv3x3 %zu->%zu @%zu %s%s", Cin, Cout, side,
+                        dtype == LDM_F32 ? "f32" : "f16", upsample == 2 ? " enlarged" : "");
     if (!is_wanted(name))
         return;
     LdmConv conv = {1, side, side, Cin, Cout, 3, 3, 1, 1, 1, 1, 1, upsample};
@@ -163,10 +163,10 @@ static void bench_conv(size_t Cin, size_t Cout, size_t side, LdmDtype dtype, int
     conv.bias = constants(Cout, dtype);
     conv.scratch = ldm_aligned_alloc(ldm_conv_scratch(&conv), 1, "benchmark", NULL);
     report(name, 2.0 * pixels * Cin * Cout * 9, run_conv, &conv);
-    ldm_aligned_free((void *) conv.x);
+    ldm_aligned_free((void *)conv.x);
     ldm_aligned_free(conv.y);
-    ldm_aligned_free((void *) conv.w.data);
-    ldm_aligned_free((void *) conv.bias.data);
+    ldm_aligned_free((void *)conv.w.data);
+    ldm_aligned_free((void *)conv.bias.data);
     ldm_aligned_free(conv.scratch);
 }
 
@@ -245,15 +245,15 @@ static void bench_memory(void)
         e.C = 1280;
         report_bytes("geglu 4096x1280", 12.0 * n, run_geglu, &e);
     }
-    ldm_aligned_free((void *) e.x);
+    ldm_aligned_free((void *)e.x);
     ldm_aligned_free(e.y);
 }
 
 int main(int argc, char **argv)
 {
     static const size_t convs[][3] = {
-        {320, 320, 64}, {640, 640, 32}, {1280, 1280, 16}, {1280, 1280, 8}, {2560, 1280, 16},
-        {960, 320, 64}, {4, 320, 64},   {320, 4, 64},
+        {320, 320, 64},   {640, 640, 32}, {1280, 1280, 16}, {1280, 1280, 8},
+        {2560, 1280, 16}, {960, 320, 64}, {4, 320, 64},     {320, 4, 64},
     };
     wanted = argc > 1 ? argv[1] : "";
     bench_peak();

@@ -15,12 +15,12 @@ static void test_activations(void)
         for (size_t n = 1; n < 70000; n = n < 40 ? n + 1 : n * 9 + 1) {
             TwinArray x = twin_array(n), y = twin_array(n);
             for (size_t i = 0; i < n; i++)
-                x.data[i] = (float) g_test_rand_double_range(-1, 1) * (i % 3 == 0 ? 90 : 4);
+                x.data[i] = (float)g_test_rand_double_range(-1, 1) * (i % 3 == 0 ? 90 : 4);
             g_assert_true(ldm_activate(act, n, x.data, y.data, NULL));
             for (size_t i = 0; i < n; i++) {
                 double expected = twin_act(act, x.data[i]);
                 g_assert_cmpfloat_with_epsilon(y.data[i], expected,
-                                               2e-7 * MAX(1, fabs((double) x.data[i])));
+                                               2e-7 * MAX(1, fabs((double)x.data[i])));
             }
             g_assert_true(ldm_activate(act, n, x.data, x.data, NULL));
             g_assert_cmpmem(x.data, n * 4, y.data, n * 4);
@@ -36,7 +36,7 @@ static void test_gelu_accuracy(void)
     enum { N = 20001 };
     TwinArray x = twin_array(N);
     for (int i = 0; i < N; i++)
-        x.data[i] = (float) (i - N / 2) / 2000;
+        x.data[i] = (float)(i - N / 2) / 2000;
     TwinArray y = twin_array(N);
     g_assert_true(ldm_activate(LDM_ACT_GELU, N, x.data, y.data, NULL));
     for (int i = 0; i < N; i++) {
@@ -71,11 +71,11 @@ static void test_geglu(void)
     for (size_t k = 0; k < G_N_ELEMENTS(sizes); k++) {
         size_t C = sizes[k], rows = 501;
         TwinArray x = twin_random(rows * 2 * C), y = twin_array(rows * C);
-        g_autofree double *expected = g_new(double, rows * C);
+        g_autofree double *expected = g_new(double, rows *C);
         for (size_t r = 0; r < rows; r++)
             for (size_t c = 0; c < C; c++)
-                expected[r * C + c] = x.data[r * 2 * C + c] *
-                                      twin_act(LDM_ACT_GELU, x.data[r * 2 * C + C + c]);
+                expected[r * C + c] =
+                    x.data[r * 2 * C + c] * twin_act(LDM_ACT_GELU, x.data[r * 2 * C + C + c]);
         g_assert_true(ldm_geglu(rows, C, x.data, y.data, NULL));
         twin_compare(y.data, expected, rows * C, 1e-6, "geglu");
         twin_free(x);

@@ -12,7 +12,7 @@ static void twin_row(const LdmAttention *a, size_t n, size_t head, size_t query,
     for (size_t j = 0; j < keys; j++) {
         weights[j] = 0;
         for (size_t i = 0; i < a->d; i++)
-            weights[j] += (double) q[i] * k[j * a->k_stride + i] * a->scale;
+            weights[j] += (double)q[i] * k[j * a->k_stride + i] * a->scale;
         max = MAX(max, weights[j]);
     }
     for (size_t j = 0; j < keys; j++)
@@ -48,7 +48,7 @@ static void check(LdmAttention a, bool joined)
     }
     g_assert_true(ldm_attention(&a, NULL));
     /* A score of size s has an error of about s * 2^-23, which the exponential passes on. */
-    double scores = a.scale * sqrt((double) a.d);
+    double scores = a.scale * sqrt((double)a.d);
     twin_compare(y.data, expected, outputs, 2e-6 + 2e-7 * scores, "attention");
     twin_free(q);
     twin_free(k);
@@ -59,7 +59,8 @@ static void check(LdmAttention a, bool joined)
 
 static void test_shapes(void)
 {
-    check((LdmAttention){.N = 1, .Nkv = 1, .Tq = 1, .Tk = 1, .heads = 1, .d = 1, .scale = 1}, false);
+    check((LdmAttention){.N = 1, .Nkv = 1, .Tq = 1, .Tk = 1, .heads = 1, .d = 1, .scale = 1},
+          false);
     check((LdmAttention){.N = 2, .Nkv = 2, .Tq = 3, .Tk = 3, .heads = 2, .d = 5, .scale = 2}, true);
     check((LdmAttention){.N = 2, .Nkv = 1, .Tq = 37, .Tk = 77, .heads = 3, .d = 40, .scale = 0.3f},
           false);

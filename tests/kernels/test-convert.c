@@ -15,13 +15,13 @@ static void test_expand(void)
     enum { N = 65536 };
     g_autofree uint16_t *half = g_new(uint16_t, N);
     for (uint32_t i = 0; i < N; i++)
-        half[i] = (uint16_t) i;
+        half[i] = (uint16_t)i;
     for (LdmDtype dtype = LDM_F16; dtype <= LDM_BF16; dtype++) {
         TwinArray got = twin_array(N);
         ldm_convert_to_f32(half, dtype, got.data, N);
         for (uint32_t i = 0; i < N; i++) {
-            float plain = dtype == LDM_F16 ? ldm_f16_to_f32((uint16_t) i)
-                                           : ldm_bf16_to_f32((uint16_t) i);
+            float plain =
+                dtype == LDM_F16 ? ldm_f16_to_f32((uint16_t)i) : ldm_bf16_to_f32((uint16_t)i);
             assert_same(ldm_float_bits(got.data[i]), ldm_float_bits(plain), isnan(plain),
                         isnan(got.data[i]));
         }

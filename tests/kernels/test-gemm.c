@@ -12,12 +12,12 @@ static void check(Size s, LdmDtype dtype, bool bias, int residual)
     TwinArray scratch = twin_scratch(ldm_gemm_scratch(M, N, K, dtype));
     TwinWeights w = twin_weights(N * K, dtype), b = twin_weights(N, dtype);
     const float *added = residual == 0 ? NULL : residual == 1 ? r.data : y.data;
-    g_autofree double *expected = g_new(double, M * N);
+    g_autofree double *expected = g_new(double, M *N);
     for (size_t m = 0; m < M; m++)
         for (size_t n = 0; n < N; n++) {
             double sum = bias ? b.values[n] : 0;
             for (size_t k = 0; k < K; k++)
-                sum += (double) x.data[m * K + k] * w.values[n * K + k];
+                sum += (double)x.data[m * K + k] * w.values[n * K + k];
             expected[m * N + n] = sum + (added == NULL ? 0 : added[m * N + n]);
         }
     LdmGemm gemm = {.M = M, .N = N, .K = K, .x = x.data, .w = w.weights};
@@ -37,8 +37,9 @@ static void check(Size s, LdmDtype dtype, bool bias, int residual)
 
 static void test_sizes(void)
 {
-    static const Size sizes[] = {{1, 1, 1},    {1, 33, 7},   {2, 3, 5},      {3, 1, 64}, {17, 19, 23},
-                                 {64, 130, 9}, {65, 67, 40}, {131, 300, 33}, {1, 320, 128}};
+    static const Size sizes[] = {{1, 1, 1},    {1, 33, 7},     {2, 3, 5},
+                                 {3, 1, 64},   {17, 19, 23},   {64, 130, 9},
+                                 {65, 67, 40}, {131, 300, 33}, {1, 320, 128}};
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
         for (LdmDtype dtype = LDM_F32; dtype <= LDM_BF16; dtype++)
             for (int residual = 0; residual < 3; residual++)

@@ -6,7 +6,7 @@ static void twin_group_norm(const LdmGroupNorm *g, const float *gamma, const flo
     size_t width = g->C / g->groups;
     for (size_t n = 0; n < g->N; n++)
         for (size_t k = 0; k < g->groups; k++) {
-            double mean = 0, variance = 0, count = (double) (g->P * width);
+            double mean = 0, variance = 0, count = (double)(g->P * width);
             const float *x = g->x + n * g->P * g->C + k * width;
             for (size_t p = 0; p < g->P; p++)
                 for (size_t c = 0; c < width; c++)
@@ -61,9 +61,9 @@ static void check_group(const Case *k, bool silu, bool affine)
 static void test_group(void)
 {
     static const Case cases[] = {
-        {1, 2, 1, 1, LDM_F32, 0},       {2, 3, 6, 3, LDM_F16, 0},    {1, 65, 32, 32, LDM_F32, 0},
-        {2, 130, 40, 4, LDM_BF16, 0},   {1, 49, 320, 32, LDM_F16, 5}, {1, 17, 300, 1, LDM_F32, 0},
-        {1, 4200, 12, 3, LDM_F32, 0},   {2, 64, 262, 2, LDM_F32, 0}, {1, 1000, 64, 32, LDM_F32, 100},
+        {1, 2, 1, 1, LDM_F32, 0},     {2, 3, 6, 3, LDM_F16, 0},     {1, 65, 32, 32, LDM_F32, 0},
+        {2, 130, 40, 4, LDM_BF16, 0}, {1, 49, 320, 32, LDM_F16, 5}, {1, 17, 300, 1, LDM_F32, 0},
+        {1, 4200, 12, 3, LDM_F32, 0}, {2, 64, 262, 2, LDM_F32, 0},  {1, 1000, 64, 32, LDM_F32, 100},
         {1, 6, 2560, 32, LDM_F16, 0},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -77,20 +77,23 @@ static void check_layer(size_t rows, size_t C, LdmDtype dtype, float offset)
 {
     TwinArray x = twin_random(rows * C), y = twin_array(rows * C);
     TwinWeights gamma = twin_weights(C, dtype), beta = twin_weights(C, dtype);
-    g_autofree double *expected = g_new(double, rows * C);
+    g_autofree double *expected = g_new(double, rows *C);
     for (size_t r = 0; r < rows; r++) {
         double mean = 0, variance = 0;
         for (size_t c = 0; c < C; c++)
-            mean += (x.data[r * C + c] += offset) / (double) C;
+            mean += (x.data[r * C + c] += offset) / (double)C;
         for (size_t c = 0; c < C; c++)
-            variance += pow(x.data[r * C + c] - mean, 2) / (double) C;
+            variance += pow(x.data[r * C + c] - mean, 2) / (double)C;
         for (size_t c = 0; c < C; c++)
-            expected[r * C + c] = (x.data[r * C + c] - mean) / sqrt(variance + 1e-5f) *
-                                      gamma.values[c] + beta.values[c];
+            expected[r * C + c] =
+                (x.data[r * C + c] - mean) / sqrt(variance + 1e-5f) * gamma.values[c] +
+                beta.values[c];
     }
-    g_assert_true(ldm_layer_norm(rows, C, 1e-5f, x.data, gamma.weights, beta.weights, y.data, NULL));
+    g_assert_true(
+        ldm_layer_norm(rows, C, 1e-5f, x.data, gamma.weights, beta.weights, y.data, NULL));
     twin_compare(y.data, expected, rows * C, 2e-6 + 2e-7 * fabsf(offset), "layer norm");
-    g_assert_true(ldm_layer_norm(rows, C, 1e-5f, x.data, gamma.weights, beta.weights, x.data, NULL));
+    g_assert_true(
+        ldm_layer_norm(rows, C, 1e-5f, x.data, gamma.weights, beta.weights, x.data, NULL));
     g_assert_cmpmem(x.data, rows * C * 4, y.data, rows * C * 4);
     twin_free(x);
     twin_free(y);

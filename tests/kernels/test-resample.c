@@ -15,15 +15,15 @@ static double twin_filter(LdmResample filter, double x)
 static double twin_axis(LdmResample filter, const double *x, size_t in, size_t out, size_t o,
                         size_t stride)
 {
-    double step = (double) in / out, sum = 0, total = 0;
+    double step = (double)in / out, sum = 0, total = 0;
     double widen = filter == LDM_RESAMPLE_LANCZOS ? MAX(step, 1) : 1;
-    for (long i = -20 - 4 * (long) widen; i < (long) in + 20 + 4 * (long) widen; i++) {
+    for (long i = -20 - 4 * (long)widen; i < (long)in + 20 + 4 * (long)widen; i++) {
         double w;
         if (filter == LDM_RESAMPLE_BOX)
             w = MAX(MIN(i + 1, (o + 1) * step) - MAX(i, o * step), 0);
         else
             w = twin_filter(filter, (i + 0.5 - (o + 0.5) * step) / widen);
-        sum += w * x[CLAMP(i, 0, (long) in - 1) * stride];
+        sum += w * x[CLAMP(i, 0, (long)in - 1) * stride];
         total += w;
     }
     return sum / total;
@@ -33,8 +33,8 @@ static void check(LdmResample filter, size_t H, size_t W, size_t C, size_t Ho, s
 {
     TwinArray x = twin_random(H * W * C), y = twin_array(Ho * Wo * C);
     TwinArray scratch = twin_scratch(ldm_resample_scratch(H, W, C, Ho, Wo));
-    g_autofree double *in = g_new(double, H * W * C), *middle = g_new(double, H * Wo * C);
-    g_autofree double *expected = g_new(double, Ho * Wo * C);
+    g_autofree double *in = g_new(double, H *W *C), *middle = g_new(double, H *Wo *C);
+    g_autofree double *expected = g_new(double, Ho *Wo *C);
     for (size_t i = 0; i < H * W * C; i++)
         in[i] = x.data[i];
     for (size_t i = 0; i < H * Wo * C; i++)
@@ -74,7 +74,8 @@ static void test_promises(void)
             g_assert_cmpfloat_with_epsilon(y.data[i], x.data[i], 1e-6);
     }
     double before = 0, after = 0;
-    g_assert_true(ldm_resample(LDM_RESAMPLE_BOX, H, W, C, x.data, 5, 7, y.data, scratch.data, NULL));
+    g_assert_true(
+        ldm_resample(LDM_RESAMPLE_BOX, H, W, C, x.data, 5, 7, y.data, scratch.data, NULL));
     for (size_t i = 0; i < H * W * C; i++)
         before += x.data[i] / (H * W);
     for (size_t i = 0; i < 5 * 7 * C; i++)

@@ -31,7 +31,7 @@ static inline TwinArray twin_random(size_t n)
 {
     TwinArray array = twin_array(n);
     for (size_t i = 0; i < n; i++)
-        array.data[i] = (float) g_test_rand_double_range(-1, 1);
+        array.data[i] = (float)g_test_rand_double_range(-1, 1);
     return array;
 }
 
@@ -39,7 +39,7 @@ static inline TwinArray twin_random(size_t n)
 static inline void twin_free(TwinArray array)
 {
     for (size_t i = 0; i < GUARD; i++) {
-        g_assert_cmphex(ldm_float_bits(array.data[(ptrdiff_t) i - GUARD]), ==, GUARD_BITS);
+        g_assert_cmphex(ldm_float_bits(array.data[(ptrdiff_t)i - GUARD]), ==, GUARD_BITS);
         g_assert_cmphex(ldm_float_bits(array.data[array.n + i]), ==, GUARD_BITS);
     }
     g_free(array.data - GUARD);
@@ -63,14 +63,14 @@ static inline TwinWeights twin_weights(size_t n, LdmDtype dtype)
 {
     TwinWeights w = {.values = g_new(float, n), .memory = g_malloc(n * 4)};
     for (size_t i = 0; i < n; i++) {
-        float value = (float) g_test_rand_double_range(-1, 1);
+        float value = (float)g_test_rand_double_range(-1, 1);
         if (dtype == LDM_F32) {
-            ((float *) w.memory)[i] = w.values[i] = value;
+            ((float *)w.memory)[i] = w.values[i] = value;
         } else if (dtype == LDM_F16) {
-            uint16_t half = ((uint16_t *) w.memory)[i] = ldm_f32_to_f16(value);
+            uint16_t half = ((uint16_t *)w.memory)[i] = ldm_f32_to_f16(value);
             w.values[i] = ldm_f16_to_f32(half);
         } else {
-            uint16_t half = ((uint16_t *) w.memory)[i] = ldm_f32_to_bf16(value);
+            uint16_t half = ((uint16_t *)w.memory)[i] = ldm_f32_to_bf16(value);
             w.values[i] = ldm_bf16_to_f32(half);
         }
     }

@@ -21,7 +21,7 @@ static void test_overflow(void)
     g_assert_true(ldm_add(SIZE_MAX - 1, 1, &out));
     g_assert_cmpuint(out, ==, SIZE_MAX);
 
-    size_t fits[] = {3, 1, 5}, large[] = {(size_t) 1 << 33, (size_t) 1 << 33, 0};
+    size_t fits[] = {3, 1, 5}, large[] = {(size_t)1 << 33, (size_t)1 << 33, 0};
     g_assert_true(ldm_product(fits, 3, &out));
     g_assert_cmpuint(out, ==, 15);
     g_assert_false(ldm_product(large, 2, &out));
@@ -35,7 +35,7 @@ static void test_alloc(void)
     for (size_t n = 0; n < 70; n += 23) {
         unsigned char *memory = ldm_aligned_alloc0(n, 1, "a test", &error);
         g_assert_no_error(error);
-        g_assert_cmpuint((guintptr) memory % 64, ==, 0);
+        g_assert_cmpuint((guintptr)memory % 64, ==, 0);
         for (size_t i = 0; i < n; i++)
             g_assert_cmpuint(memory[i], ==, 0);
         ldm_aligned_free(memory);
@@ -77,7 +77,7 @@ static void test_memory_available(void)
 {
     uint64_t before = ldm_memory_available();
     g_assert_cmpuint(before, >, 1 << 20);
-    g_assert_cmpuint(before, <, (uint64_t) 1 << 50);
+    g_assert_cmpuint(before, <, (uint64_t)1 << 50);
 
     /* An address space limit of what the process has now leaves (almost) nothing. */
     struct rlimit old, low;

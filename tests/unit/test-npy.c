@@ -17,11 +17,11 @@ static char *make_file(const char *dictionary, const void *data, size_t length)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     guint8 start[] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, 0, 0};
-    start[8] = (guint8) (strlen(dictionary) & 0xff);
-    start[9] = (guint8) (strlen(dictionary) >> 8);
+    start[8] = (guint8)(strlen(dictionary) & 0xff);
+    start[9] = (guint8)(strlen(dictionary) >> 8);
     g_byte_array_append(bytes, start, sizeof start);
-    g_byte_array_append(bytes, (const guint8 *) dictionary, (guint) strlen(dictionary));
-    g_byte_array_append(bytes, data, (guint) length);
+    g_byte_array_append(bytes, (const guint8 *)dictionary, (guint)strlen(dictionary));
+    g_byte_array_append(bytes, data, (guint)length);
     char *path = in_folder("made.npy");
     g_assert_true(ldm_file_write_atomic(path, bytes->data, bytes->len, NULL));
     return path;
@@ -35,7 +35,7 @@ static void test_round_trip(void)
         g_autoptr(GError) error = NULL;
         g_autoptr(LdmTensor) tensor = ldm_tensor_new(LDM_F32, rank, shape, &error);
         for (size_t i = 0; i < ldm_tensor_count(tensor); i++)
-            ldm_tensor_f32(tensor)[i] = (float) i / 7;
+            ldm_tensor_f32(tensor)[i] = (float)i / 7;
         g_assert_true(ldm_npy_write(tensor, path, &error));
         g_autoptr(LdmTensor) back = ldm_npy_read(path, &error);
         g_assert_no_error(error);
@@ -52,7 +52,7 @@ static void test_written_bytes(void)
     g_autofree char *path = in_folder("bytes.npy"), *text = NULL;
     g_autoptr(LdmTensor) tensor = ldm_tensor_new_nhwc(1, 1, 2, 3, NULL);
     for (int i = 0; i < 6; i++)
-        ldm_tensor_f32(tensor)[i] = (float) i;
+        ldm_tensor_f32(tensor)[i] = (float)i;
     g_assert_true(ldm_npy_write(tensor, path, NULL));
     gsize length;
     g_assert_true(g_file_get_contents(path, &text, &length, NULL));
@@ -117,9 +117,11 @@ static void test_damaged(void)
     assert_damaged("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", 4);
     assert_damaged("{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1), }", 4);
     assert_damaged("{'descr': '<f4', 'fortran_order': False, "
-                   "'shape': (4294967296, 4294967296), }", 0);
+                   "'shape': (4294967296, 4294967296), }",
+                   0);
     assert_damaged("{'descr': '<f4', 'fortran_order': False, "
-                   "'shape': (99999999999999999999,), }", 4);
+                   "'shape': (99999999999999999999,), }",
+                   4);
     assert_damaged("{'descr': '<f4', 'fortran_order': False, 'shape': (2", 8);
     assert_damaged("{'descr': '<f4', 'fortran_order': False, }", 8);
     assert_damaged("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", 8);
@@ -137,14 +139,14 @@ static void test_cut_and_changed(void)
     g_assert_true(ldm_npy_write(tensor, path, NULL));
     g_assert_true(g_file_get_contents(path, &text, &length, NULL));
     for (gsize cut = 0; cut < length; cut++) {
-        g_assert_true(g_file_set_contents_full(path, text, (gssize) cut, G_FILE_SET_CONTENTS_NONE,
+        g_assert_true(g_file_set_contents_full(path, text, (gssize)cut, G_FILE_SET_CONTENTS_NONE,
                                                0600, NULL));
         g_assert_null(ldm_npy_read(path, NULL));
     }
     for (gsize at = 0; at < 128; at++) {
         text[at] ^= 0x15;
-        g_assert_true(g_file_set_contents_full(path, text, (gssize) length,
-                                               G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+        g_assert_true(g_file_set_contents_full(path, text, (gssize)length, G_FILE_SET_CONTENTS_NONE,
+                                               0600, NULL));
         text[at] ^= 0x15;
         g_autoptr(LdmTensor) result = ldm_npy_read(path, NULL);
         if (result != NULL)

@@ -13,11 +13,11 @@ static void test_new(void)
     g_assert_cmpuint(ldm_tensor_count(tensor), ==, 30);
     g_assert_cmpuint(tensor->shape[3], ==, 1);
     for (int i = 0; i < 30; i++)
-        g_assert_cmpuint(((uint16_t *) tensor->data)[i], ==, 0);
-    ((uint16_t *) tensor->data)[29] = 7;
+        g_assert_cmpuint(((uint16_t *)tensor->data)[i], ==, 0);
+    ((uint16_t *)tensor->data)[29] = 7;
     g_autoptr(LdmTensor) copy = ldm_tensor_copy(tensor, &error);
     g_assert_true(ldm_tensor_same_shape(tensor, copy));
-    g_assert_cmpuint(((uint16_t *) copy->data)[29], ==, 7);
+    g_assert_cmpuint(((uint16_t *)copy->data)[29], ==, 7);
     g_autoptr(LdmTensor) flat = ldm_tensor_new(LDM_F32, 1, (size_t[]){30}, &error);
     g_assert_false(ldm_tensor_same_shape(tensor, flat));
     g_autofree char *text = ldm_shape_string(3, tensor->shape);
@@ -30,12 +30,12 @@ static void assert_refused(int rank, const size_t *shape, LdmErrorCode code)
 {
     g_autoptr(GError) error = NULL;
     g_assert_null(ldm_tensor_new(LDM_F32, rank, shape, &error));
-    g_assert_error(error, LDM_ERROR, (gint) code);
+    g_assert_error(error, LDM_ERROR, (gint)code);
 }
 
 static void test_refused(void)
 {
-    size_t many = (size_t) 1 << 40;
+    size_t many = (size_t)1 << 40;
     assert_refused(0, (size_t[]){1}, LDM_ERROR_INVALID);
     assert_refused(5, (size_t[]){1, 1, 1, 1, 1}, LDM_ERROR_INVALID);
     assert_refused(2, (size_t[]){3, 0}, LDM_ERROR_INVALID);
@@ -51,7 +51,7 @@ static void test_layouts(void)
     enum { N = 2, C = 3, H = 5, W = 19, COUNT = N * C * H * W };
     float nchw[COUNT], nhwc[COUNT], back[COUNT];
     for (int i = 0; i < COUNT; i++)
-        nchw[i] = (float) i;
+        nchw[i] = (float)i;
     ldm_nchw_to_nhwc(nchw, nhwc, N, C, H, W);
     for (int n = 0; n < N; n++)
         for (int c = 0; c < C; c++)
@@ -78,9 +78,9 @@ static void test_finite(void)
     g_assert_false(ldm_tensor_check_finite(tensor, "encode", NULL));
 
     g_autoptr(LdmTensor) half = ldm_tensor_new(LDM_F16, 1, (size_t[]){3}, NULL);
-    ((uint16_t *) half->data)[1] = 0x7bff;
+    ((uint16_t *)half->data)[1] = 0x7bff;
     g_assert_true(ldm_tensor_check_finite(half, "load", NULL));
-    ((uint16_t *) half->data)[1] = 0x7c00;
+    ((uint16_t *)half->data)[1] = 0x7c00;
     g_assert_false(ldm_tensor_check_finite(half, "load", NULL));
 }
 
@@ -88,7 +88,7 @@ static void test_finite(void)
 static void test_half(void)
 {
     for (uint32_t i = 0; i < 65536; i++) {
-        float value = ldm_f16_to_f32((uint16_t) i);
+        float value = ldm_f16_to_f32((uint16_t)i);
         if (!isnan(value))
             g_assert_cmpuint(ldm_f32_to_f16(value), ==, i);
         else
