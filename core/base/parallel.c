@@ -10,7 +10,8 @@
 #include <sched.h>
 
 #define MOST_THREADS 256
-#define LOOKS 2000 /* at a flag before sleeping: some 20 microseconds, the usual gap between loops */
+#define LOOKS \
+    2000 /* at a flag before sleeping: some 20 microseconds, the usual gap between loops */
 
 static gint wanted_threads = 0; /* ldm_set_threads; 0 = not said */
 
@@ -67,8 +68,8 @@ typedef struct {
 
 /* One loop at a time has the threads; a second caller meanwhile works alone. */
 static struct {
-    GMutex busy;        /* held by the caller whose loop it is */
-    GMutex lock;        /* of what follows */
+    GMutex busy; /* held by the caller whose loop it is */
+    GMutex lock; /* of what follows */
     GCond wake, done;
     Loop *loop;         /* open to join, or NULL */
     int threads, seats; /* threads that exist; that may still join the loop */

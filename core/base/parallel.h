@@ -1,4 +1,4 @@
-/* Parallel loops over output tiles (OpenMP). They do not nest. */
+/* Parallel loops over output tiles, on threads of our own. They do not nest. */
 #pragma once
 
 #include <gio/gio.h>
