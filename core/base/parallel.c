@@ -1,17 +1,12 @@
 /* The parallel loop. Tiles are handed out one by one, so uneven ones balance, and the cancellable
- * is looked at before each: a tile should take no more than about 30 ms.
- *
- * The threads are our own, not OpenMP's: those spin while they wait for one another, which on a
- * machine whose processors have other work, too, takes ten times as long. Here the caller works
- * itself and at the end waits only for tiles that are being worked on, never for a thread that has
- * not got a processor yet; threads without work sleep. */
+ * is looked at before each: a tile should take no more than about 30 ms. */
 #include "base/parallel.h"
 
 #include <sched.h>
 
 #define MOST_THREADS 256
-#define LOOKS \
-    2000 /* at a flag before sleeping: some 20 microseconds, the usual gap between loops */
+/* Looks at a flag before sleeping: some 20 microseconds, the usual gap between two loops. */
+#define LOOKS 2000
 
 static gint wanted_threads = 0; /* ldm_set_threads; 0 = not said */
 
@@ -56,6 +51,11 @@ void ldm_set_threads(int threads)
 }
 
 /* ---- the threads ---- */
+
+/* The threads are our own, not OpenMP's: those spin while they wait for one another, which on a
+ * machine whose processors have other work, too, takes ten times as long. Here the caller works
+ * itself and at the end waits only for tiles that are being worked on, never for a thread that has
+ * not got a processor yet; threads without work sleep. */
 
 typedef struct {
     LdmTileFunc func;

@@ -43,7 +43,7 @@ static LdmTiling tiling(const LdmDecode *job, Run *run)
     return (LdmTiling){.tile = job->tile > 0 ? job->tile : SIZE_MAX,
                        .overlap = job->tile / 4,
                        .in = 1,
-                       .out = (size_t) 1 << (job->config->levels - 1),
+                       .out = (size_t)1 << (job->config->levels - 1),
                        .run = run_tile,
                        .data = run};
 }
@@ -57,11 +57,10 @@ LdmTensor *ldm_decode_latent(const LdmDecode *job, const LdmTensor *z, GError **
         return NULL;
     float *values = ldm_tensor_f32(scaled);
     for (size_t i = 0, n = ldm_tensor_count(scaled); i < n; i++)
-        values[i] =
-            (float) (values[i] / job->config->scale_factor + job->config->shift_factor);
+        values[i] = (float)(values[i] / job->config->scale_factor + job->config->shift_factor);
     g_autoptr(LdmTensor) x =
         job->tile == 0 ? run_tile(scaled, &run, error)
-                       : ldm_tiles_run(&tiles, scaled, (size_t) job->config->out_channels, error);
+                       : ldm_tiles_run(&tiles, scaled, (size_t)job->config->out_channels, error);
     if (x == NULL || !ldm_tensor_check_finite(x, "decode", error))
         return NULL;
     return g_steal_pointer(&x);
@@ -72,7 +71,7 @@ bool ldm_decode_measure(const LdmDecode *job, size_t h, size_t w, size_t *bytes,
 {
     Run run = {.job = job};
     LdmTiling tiles = tiling(job, &run);
-    size_t z = (size_t) job->config->latent_channels, C = (size_t) job->config->out_channels;
+    size_t z = (size_t)job->config->latent_channels, C = (size_t)job->config->out_channels;
     size_t th = ldm_tiles_size(&tiles, h), tw = ldm_tiles_size(&tiles, w);
     const LdmTensor tile = {.dtype = LDM_F32, .rank = 4, .shape = {1, th, tw, z}};
     run.z = &tile;
@@ -82,8 +81,8 @@ bool ldm_decode_measure(const LdmDecode *job, size_t h, size_t w, size_t *bytes,
     size_t f2 = tiles.out * tiles.out;
     *bytes += h * w * z * sizeof(float);
     if (count > 1) /* the tile and its result, sums and shares */
-        *bytes += (ldm_tensor_count(&tile) + th * tw * f2 * C + h * w * f2 * (C + 1)) *
-                  sizeof(float);
-    *flops *= (double) count;
+        *bytes +=
+            (ldm_tensor_count(&tile) + th * tw * f2 * C + h * w * f2 * (C + 1)) * sizeof(float);
+    *flops *= (double)count;
     return true;
 }

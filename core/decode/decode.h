@@ -8,10 +8,10 @@
 typedef struct {
     const LdmVaeDecoder *decoder;
     const LdmVaeConfig *config;
-    size_t tile;                /* latent cells a side of a tile; 0 = the whole at once */
-    LdmPassProgress progress;   /* FLOPs of the stage so far; or NULL */
+    size_t tile;              /* latent cells a side of a tile; 0 = the whole at once */
+    LdmPassProgress progress; /* FLOPs of the stage so far; or NULL */
     void *progress_data;
-    GCancellable *cancellable;  /* or NULL */
+    GCancellable *cancellable; /* or NULL */
 } LdmDecode;
 
 /* z [1, h, w, z] -> picture [1, h*f, w*f, 3], about [-1, 1]. Tiles as in encode/encode.h.

@@ -8,10 +8,10 @@
 typedef struct {
     const LdmVaeEncoder *encoder;
     const LdmVaeConfig *config;
-    size_t tile;                /* latent cells a side of a tile; 0 = the whole at once */
-    LdmPassProgress progress;   /* FLOPs of the stage so far; or NULL */
+    size_t tile;              /* latent cells a side of a tile; 0 = the whole at once */
+    LdmPassProgress progress; /* FLOPs of the stage so far; or NULL */
     void *progress_data;
-    GCancellable *cancellable;  /* or NULL */
+    GCancellable *cancellable; /* or NULL */
 } LdmEncode;
 
 /* x [1, H, W, 3] in [-1, 1], H and W multiples of f -> latent [1, H/f, W/f, z], scale * mean, or a

@@ -14,8 +14,7 @@ static LdmTensor *inner_pixels(const LdmTensor *decoded, const LdmPrepared *p, G
 {
     LdmTensor *rgba = ldm_tensor_new_nhwc(1, p->inner_h, p->inner_w, 4, error);
     for (size_t i = 0; rgba != NULL && i < p->inner_h * p->inner_w; i++) {
-        const float *from =
-            ldm_tensor_f32(decoded) + (i / p->inner_w * p->W + i % p->inner_w) * 3;
+        const float *from = ldm_tensor_f32(decoded) + (i / p->inner_w * p->W + i % p->inner_w) * 3;
         float *to = ldm_tensor_f32(rgba) + i * 4;
         for (int c = 0; c < 3; c++)
             to[c] = CLAMP(from[c] * 0.5f + 0.5f, 0.0f, 1.0f);
@@ -30,7 +29,7 @@ static LdmTensor *enlarge(LdmTensor *inner, const LdmRect *window, GCancellable 
 {
     g_autoptr(LdmTensor) small = inner;
     size_t H = small->shape[1], W = small->shape[2];
-    size_t h = (size_t) window->height, w = (size_t) window->width;
+    size_t h = (size_t)window->height, w = (size_t)window->width;
     g_autoptr(LdmTensor) out = ldm_tensor_new_nhwc(1, h, w, 4, error);
     size_t bytes = ldm_resample_scratch(H, W, 4, h, w);
     void *scratch = out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, "the enlarged picture", error);
@@ -51,8 +50,8 @@ static LdmTensor *enlarge(LdmTensor *inner, const LdmRect *window, GCancellable 
 /* Offset, in pixels, of pixel i of the window in the picture. */
 static size_t picture_index(const LdmRect *window, size_t picture_width, size_t i)
 {
-    size_t y = i / (size_t) window->width, x = i % (size_t) window->width;
-    return ((size_t) window->y + y) * picture_width + (size_t) window->x + x;
+    size_t y = i / (size_t)window->width, x = i % (size_t)window->width;
+    return ((size_t)window->y + y) * picture_width + (size_t)window->x + x;
 }
 
 /* img2img keeps the source's own alpha; what is inpainted becomes opaque. */
@@ -69,15 +68,13 @@ static void keep_alpha(const LdmRequest *request, LdmResult *result)
 static bool blend_factor(const LdmRequest *request, LdmResult *result, GError **error)
 {
     const LdmRect *window = &result->window;
-    result->alpha =
-        ldm_tensor_new_nhwc(1, (size_t) window->height, (size_t) window->width, 1, error);
+    result->alpha = ldm_tensor_new_nhwc(1, (size_t)window->height, (size_t)window->width, 1, error);
     if (result->alpha == NULL)
         return false;
     const LdmTensor *mask = request->mask;
     for (size_t i = 0, n = ldm_tensor_count(result->alpha); i < n; i++) {
-        float s = mask == NULL
-                      ? 1.0f
-                      : ldm_tensor_f32(mask)[picture_index(window, mask->shape[2], i)];
+        float s =
+            mask == NULL ? 1.0f : ldm_tensor_f32(mask)[picture_index(window, mask->shape[2], i)];
         ldm_tensor_f32(result->alpha)[i] = s > 0.0f ? MIN(1.0f, 2.0f * s) : 0.0f;
     }
     return true;
@@ -95,8 +92,7 @@ bool ldm_finish(LdmTensor *decoded, const LdmPrepared *p, const LdmRequest *requ
     result->scale = p->scale;
     result->pixels = inner_pixels(decoded, p, error);
     if (result->pixels != NULL && p->scale < 1.0)
-        result->pixels =
-            enlarge(g_steal_pointer(&result->pixels), &p->window, cancellable, error);
+        result->pixels = enlarge(g_steal_pointer(&result->pixels), &p->window, cancellable, error);
     if (result->pixels == NULL)
         return false;
     if (request->task == LDM_TASK_IMG2IMG)
@@ -107,7 +103,7 @@ bool ldm_finish(LdmTensor *decoded, const LdmPrepared *p, const LdmRequest *requ
 bool ldm_finish_unchanged(const LdmPrepared *p, const LdmRequest *request, LdmResult *result,
                           GError **error)
 {
-    size_t h = (size_t) p->window.height, w = (size_t) p->window.width;
+    size_t h = (size_t)p->window.height, w = (size_t)p->window.width;
     result->window = p->window;
     result->scale = 1.0;
     result->pixels = ldm_tensor_new_nhwc(1, h, w, 4, error);

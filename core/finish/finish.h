@@ -10,8 +10,8 @@ bool ldm_finish(LdmTensor *decoded, const LdmPrepared *prepared, const LdmReques
                 LdmResult *result, GCancellable *cancellable, GError **error);
 
 /* The same where nothing is to be done (strength 0): pixels are the input's, alpha is 0. */
-bool ldm_finish_unchanged(const LdmPrepared *prepared, const LdmRequest *request,
-                          LdmResult *result, GError **error);
+bool ldm_finish_unchanged(const LdmPrepared *prepared, const LdmRequest *request, LdmResult *result,
+                          GError **error);
 
 /* Takes the brightness and colour differences that the autoencoder and the network leave at the
  * border of the mask out of `decoded` [1, H, W, 3], see match.c. f: pixels per latent cell, the

@@ -1,15 +1,7 @@
-/* The line: one picture's way from request to result, one call per stage.
- *
- *     prepare    picture, mask        -> x, s, cells       the window that is worked on
- *     condition  prompts              -> c                 tau_theta(y)
- *     encode     x                    -> z0, concat        E
- *     diffuse    z0, noise            -> z_t               q(z_t | z_0)
- *     denoise    z_t, c, s            -> z0'               the loop around epsilon_theta
- *     decode     z0'                  -> x'                D
- *     finish     x', picture, s       -> pixels, alpha     back to the picture's own size
- *
- * txt2img has no picture: prepare only lays the size, and encode has nothing to encode but, for
- * models that see a masked picture, the mid-grey that stands for "everything is hole". */
+/* The line: one picture's way from request to result, one call per stage. In come model, request
+ * and monitor; out goes the result. txt2img has no picture: prepare only lays the size, and encode
+ * has nothing to encode but, for models that see a masked picture, the mid-grey that stands for
+ * "everything is hole". */
 #include "base/error.h"
 #include "base/memory.h"
 #include "condition/condition.h"
@@ -45,9 +37,9 @@ static bool prepare(LdmLine *line, GError **error)
     bool repaint = request->task != LDM_TASK_GENERATE;
     ldm_meter_stage(&line->meter, LDM_STAGE_PREPARE);
     line->prepared = line->plan.geometry;
-    if (repaint && !ldm_prepare(request->picture, request->mask,
-                                (size_t) line->model->info.downsampling, &line->prepared,
-                                line->cancellable, error))
+    if (repaint &&
+        !ldm_prepare(request->picture, request->mask, (size_t)line->model->info.downsampling,
+                     &line->prepared, line->cancellable, error))
         return false;
     bool all_hole = request->task != LDM_TASK_INPAINT;
     return !line->plan.masked || ldm_prepare_masked(all_hole, &line->prepared, error);
@@ -115,7 +107,7 @@ static bool diffuse(LdmLine *line, GError **error)
     if (!ldm_times_init(&line->times, &line->model->config.schedule, request->sampler,
                         request->schedule, request->steps, blank ? 1.0 : request->strength, error))
         return false;
-    ldm_rng_seed(&line->rng, (uint64_t) line->result->seed);
+    ldm_rng_seed(&line->rng, (uint64_t)line->result->seed);
     line->latents.noise = request->latent != NULL
                               ? ldm_tensor_copy(request->latent, error)
                               : ldm_noise_new(&line->rng, plan->h, plan->w, plan->z, error);
@@ -133,8 +125,8 @@ static void denoise_progress(int step, int steps, double fraction, void *data)
 static bool denoise(LdmLine *line, GError **error)
 {
     ldm_meter_stage(&line->meter, LDM_STAGE_DENOISE);
-    LdmDenoise job = ldm_line_denoise(line->model, line->request, &line->times,
-                                      &line->conditioning, &line->latents);
+    LdmDenoise job = ldm_line_denoise(line->model, line->request, &line->times, &line->conditioning,
+                                      &line->latents);
     job.cells = line->request->mask != NULL ? line->prepared.cells : NULL;
     job.rng = &line->rng;
     job.hooks = (LdmLoopHooks){.progress = denoise_progress, .data = &line->meter};
@@ -210,12 +202,18 @@ static void line_clear(LdmLine *line)
     ldm_result_free(line->result);
 }
 
+/* prepare    picture, mask        -> x, s, cells       the window that is worked on
+ * condition  prompts              -> c                 tau_theta(y)
+ * encode     x                    -> z0, concat        E
+ * diffuse    z0, noise            -> z_t               q(z_t | z_0)
+ * denoise    z_t, c, s            -> z0'               the loop around epsilon_theta
+ * decode     z0'                  -> x'                D
+ * finish     x', picture, s       -> pixels, alpha     back to the picture's own size */
 LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
                         GError **error)
 {
-    LdmLine line = {.model = model,
-                    .request = request,
-                    .cancellable = ldm_monitor_cancellable(monitor)};
+    LdmLine line = {
+        .model = model, .request = request, .cancellable = ldm_monitor_cancellable(monitor)};
     LdmResult *result = NULL;
     g_mutex_lock(&model->busy);
     if (line_begin(&line, monitor, error)) {
@@ -223,8 +221,7 @@ LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMon
                         ? unchanged(&line, error)
                         : prepare(&line, error) && condition(&line, error) &&
                               encode(&line, error) && diffuse(&line, error) &&
-                              denoise(&line, error) && decode(&line, error) &&
-                              finish(&line, error);
+                              denoise(&line, error) && decode(&line, error) && finish(&line, error);
         if (done)
             result = line_end(&line);
     }

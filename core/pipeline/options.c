@@ -10,8 +10,8 @@ static const char *const samplers[] = {"ddim", "euler", "euler-a", "dpmpp-2m", N
 static const char *const schedules[] = {"model", "karras", NULL};
 
 #define GENERATE (1u << LDM_TASK_GENERATE)
-#define REPAINT (1u << LDM_TASK_IMG2IMG | 1u << LDM_TASK_INPAINT)
-#define ALL (GENERATE | REPAINT)
+#define REPAINT  (1u << LDM_TASK_IMG2IMG | 1u << LDM_TASK_INPAINT)
+#define ALL      (GENERATE | REPAINT)
 
 /* The order of `fields` below. */
 static const LdmOption options[] = {
@@ -27,7 +27,7 @@ static const LdmOption options[] = {
     {"guidance", "d", 0, 30, NULL, ALL, N_("How closely to follow the prompt; 1 is not at all")},
     {"strength", "d", 0, 1, NULL, REPAINT, N_("How far to depart from the picture; 0 keeps it")},
     {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
-    {"seed", "x", -1, (double) G_MAXINT64, NULL, ALL,
+    {"seed", "x", -1, (double)G_MAXINT64, NULL, ALL,
      N_("The same seed gives the same picture; -1 picks a new one")},
     {NULL},
 };
@@ -59,14 +59,14 @@ typedef struct {
 
 static Number number_of_int(int64_t i)
 {
-    return (Number){true, true, i, (double) i};
+    return (Number){true, true, i, (double)i};
 }
 
 static Number number_of_double(double d)
 {
     /* 2^63 itself is no int64_t; NaN fails the comparison */
     bool whole = d >= -9223372036854775808.0 && d < 9223372036854775808.0 && d == floor(d);
-    return (Number){true, whole, whole ? (int64_t) d : 0, d};
+    return (Number){true, whole, whole ? (int64_t)d : 0, d};
 }
 
 static Number number_of_variant(GVariant *value)
@@ -80,7 +80,7 @@ static Number number_of_variant(GVariant *value)
     case G_VARIANT_CLASS_INT64: return number_of_int(g_variant_get_int64(value));
     case G_VARIANT_CLASS_UINT64: {
         guint64 u = g_variant_get_uint64(value);
-        return u <= G_MAXINT64 ? number_of_int((int64_t) u) : (Number){true, false, 0, (double) u};
+        return u <= G_MAXINT64 ? number_of_int((int64_t)u) : (Number){true, false, 0, (double)u};
     }
     case G_VARIANT_CLASS_DOUBLE: return number_of_double(g_variant_get_double(value));
     default: return (Number){0};
@@ -117,11 +117,11 @@ static bool set_number(const LdmOption *option, void *field, GVariant *value, GE
     if (!fits || (integer && !n.whole))
         return set_range_error(option, error);
     if (option->type[0] == 'i')
-        *(int *) field = (int) n.i;
+        *(int *)field = (int)n.i;
     else if (option->type[0] == 'x')
-        *(int64_t *) field = n.i;
+        *(int64_t *)field = n.i;
     else
-        *(double *) field = n.d;
+        *(double *)field = n.d;
     return true;
 }
 
@@ -134,7 +134,7 @@ static bool set_choice(const LdmOption *option, int *field, const char *nick, GE
             *field = i;
             return true;
         }
-    g_autofree char *list = g_strjoinv(", ", (char **) option->choices);
+    g_autofree char *list = g_strjoinv(", ", (char **)option->choices);
     g_autofree char *shown = g_utf8_make_valid(nick, MIN(strlen(nick), 40));
     ldm_set_error(error, INVALID, _("%s cannot be “%s”: choose one of %s"), option->name, shown,
                   list);
@@ -165,8 +165,8 @@ static bool set_string(const LdmOption *option, void *field, GVariant *value, GE
         return set_choice(option, field, text, error);
     if (!check_prompt(option->name, text, error))
         return false;
-    g_free(*(char **) field);
-    *(char **) field = g_strdup(text);
+    g_free(*(char **)field);
+    *(char **)field = g_strdup(text);
     return true;
 }
 
@@ -183,7 +183,7 @@ bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value, GEr
             ldm_set_error(error, INVALID, _("%s does not apply to this task: leave it out"), name);
             return false;
         }
-        void *field = (char *) request + fields[i];
+        void *field = (char *)request + fields[i];
         return option->type[0] == 's' ? set_string(option, field, held, error)
                                       : set_number(option, field, held, error);
     }
@@ -196,16 +196,16 @@ GVariant *ldm_request_get(const LdmRequest *request, const char *name)
 {
     for (size_t i = 0; options[i].name != NULL; i++) {
         const LdmOption *option = &options[i];
-        const void *field = (const char *) request + fields[i];
+        const void *field = (const char *)request + fields[i];
         if (!g_str_equal(name, option->name) || (option->tasks & 1u << request->task) == 0)
             continue;
         if (option->choices != NULL)
-            return g_variant_new_string(option->choices[*(const int *) field]);
+            return g_variant_new_string(option->choices[*(const int *)field]);
         switch (option->type[0]) {
-        case 's': return g_variant_new_string(*(char *const *) field);
-        case 'i': return g_variant_new_int32(*(const int *) field);
-        case 'x': return g_variant_new_int64(*(const int64_t *) field);
-        default: return g_variant_new_double(*(const double *) field);
+        case 's': return g_variant_new_string(*(char *const *)field);
+        case 'i': return g_variant_new_int32(*(const int *)field);
+        case 'x': return g_variant_new_int64(*(const int64_t *)field);
+        default: return g_variant_new_double(*(const double *)field);
         }
     }
     return NULL;
@@ -214,19 +214,19 @@ GVariant *ldm_request_get(const LdmRequest *request, const char *name)
 static bool check_field(const LdmRequest *request, size_t i, GError **error)
 {
     const LdmOption *option = &options[i];
-    const void *field = (const char *) request + fields[i];
+    const void *field = (const char *)request + fields[i];
     if (option->choices != NULL) {
-        int value = *(const int *) field;
-        if (value >= 0 && (guint) value < g_strv_length((char **) option->choices))
+        int value = *(const int *)field;
+        if (value >= 0 && (guint)value < g_strv_length((char **)option->choices))
             return true;
         ldm_set_error(error, INVALID, _("%s is not one of its choices"), option->name);
         return false;
     }
     if (option->type[0] == 's')
-        return check_prompt(option->name, *(char *const *) field, error);
-    double d = option->type[0] == 'i'   ? (double) *(const int *) field
-               : option->type[0] == 'x' ? (double) *(const int64_t *) field
-                                        : *(const double *) field;
+        return check_prompt(option->name, *(char *const *)field, error);
+    double d = option->type[0] == 'i'   ? (double)*(const int *)field
+               : option->type[0] == 'x' ? (double)*(const int64_t *)field
+                                        : *(const double *)field;
     return (d >= option->minimum && d <= option->maximum) || set_range_error(option, error);
 }
 
@@ -268,7 +268,7 @@ static bool check_pictures(const LdmRequest *request, GError **error)
 
 bool ldm_request_check(const LdmRequest *request, GError **error)
 {
-    if ((unsigned) request->task > LDM_TASK_INPAINT) {
+    if ((unsigned)request->task > LDM_TASK_INPAINT) {
         ldm_set_error(error, INVALID, _("there is no such task"));
         return false;
     }

@@ -12,7 +12,7 @@
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
 
-#define TILE_CELLS 64       /* side of a tile where the autoencoder runs in tiles */
+#define TILE_CELLS      64  /* side of a tile where the autoencoder runs in tiles */
 #define FLOPS_PER_PIXEL 100 /* of prepare and finish: only for progress */
 
 static size_t floats(size_t n)
@@ -24,9 +24,9 @@ static LdmPrepareOptions prepare_options(const LdmModel *model)
 {
     const LdmModelInfo *info = &model->info;
     return (LdmPrepareOptions){
-        .f = (size_t) info->downsampling,
-        .native = (size_t) info->native_size,
-        .max_side = (size_t) MAX(info->max_side, info->downsampling),
+        .f = (size_t)info->downsampling,
+        .native = (size_t)info->native_size,
+        .max_side = (size_t)MAX(info->max_side, info->downsampling),
     };
 }
 
@@ -57,8 +57,8 @@ static bool lay_window(const LdmModel *model, const LdmRequest *request, LdmPrep
 {
     LdmPrepareOptions options = prepare_options(model);
     if (request->task == LDM_TASK_GENERATE) {
-        size_t width = request->width > 0 ? (size_t) request->width : options.native;
-        size_t height = request->height > 0 ? (size_t) request->height : options.native;
+        size_t width = request->width > 0 ? (size_t)request->width : options.native;
+        size_t height = request->height > 0 ? (size_t)request->height : options.native;
         ldm_prepare_blank(&options, width, height, geometry);
         return true;
     }
@@ -89,9 +89,8 @@ static bool check_latent(const LdmRequest *request, const LdmLinePlan *p, GError
 
 /* ---- stages ---- */
 
-LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request,
-                            const LdmTimes *times, const LdmConditioning *conditioning,
-                            const LdmLatents *latents)
+LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, const LdmTimes *times,
+                            const LdmConditioning *conditioning, const LdmLatents *latents)
 {
     return (LdmDenoise){
         .network = ldm_network_unet,
@@ -114,7 +113,7 @@ static size_t pixels_of(const LdmPrepared *g)
 
 static size_t window_pixels(const LdmPrepared *g)
 {
-    return (size_t) g->window.width * (size_t) g->window.height;
+    return (size_t)g->window.width * (size_t)g->window.height;
 }
 
 /* What prepare leaves: image, mask, cells; the masked picture apart. */
@@ -131,7 +130,7 @@ static void plan_prepare(const LdmRequest *request, LdmLinePlan *p)
     size_t transient = request->task == LDM_TASK_GENERATE ? 0 : ldm_prepare_scratch(g);
     p->bytes[LDM_STAGE_PREPARE] = prepared_bytes(request, p) + p->masked_bytes + transient;
     p->flops[LDM_STAGE_PREPARE] =
-        FLOPS_PER_PIXEL * ((double) window_pixels(g) + (double) pixels_of(g));
+        FLOPS_PER_PIXEL * ((double)window_pixels(g) + (double)pixels_of(g));
 }
 
 static bool plan_condition(const LdmModel *model, size_t held, LdmLinePlan *p, GError **error)
@@ -143,7 +142,7 @@ static bool plan_condition(const LdmModel *model, size_t held, LdmLinePlan *p, G
     double flops;
     if (!ldm_condition_measure(model->text, text, &bytes, &flops, error))
         return false;
-    p->condition_bytes = floats((size_t) text->tokens * (size_t) text->width) * (p->guided ? 2 : 1);
+    p->condition_bytes = floats((size_t)text->tokens * (size_t)text->width) * (p->guided ? 2 : 1);
     p->bytes[LDM_STAGE_CONDITION] = held + bytes + p->condition_bytes;
     p->flops[LDM_STAGE_CONDITION] = flops * (p->guided ? 2 : 1);
     return true;
@@ -159,7 +158,7 @@ static bool plan_encode(const LdmModel *model, const LdmRequest *request, size_t
     LdmEncode job = {.encoder = model->encoder, .config = &model->config.vae};
     size_t bytes;
     double flops;
-    held += z * (size_t) runs + (p->masked ? p->concat_bytes : 0);
+    held += z * (size_t)runs + (p->masked ? p->concat_bytes : 0);
     if (!ldm_encode_measure(&job, H, W, &bytes, &flops, error))
         return false;
     if (held + bytes > available) {
@@ -188,7 +187,7 @@ static bool plan_denoise(const LdmModel *model, const LdmRequest *request, size_
     LdmTensor cells = {LDM_F32, 4, {1, p->h, p->w, 1}, NULL};
     LdmTensor concat = {LDM_F32, 4, {1, p->h, p->w, 1 + p->z}, NULL};
     LdmTensor context = {
-        LDM_F32, 3, {1, (size_t) config->text.tokens, (size_t) config->text.width, 1}, NULL};
+        LDM_F32, 3, {1, (size_t)config->text.tokens, (size_t)config->text.width, 1}, NULL};
     LdmConditioning conditioning = {.context = config->has_text ? &context : NULL,
                                     .negative = p->guided ? &context : NULL,
                                     .concat = p->masked ? &concat : NULL};
@@ -228,12 +227,12 @@ static void plan_finish(const LdmRequest *request, size_t held, LdmLinePlan *p)
     size_t match = repaint ? floats(pixels_of(g) * 4 + MAX(g->H, g->W) * 4) : 0;
     size_t enlarge = 0;
     if (g->scale < 1.0)
-        enlarge = inner + ldm_resample_scratch(g->inner_h, g->inner_w, 4, (size_t) g->window.height,
-                                               (size_t) g->window.width);
+        enlarge = inner + ldm_resample_scratch(g->inner_h, g->inner_w, 4, (size_t)g->window.height,
+                                               (size_t)g->window.width);
     size_t pixels = window * 4 + MAX(enlarge, repaint ? window : 0);
     p->bytes[LDM_STAGE_FINISH] = held + decoded + MAX(match, pixels);
     p->flops[LDM_STAGE_FINISH] =
-        FLOPS_PER_PIXEL * ((double) window_pixels(g) + (double) pixels_of(g));
+        FLOPS_PER_PIXEL * ((double)window_pixels(g) + (double)pixels_of(g));
 }
 
 /* ---- the whole ---- */
@@ -244,7 +243,7 @@ static void plan_unchanged(LdmLinePlan *p)
     memset(p->bytes, 0, sizeof p->bytes);
     memset(p->flops, 0, sizeof p->flops);
     p->bytes[LDM_STAGE_FINISH] = floats(window_pixels(&p->geometry) * 5);
-    p->flops[LDM_STAGE_FINISH] = FLOPS_PER_PIXEL * (double) window_pixels(&p->geometry);
+    p->flops[LDM_STAGE_FINISH] = FLOPS_PER_PIXEL * (double)window_pixels(&p->geometry);
 }
 
 static bool plan_stages(const LdmModel *model, const LdmRequest *request, uint64_t available,
@@ -260,7 +259,7 @@ static bool plan_stages(const LdmModel *model, const LdmRequest *request, uint64
         return false;
     held += p->concat_bytes + (repaint ? z : 0) + 2 * z; /* z0, noise and z_t */
     p->bytes[LDM_STAGE_DIFFUSE] = held;
-    p->flops[LDM_STAGE_DIFFUSE] = FLOPS_PER_PIXEL * (double) (p->h * p->w * p->z);
+    p->flops[LDM_STAGE_DIFFUSE] = FLOPS_PER_PIXEL * (double)(p->h * p->w * p->z);
     if (!plan_denoise(model, request, held, p, error))
         return false;
     if (!plan_decode(model, prepared + z, available, p, error))
@@ -278,10 +277,10 @@ bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t av
     if (!ldm_request_check(request, error) || !check_model(model, error) ||
         !lay_window(model, request, &p->geometry, error))
         return false;
-    size_t f = (size_t) model->info.downsampling;
+    size_t f = (size_t)model->info.downsampling;
     p->h = p->geometry.H / f;
     p->w = p->geometry.W / f;
-    p->z = (size_t) model->info.latent_channels;
+    p->z = (size_t)model->info.latent_channels;
     p->guided = model->config.has_text && request->guidance != 1.0;
     p->masked = model->info.concat_inpainting;
     p->masked_bytes = p->masked ? floats(pixels_of(&p->geometry) * 3) : 0;
@@ -318,8 +317,8 @@ bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError 
     *plan = (LdmPlan){.weight_bytes = model->info.weight_bytes,
                       .work_bytes = ldm_line_plan_peak(&line),
                       .free_bytes = available,
-                      .latent_width = (int) line.w,
-                      .latent_height = (int) line.h};
+                      .latent_width = (int)line.w,
+                      .latent_height = (int)line.h};
     memcpy(plan->flops, line.flops, sizeof plan->flops);
     return true;
 }

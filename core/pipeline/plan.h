@@ -8,14 +8,14 @@
 #include "pipeline/types.h"
 
 typedef struct {
-    LdmPrepared geometry;           /* window and sizes; no arrays */
-    size_t h, w, z;                 /* latent [1, h, w, z] */
-    int start;                      /* first step of the loop; == steps: nothing to do */
-    bool guided;                    /* the unconditional branch runs too */
-    bool masked;                    /* the model sees mask and masked picture */
+    LdmPrepared geometry; /* window and sizes; no arrays */
+    size_t h, w, z;       /* latent [1, h, w, z] */
+    int start;            /* first step of the loop; == steps: nothing to do */
+    bool guided;          /* the unconditional branch runs too */
+    bool masked;          /* the model sees mask and masked picture */
     size_t masked_bytes, condition_bytes, concat_bytes; /* of what goes to encode and denoise */
-    size_t encode_tile, decode_tile; /* latent cells a side; 0 = whole */
-    size_t bytes[LDM_N_STAGES];     /* all buffers held while the stage is at its highest */
+    size_t encode_tile, decode_tile;                    /* latent cells a side; 0 = whole */
+    size_t bytes[LDM_N_STAGES]; /* all buffers held while the stage is at its highest */
     double flops[LDM_N_STAGES];
 } LdmLinePlan;
 
@@ -26,12 +26,11 @@ bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t av
                    LdmLinePlan *plan, GError **error);
 
 /* The job for the loop, without rng, hooks and cancellable; plan and run build it alike. */
-LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request,
-                            const LdmTimes *times, const LdmConditioning *conditioning,
-                            const LdmLatents *latents);
+LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, const LdmTimes *times,
+                            const LdmConditioning *conditioning, const LdmLatents *latents);
 
 /* The highest of plan->bytes. */
 size_t ldm_line_plan_peak(const LdmLinePlan *plan);
 
-/* False and LDM_ERROR_MEMORY ("needs 3.1 GB, 2.4 GB free") where `bytes` are more than `available`. */
+/* False and LDM_ERROR_MEMORY ("needs 3.1 GB, 2.4 GB free") where `bytes` exceed `available`. */
 bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error);

@@ -2,8 +2,8 @@
  * whole call that never falls, and the time left at the rate measured so far. */
 #include "pipeline/progress.h"
 
-#define REPORT_EVERY 50000     /* microseconds between reports */
-#define RATE_AFTER 200000      /* microseconds of work before a rate means anything */
+#define REPORT_EVERY 50000  /* microseconds between reports */
+#define RATE_AFTER   200000 /* microseconds of work before a rate means anything */
 
 void ldm_meter_begin(LdmMeter *meter, const LdmMonitor *monitor, const double *flops)
 {
@@ -28,7 +28,7 @@ static void close_stage(LdmMeter *meter, gint64 now)
     LdmStage stage = meter->last.stage;
     if (!meter->working)
         return;
-    meter->seconds[stage] += (double) (now - meter->stage_begun) * 1e-6;
+    meter->seconds[stage] += (double)(now - meter->stage_begun) * 1e-6;
     meter->before += meter->flops[stage];
     meter->working = false;
 }
@@ -63,7 +63,7 @@ void ldm_meter_at(LdmMeter *meter, double share, int step, int steps)
     last->fraction = MAX(last->fraction, fraction);
     last->step = step;
     last->steps = steps;
-    double elapsed = (double) (now - meter->begun);
+    double elapsed = (double)(now - meter->begun);
     if (elapsed > RATE_AFTER && last->fraction > 0.0)
         last->seconds_left = elapsed * 1e-6 * (1.0 - last->fraction) / last->fraction;
     if (now - meter->reported >= REPORT_EVERY)

@@ -11,7 +11,7 @@ typedef struct {
     double total, before;         /* planned FLOPs: of all stages; of the finished ones */
     LdmProgress last;
     gint64 begun, stage_begun, reported; /* microseconds, monotonic */
-    bool working;                 /* between ldm_meter_stage and ldm_meter_end */
+    bool working;                        /* between ldm_meter_stage and ldm_meter_end */
 } LdmMeter;
 
 /* flops: planned, per stage; a stage of 0 is never entered. */

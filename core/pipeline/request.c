@@ -1,4 +1,5 @@
-/* Requests and results: their default values and their end. */
+/* Both ends of the line: requests with their task's default values, and what becomes of requests
+ * and results when they are no longer needed. */
 #include "ldm.h"
 
 LdmRequest *ldm_request_new(LdmTask task)

@@ -28,7 +28,7 @@ static bool set_shape_error(const char *what, const LdmTensor *found, GError **e
 
 static bool check_nhwc(const char *what, const LdmTensor *t, int channels, GError **error)
 {
-    if (is_f32(t, 4) && t->shape[3] == (size_t) channels)
+    if (is_f32(t, 4) && t->shape[3] == (size_t)channels)
         return true;
     g_autofree char *expected = g_strdup_printf("[N, H, W, %d] f32", channels);
     return set_shape_error(what, t, error, expected);
@@ -130,7 +130,7 @@ static LdmTensor *posterior_noise(int64_t seed, const size_t shape[4], GError **
     LdmTensor *noise = nchw == NULL ? NULL : ldm_tensor_new(LDM_F32, 4, shape, error);
     if (noise == NULL)
         return NULL;
-    ldm_rng_seed(&rng, (uint64_t) seed);
+    ldm_rng_seed(&rng, (uint64_t)seed);
     ldm_rng_normal(&rng, ldm_tensor_f32(nchw), ldm_tensor_count(nchw));
     ldm_nchw_to_nhwc(ldm_tensor_f32(nchw), ldm_tensor_f32(noise), shape[0], shape[3], shape[1],
                      shape[2]);
@@ -141,8 +141,8 @@ static LdmTensor *run_encode(Call *call, const LdmTensor *x, int64_t seed,
                              const LdmMonitor *monitor, GError **error)
 {
     const LdmVaeConfig *config = &call->model->config.vae;
-    size_t f = (size_t) 1 << (config->levels - 1), N = x->shape[0], bytes;
-    const size_t shape[4] = {N, x->shape[1] / f, x->shape[2] / f, (size_t) config->latent_channels};
+    size_t f = (size_t)1 << (config->levels - 1), N = x->shape[0], bytes;
+    const size_t shape[4] = {N, x->shape[1] / f, x->shape[2] / f, (size_t)config->latent_channels};
     LdmEncode job = {.encoder = call->model->encoder,
                      .config = config,
                      .progress = progress,
@@ -151,7 +151,7 @@ static LdmTensor *run_encode(Call *call, const LdmTensor *x, int64_t seed,
     double flops;
     if (!ldm_encode_measure(&job, x->shape[1], x->shape[2], &bytes, &flops, error))
         return NULL;
-    call->flops_each = flops * (double) N;
+    call->flops_each = flops * (double)N;
     if (!call_begin(call, LDM_STAGE_ENCODE, monitor, bytes, error))
         return NULL;
     g_autoptr(LdmTensor) noise = seed >= 0 ? posterior_noise(seed, shape, error) : NULL;
@@ -171,7 +171,7 @@ LdmTensor *ldm_encode(LdmModel *model, const LdmTensor *picture, int64_t seed,
                       const LdmMonitor *monitor, GError **error)
 {
     Call call = {.model = model};
-    size_t f = (size_t) 1 << (model->config.vae.levels - 1);
+    size_t f = (size_t)1 << (model->config.vae.levels - 1);
     if (!check_nhwc("picture", picture, model->config.vae.in_channels, error))
         return NULL;
     if (picture->shape[1] % f != 0 || picture->shape[2] % f != 0) {
@@ -196,7 +196,7 @@ static LdmTensor *run_decode(Call *call, const LdmTensor *z, const LdmMonitor *m
     double flops;
     if (!ldm_decode_measure(&job, z->shape[1], z->shape[2], &bytes, &flops, error))
         return NULL;
-    call->flops_each = flops * (double) N;
+    call->flops_each = flops * (double)N;
     if (!call_begin(call, LDM_STAGE_DECODE, monitor, bytes, error))
         return NULL;
     g_autoptr(LdmTensor) out = NULL;
@@ -241,8 +241,8 @@ static LdmTensor *predict(LdmPass *pass, const void *data)
 static LdmTensor *join(const LdmTensor *latent, const LdmTensor *concat, GError **error)
 {
     size_t a = latent->shape[3], b = concat == NULL ? 0 : concat->shape[3];
-    LdmTensor *x = ldm_tensor_new_nhwc(latent->shape[0], latent->shape[1], latent->shape[2], a + b,
-                                       error);
+    LdmTensor *x =
+        ldm_tensor_new_nhwc(latent->shape[0], latent->shape[1], latent->shape[2], a + b, error);
     for (size_t i = 0, n = ldm_tensor_count(latent) / a; x != NULL && i < n; i++) {
         float *to = ldm_tensor_f32(x) + i * (a + b);
         memcpy(to, ldm_tensor_f32(latent) + i * a, a * sizeof(float));
@@ -278,7 +278,7 @@ static bool check_prediction(const LdmModel *model, const LdmTensor *latent, dou
             set_shape_error("concat array", concat, error, "the latent's N, H and W");
         return false;
     }
-    size_t width = (size_t) model->config.unet.context_width;
+    size_t width = (size_t)model->config.unet.context_width;
     if (width > 0 && context == NULL) {
         ldm_set_error(error, SHAPE, _("this model needs a context of width %zu"), width);
         return false;
@@ -291,23 +291,22 @@ static bool check_prediction(const LdmModel *model, const LdmTensor *latent, dou
     return true;
 }
 
-static LdmTensor *run_predict(Call *call, Prediction *p, const LdmMonitor *monitor,
-                              GError **error)
+static LdmTensor *run_predict(Call *call, Prediction *p, const LdmMonitor *monitor, GError **error)
 {
     size_t bytes;
     if (!ldm_forward_measure(predict, p, &bytes, &call->flops_each, error) ||
         !call_begin(call, LDM_STAGE_DENOISE, monitor, bytes, error))
         return NULL;
-    g_autoptr(LdmTensor) out = ldm_forward_run(predict, p, progress, call,
-                                               ldm_monitor_cancellable(monitor), error);
+    g_autoptr(LdmTensor) out =
+        ldm_forward_run(predict, p, progress, call, ldm_monitor_cancellable(monitor), error);
     if (out == NULL || !ldm_tensor_check_finite(out, "denoise", error))
         return NULL;
     return g_steal_pointer(&out);
 }
 
 LdmTensor *ldm_predict(LdmModel *model, const LdmTensor *latent, double timestep,
-                       const LdmTensor *context, const LdmTensor *concat,
-                       const LdmMonitor *monitor, GError **error)
+                       const LdmTensor *context, const LdmTensor *concat, const LdmMonitor *monitor,
+                       GError **error)
 {
     Call call = {.model = model};
     if (!check_prediction(model, latent, timestep, context, concat, error))

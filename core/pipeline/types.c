@@ -1,4 +1,5 @@
-/* Gives back the structs on the arrows of the line. What is cleared may be cleared again. */
+/* The structs on the arrows of the line: gives back what a stage handed on. What is cleared may be
+ * cleared again. */
 #include "pipeline/types.h"
 
 void ldm_prepared_clear(LdmPrepared *prepared)

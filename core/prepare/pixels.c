@@ -26,9 +26,9 @@ static void read_cell(const LdmTensor *picture, const size_t box[4], float *rgbw
     size_t W = picture->shape[2];
     for (size_t y = box[0]; y < box[1]; y++)
         for (size_t x = box[2]; x < box[3]; x++)
-            add_pixel(sum, (const float *) picture->data + (y * W + x) * 4);
+            add_pixel(sum, (const float *)picture->data + (y * W + x) * 4);
     for (int c = 0; c < 3; c++)
-        rgbw[c] = sum[3] > 0.0 ? (float) (sum[c] / sum[3]) : 0.5f;
+        rgbw[c] = sum[3] > 0.0 ? (float)(sum[c] / sum[3]) : 0.5f;
     rgbw[3] = sum[3] > 0.0 ? 1.0f : 0.0f;
 }
 
@@ -79,17 +79,17 @@ typedef struct {
     LdmTensor *rgbw;
 } Reading;
 
-/* Row y of the box average: the picture's rows and columns are shared out as evenly as whole numbers
- * allow. */
+/* Row y of the box average: the picture's rows and columns are shared out as evenly as whole
+ * numbers allow. */
 static void read_row(size_t y, int thread, void *data)
 {
     const Reading *r = data;
     size_t rows = r->rgbw->shape[1], columns = r->rgbw->shape[2];
-    size_t h = (size_t) r->window->height, w = (size_t) r->window->width;
-    size_t top = (size_t) r->window->y, left = (size_t) r->window->x;
+    size_t h = (size_t)r->window->height, w = (size_t)r->window->width;
+    size_t top = (size_t)r->window->y, left = (size_t)r->window->x;
     for (size_t x = 0; x < columns; x++) {
-        const size_t box[4] = {top + y * h / rows, top + (y + 1) * h / rows,
-                               left + x * w / columns, left + (x + 1) * w / columns};
+        const size_t box[4] = {top + y * h / rows, top + (y + 1) * h / rows, left + x * w / columns,
+                               left + (x + 1) * w / columns};
         read_cell(r->picture, box, ldm_tensor_f32(r->rgbw) + (y * columns + x) * 4);
     }
 }

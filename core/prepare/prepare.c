@@ -1,6 +1,6 @@
 /* First stage of the line: the window of the picture becomes the work image x in [-1, 1], [1, H, W,
- * 3]; the soft mask s becomes [1, H, W, 1] at the same size and, per latent cell, the max of s. What
- * the window does not fill (H, W are multiples of f) is a copy of its last row and column. */
+ * 3]; the soft mask s becomes [1, H, W, 1] at the same size and, per latent cell, the max of s.
+ * What the window does not fill (H, W are multiples of f) is a copy of its last row and column. */
 #include "prepare/prepare.h"
 
 #include "base/checked.h"
@@ -23,8 +23,8 @@ static size_t read_size(size_t size, size_t inner)
 size_t ldm_prepare_scratch(const LdmPrepared *p)
 {
     size_t h = p->inner_h, w = p->inner_w;
-    size_t rows = read_size((size_t) p->window.height, h);
-    size_t columns = read_size((size_t) p->window.width, w);
+    size_t rows = read_size((size_t)p->window.height, h);
+    size_t columns = read_size((size_t)p->window.width, w);
     size_t reading = rows * columns * (4 + 3) * sizeof(float), reducing = 0;
     if (rows != h || columns != w)
         reducing = (rows * columns + h * w) * 3 * sizeof(float) +
@@ -56,10 +56,10 @@ static bool prepare_image(const LdmTensor *picture, LdmPrepared *p, GCancellable
                           GError **error)
 {
     size_t h = p->inner_h, w = p->inner_w;
-    size_t rows = read_size((size_t) p->window.height, h);
-    size_t columns = read_size((size_t) p->window.width, w);
-    g_autoptr(LdmTensor) rgb = ldm_window_read(picture, &p->window, rows, columns,
-                                               cancellable, error);
+    size_t rows = read_size((size_t)p->window.height, h);
+    size_t columns = read_size((size_t)p->window.width, w);
+    g_autoptr(LdmTensor) rgb =
+        ldm_window_read(picture, &p->window, rows, columns, cancellable, error);
     if (rgb != NULL && (rows != h || columns != w))
         rgb = reduce(g_steal_pointer(&rgb), h, w, cancellable, error);
     p->image = rgb == NULL ? NULL : ldm_tensor_new_nhwc(1, p->H, p->W, 3, error);
@@ -80,15 +80,15 @@ static bool prepare_image(const LdmTensor *picture, LdmPrepared *p, GCancellable
  * lost by reducing. Work pixels in the padding look at the window's last row or column. */
 static float mask_at(const LdmTensor *mask, const LdmPrepared *p, size_t y, size_t x)
 {
-    size_t h = (size_t) p->window.height, w = (size_t) p->window.width;
+    size_t h = (size_t)p->window.height, w = (size_t)p->window.width;
     y = MIN(y, p->inner_h - 1);
     x = MIN(x, p->inner_w - 1);
     size_t y0 = y * h / p->inner_h, y1 = ((y + 1) * h + p->inner_h - 1) / p->inner_h;
     size_t x0 = x * w / p->inner_w, x1 = ((x + 1) * w + p->inner_w - 1) / p->inner_w;
     float most = 0.0f;
     for (size_t v = y0; v < y1; v++) {
-        const float *row = (const float *) mask->data +
-                           ((size_t) p->window.y + v) * mask->shape[2] + (size_t) p->window.x;
+        const float *row = (const float *)mask->data + ((size_t)p->window.y + v) * mask->shape[2] +
+                           (size_t)p->window.x;
         for (size_t u = x0; u < x1; u++)
             most = row[u] > most ? row[u] : most; /* false for NaN */
     }

@@ -14,7 +14,7 @@ bool ldm_mask_bounds(const LdmTensor *mask, LdmRect *bounds)
     size_t H = mask->shape[1], W = mask->shape[2];
     size_t top = H, bottom = 0, left = W, right = 0;
     for (size_t y = 0; y < H; y++) {
-        const float *row = (const float *) mask->data + y * W;
+        const float *row = (const float *)mask->data + y * W;
         for (size_t x = 0; x < W; x++) {
             if (!(row[x] > 0.0f))
                 continue;
@@ -26,7 +26,7 @@ bool ldm_mask_bounds(const LdmTensor *mask, LdmRect *bounds)
     }
     if (bottom == 0)
         return false;
-    *bounds = (LdmRect){(int) left, (int) top, (int) (right - left), (int) (bottom - top)};
+    *bounds = (LdmRect){(int)left, (int)top, (int)(right - left), (int)(bottom - top)};
     return true;
 }
 
@@ -70,24 +70,24 @@ void ldm_prepare_window(const LdmPrepareOptions *o, size_t width, size_t height,
 {
     Span x = {0, width}, y = {0, height};
     if (marked != NULL) {
-        x = span_align((size_t) marked->x, (size_t) (marked->x + marked->width), o->f, width);
-        y = span_align((size_t) marked->y, (size_t) (marked->y + marked->height), o->f, height);
+        x = span_align((size_t)marked->x, (size_t)(marked->x + marked->width), o->f, width);
+        y = span_align((size_t)marked->y, (size_t)(marked->y + marked->height), o->f, height);
         size_t margin = margin_of(o, MAX(x.hi - x.lo, y.hi - y.lo));
         x = span_widen(x, margin, o->native, o->f, width);
         y = span_widen(y, margin, o->native, o->f, height);
     }
     size_t w = x.hi - x.lo, h = y.hi - y.lo, longest = MAX(w, h);
-    p->window = (LdmRect){(int) x.lo, (int) y.lo, (int) w, (int) h};
-    p->scale = longest > o->max_side ? (double) o->max_side / (double) longest : 1.0;
-    p->inner_w = MAX((size_t) lround((double) w * p->scale), 1);
-    p->inner_h = MAX((size_t) lround((double) h * p->scale), 1);
+    p->window = (LdmRect){(int)x.lo, (int)y.lo, (int)w, (int)h};
+    p->scale = longest > o->max_side ? (double)o->max_side / (double)longest : 1.0;
+    p->inner_w = MAX((size_t)lround((double)w * p->scale), 1);
+    p->inner_h = MAX((size_t)lround((double)h * p->scale), 1);
     p->W = round_up(MAX(p->inner_w, o->native / 2), o->f);
     p->H = round_up(MAX(p->inner_h, o->native / 2), o->f);
 }
 
 void ldm_prepare_blank(const LdmPrepareOptions *o, size_t width, size_t height, LdmPrepared *p)
 {
-    p->window = (LdmRect){0, 0, (int) width, (int) height};
+    p->window = (LdmRect){0, 0, (int)width, (int)height};
     p->scale = 1.0;
     p->inner_w = width;
     p->inner_h = height;

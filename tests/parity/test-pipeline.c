@@ -73,8 +73,7 @@ static void test_decode(void)
     g_autoptr(LdmTensor) picture = ldm_decode(model, latent, NULL, &error);
     g_assert_no_error(error);
     for (size_t i = 0; i < ldm_tensor_count(picture); i++)
-        ldm_tensor_f32(picture)[i] =
-            CLAMP(ldm_tensor_f32(picture)[i] * 0.5f + 0.5f, 0.0f, 1.0f);
+        ldm_tensor_f32(picture)[i] = CLAMP(ldm_tensor_f32(picture)[i] * 0.5f + 0.5f, 0.0f, 1.0f);
     compare(picture, "generate-ddim");
 }
 

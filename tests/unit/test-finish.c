@@ -18,13 +18,13 @@ static LdmTensor *array(size_t h, size_t w, size_t c, float value)
 /* A work image of 32 x 32 cells of 4 pixels, marked from column `left` on. */
 static LdmPrepared prepared(size_t left)
 {
-    LdmPrepared p = {.window = {0, 0, 32, 32}, .scale = 1.0, .H = 32, .W = 32, .inner_h = 32,
-                     .inner_w = 32};
+    LdmPrepared p = {
+        .window = {0, 0, 32, 32}, .scale = 1.0, .H = 32, .W = 32, .inner_h = 32, .inner_w = 32};
     p.image = array(32, 32, 3, 0.0f);
     p.mask = array(32, 32, 1, 0.0f);
     p.cells = array(8, 8, 1, 1.0f);
     for (size_t i = 0; i < 32 * 32 * 3; i++)
-        ldm_tensor_f32(p.image)[i] = (float) g_test_rand_double_range(-0.8, 0.8);
+        ldm_tensor_f32(p.image)[i] = (float)g_test_rand_double_range(-0.8, 0.8);
     for (size_t i = 0; i < 32 * 32; i++)
         ldm_tensor_f32(p.mask)[i] = i % 32 >= left ? 1.0f : 0.0f;
     return p;
@@ -106,7 +106,7 @@ static LdmRequest *request_for(LdmTask task, const LdmPrepared *p)
     request->picture = array(32, 32, 4, 0.5f);
     request->mask = copy(p->mask);
     for (size_t i = 0; i < 32 * 32; i++) /* alpha 0, 0.25, 0.5, 0.75 by rows */
-        ldm_tensor_f32(request->picture)[i * 4 + 3] = (float) (i / 32 % 4) * 0.25f;
+        ldm_tensor_f32(request->picture)[i * 4 + 3] = (float)(i / 32 % 4) * 0.25f;
     return request;
 }
 

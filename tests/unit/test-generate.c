@@ -36,11 +36,11 @@ static LdmRequest *request_for(LdmTask task, int width, int height)
         request->height = height;
         return request;
     }
-    request->picture = array((size_t) height, (size_t) width, 4, 1.0f);
+    request->picture = array((size_t)height, (size_t)width, 4, 1.0f);
     for (size_t i = 0; i < ldm_tensor_count(request->picture); i++)
         if (i % 4 != 3)
             ldm_tensor_f32(request->picture)[i] =
-                (float) (i / 4 % (size_t) width) / (float) width * (float) (i % 4 + 1) / 3.0f;
+                (float)(i / 4 % (size_t)width) / (float)width * (float)(i % 4 + 1) / 3.0f;
     return request;
 }
 
@@ -320,7 +320,7 @@ static void test_stages_batch(void)
     g_autoptr(LdmTensor) batch = ldm_tensor_new(LDM_F32, 4, shape, &error);
     g_autoptr(LdmTensor) second = array(16, 24, 3, 0.0f);
     for (size_t i = 0; i < 16 * 24 * 3; i++)
-        ldm_tensor_f32(batch)[16 * 24 * 3 + i] = ldm_tensor_f32(second)[i] = sinf((float) i);
+        ldm_tensor_f32(batch)[16 * 24 * 3 + i] = ldm_tensor_f32(second)[i] = sinf((float)i);
     g_autoptr(LdmTensor) z = ldm_encode(model, batch, -1, NULL, &error);
     g_autoptr(LdmTensor) one = ldm_encode(model, second, -1, NULL, &error);
     g_assert_no_error(error);

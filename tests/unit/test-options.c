@@ -26,9 +26,9 @@ static void refuse(LdmRequest *request, const char *name, GVariant *value, const
 
 static void test_table(void)
 {
-    const char *const names[] = {"prompt",   "negative-prompt", "width",    "height",
-                                 "steps",    "sampler",         "schedule", "guidance",
-                                 "strength", "eta",             "seed"};
+    const char *const names[] = {"prompt",  "negative-prompt", "width",    "height",   "steps",
+                                 "sampler", "schedule",        "guidance", "strength", "eta",
+                                 "seed"};
     const LdmOption *options = ldm_options();
     size_t n = 0;
     for (; options[n].name != NULL; n++) {
@@ -71,7 +71,7 @@ static void test_numbers(void)
     refuse(request, "strength", g_variant_new_double(NAN), "from 0 to 1");
     refuse(request, "strength", g_variant_new_double(1.01), "from 0 to 1");
     refuse(request, "guidance", g_variant_new_double(INFINITY), "from 0 to 30");
-    refuse(request, "seed", g_variant_new_uint64((guint64) G_MAXINT64 + 1), "2^63-1");
+    refuse(request, "seed", g_variant_new_uint64((guint64)G_MAXINT64 + 1), "2^63-1");
     refuse(request, "seed", g_variant_new_int32(-2), "2^63-1");
     refuse(request, "seed", g_variant_new_double(9223372036854775808.0), "2^63-1");
     g_assert_cmpint(request->steps, ==, 9);
@@ -143,7 +143,7 @@ static void test_pictures(void)
     request->eta = NAN;
     expect(request, LDM_ERROR_INVALID);
     request->eta = 0.0;
-    request->sampler = (LdmSampler) 17;
+    request->sampler = (LdmSampler)17;
     expect(request, LDM_ERROR_INVALID);
 }
 

@@ -1,5 +1,5 @@
-/* The plan: sizes, bytes and FLOPs before anything is allocated, and how near they are to what a run
- * then takes. */
+/* The plan: sizes, bytes and FLOPs before anything is allocated, and how near they are to what
+ * a run then takes. */
 #include "ldm.h"
 #include "pipeline/plan.h"
 #include "tensor/tensor.h"
@@ -66,8 +66,8 @@ static void test_flops(void)
     g_assert_cmpfloat(flops, >, 1e9);
     g_assert_cmpfloat_with_epsilon(twenty.flops[LDM_STAGE_DENOISE] / flops, 2.0, 1e-9);
     g_assert_cmpfloat_with_epsilon(single.flops[LDM_STAGE_DENOISE] / flops, 0.5, 0.02);
-    g_assert_cmpfloat_with_epsilon(half.flops[LDM_STAGE_DENOISE] /
-                                       single.flops[LDM_STAGE_DENOISE], 0.5, 1e-9);
+    g_assert_cmpfloat_with_epsilon(half.flops[LDM_STAGE_DENOISE] / single.flops[LDM_STAGE_DENOISE],
+                                   0.5, 1e-9);
     g_assert_cmpfloat(ten.flops[LDM_STAGE_ENCODE], >, 1e6);
     g_assert_cmpfloat(ten.flops[LDM_STAGE_DECODE], >, ten.flops[LDM_STAGE_ENCODE] / 2);
 }
@@ -152,10 +152,10 @@ static void test_truth(void)
     fprintf(reset, "5");
     fclose(reset);
     run(request);
-    double used = (double) (status_bytes("VmHWM:") - before);
-    g_test_message("planned %.1f MB, used %.1f MB", (double) plan.work_bytes * 1e-6, used * 1e-6);
-    g_assert_cmpfloat(used, <=, 1.05 * (double) plan.work_bytes);
-    g_assert_cmpfloat(used, >=, 0.95 * (double) plan.work_bytes);
+    double used = (double)(status_bytes("VmHWM:") - before);
+    g_test_message("planned %.1f MB, used %.1f MB", (double)plan.work_bytes * 1e-6, used * 1e-6);
+    g_assert_cmpfloat(used, <=, 1.05 * (double)plan.work_bytes);
+    g_assert_cmpfloat(used, >=, 0.95 * (double)plan.work_bytes);
 }
 
 int main(int argc, char **argv)

@@ -20,7 +20,7 @@ static void mark(LdmTensor *mask, LdmRect r, float s)
 {
     for (int y = r.y; y < r.y + r.height; y++)
         for (int x = r.x; x < r.x + r.width; x++)
-            ldm_tensor_f32(mask)[(size_t) y * mask->shape[2] + (size_t) x] = s;
+            ldm_tensor_f32(mask)[(size_t)y * mask->shape[2] + (size_t)x] = s;
 }
 
 static void test_bounds(void)
@@ -39,19 +39,19 @@ static void test_bounds(void)
     g_assert_cmpint(r.height, ==, 18);
 }
 
-/* Whatever the sizes: the window lies in the picture, holds the mark, starts on the f-grid; the work
- * size is a multiple of f, holds the window at its scale, and is bounded. */
+/* Whatever the sizes: the window lies in the picture, holds the mark, starts on the f-grid; the
+ * work size is a multiple of f, holds the window at its scale, and is bounded. */
 static void check_window(size_t W, size_t H, LdmRect m)
 {
     LdmPrepared p = {0};
     ldm_prepare_window(&small, W, H, &m, &p);
     LdmRect w = p.window;
     g_assert_true(w.x >= 0 && w.y >= 0 && w.width > 0 && w.height > 0);
-    g_assert_true((size_t) (w.x + w.width) <= W && (size_t) (w.y + w.height) <= H);
+    g_assert_true((size_t)(w.x + w.width) <= W && (size_t)(w.y + w.height) <= H);
     g_assert_true(w.x <= m.x && w.y <= m.y && w.x + w.width >= m.x + m.width &&
                   w.y + w.height >= m.y + m.height);
     g_assert_true(w.x % 4 == 0 && w.y % 4 == 0);
-    g_assert_true((size_t) w.width >= MIN(W, 64) && (size_t) w.height >= MIN(H, 64));
+    g_assert_true((size_t)w.width >= MIN(W, 64) && (size_t)w.height >= MIN(H, 64));
     g_assert_true(p.H % 4 == 0 && p.W % 4 == 0 && p.H >= 32 && p.W >= 32 && p.H <= 128 &&
                   p.W <= 128);
     g_assert_true(p.inner_h >= 1 && p.inner_w >= 1 && p.inner_h <= p.H && p.inner_w <= p.W);
@@ -66,7 +66,7 @@ static void test_window(void)
     for (size_t i = 0; i < G_N_ELEMENTS(sides); i++)
         for (size_t j = 0; j < G_N_ELEMENTS(sides); j++)
             for (int k = 0; k < 40; k++) {
-                int W = (int) sides[i], H = (int) sides[j];
+                int W = (int)sides[i], H = (int)sides[j];
                 LdmRect m = {g_test_rand_int_range(0, W), g_test_rand_int_range(0, H), 1, 1};
                 m.width = g_test_rand_int_range(1, W - m.x + 1);
                 m.height = g_test_rand_int_range(1, H - m.y + 1);
@@ -114,7 +114,7 @@ static LdmPrepared prepare(const LdmTensor *picture, const LdmTensor *mask, bool
 static void fill_noise(LdmTensor *picture)
 {
     for (size_t i = 0; i < ldm_tensor_count(picture); i++)
-        ldm_tensor_f32(picture)[i] = i % 4 == 3 ? 1.0f : (float) g_test_rand_double();
+        ldm_tensor_f32(picture)[i] = i % 4 == 3 ? 1.0f : (float)g_test_rand_double();
 }
 
 /* At scale 1 the work image is the picture's own values, its padding copies of the edge. */

@@ -14,7 +14,7 @@ static LdmTensor *noise(size_t h, size_t w, size_t c)
     LdmTensor *t = ldm_tensor_new_nhwc(1, h, w, c, &error);
     g_assert_no_error(error);
     for (size_t i = 0; i < ldm_tensor_count(t); i++)
-        ldm_tensor_f32(t)[i] = (float) g_test_rand_double_range(-1.0, 1.0);
+        ldm_tensor_f32(t)[i] = (float)g_test_rand_double_range(-1.0, 1.0);
     return t;
 }
 
@@ -33,10 +33,14 @@ static LdmTensor *repeat(const LdmTensor *tile, void *data, GError **error)
 static void test_identity(void)
 {
     for (int k = 0; k < 60; k++) {
-        size_t tile = (size_t) g_test_rand_int_range(4, 12);
-        LdmTiling t = {.tile = tile, .overlap = tile / 4, .in = 1 + (size_t) k % 2,
-                       .out = 1 + (size_t) k % 3, .run = repeat, .data = &t};
-        size_t h = (size_t) g_test_rand_int_range(1, 40), w = (size_t) g_test_rand_int_range(1, 40);
+        size_t tile = (size_t)g_test_rand_int_range(4, 12);
+        LdmTiling t = {.tile = tile,
+                       .overlap = tile / 4,
+                       .in = 1 + (size_t)k % 2,
+                       .out = 1 + (size_t)k % 3,
+                       .run = repeat,
+                       .data = &t};
+        size_t h = (size_t)g_test_rand_int_range(1, 40), w = (size_t)g_test_rand_int_range(1, 40);
         g_autoptr(GError) error = NULL;
         g_autoptr(LdmTensor) x = noise(h * t.in, w * t.in, 2);
         g_autoptr(LdmTensor) whole = repeat(x, &t, &error);
@@ -55,7 +59,7 @@ static double rms(const LdmTensor *a, const LdmTensor *b)
     g_assert_true(ldm_tensor_same_shape(a, b));
     for (size_t i = 0; i < ldm_tensor_count(a); i++)
         sum += pow(ldm_tensor_f32(a)[i] - ldm_tensor_f32(b)[i], 2.0);
-    return sqrt(sum / (double) ldm_tensor_count(a));
+    return sqrt(sum / (double)ldm_tensor_count(a));
 }
 
 /* A smooth picture through E and D, whole and in tiles of 16 cells. */
@@ -66,8 +70,8 @@ static void test_autoencoder(void)
     g_assert_no_error(error);
     g_autoptr(LdmTensor) x = noise(96, 120, 3);
     for (size_t i = 0; i < 96 * 120 * 3; i++)
-        ldm_tensor_f32(x)[i] = 0.7f * sinf(0.002f * (float) (i % 360) * (float) (i % 3 + 1)) *
-                               cosf(0.05f * (float) (i / 360));
+        ldm_tensor_f32(x)[i] = 0.7f * sinf(0.002f * (float)(i % 360) * (float)(i % 3 + 1)) *
+                               cosf(0.05f * (float)(i / 360));
     LdmEncode e = {.encoder = model->encoder, .config = &model->config.vae};
     LdmDecode d = {.decoder = model->decoder, .config = &model->config.vae};
     g_autoptr(LdmTensor) z = ldm_encode_picture(&e, x, NULL, &error);
