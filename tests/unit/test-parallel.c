@@ -54,12 +54,54 @@ static void test_cancel(void)
     g_object_unref(record->cancellable);
 }
 
+/* A loop inside a tile, and loops of several threads at once: each is whole. */
+static void nesting_tile(size_t index, int thread, void *data)
+{
+    g_assert_true(ldm_parallel_for(50, count_tile, (Record *)data + index, NULL));
+}
+
+static void test_nested(void)
+{
+    g_autofree Record *records = g_new0(Record, 20);
+    ldm_set_threads(3);
+    g_assert_true(ldm_parallel_for(20, nesting_tile, records, NULL));
+    for (int i = 0; i < 20; i++) {
+        g_assert_cmpint(records[i].total, ==, 50);
+        g_assert_cmpint(records[i].wrong_threads, ==, 0);
+    }
+    ldm_set_threads(0);
+}
+
+static gpointer many_loops(gpointer data)
+{
+    for (int i = 0; i < 200; i++) {
+        g_autofree Record *record = g_new0(Record, 1);
+        g_assert_true(ldm_parallel_for((size_t)i, count_tile, record, NULL));
+        g_assert_cmpint(record->total, ==, i);
+        g_assert_cmpint(record->wrong_threads, ==, 0);
+    }
+    return NULL;
+}
+
+static void test_at_once(void)
+{
+    GThread *threads[4];
+    ldm_set_threads(3);
+    for (int i = 0; i < 4; i++)
+        threads[i] = g_thread_new("caller", many_loops, NULL);
+    for (int i = 0; i < 4; i++)
+        g_thread_join(threads[i]);
+    ldm_set_threads(0);
+}
+
 int main(int argc, char **argv)
 {
     g_unsetenv("PENTIMENTO_THREADS");
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/parallel/every-tile-once", test_every_tile_once);
     g_test_add_func("/parallel/few-tiles", test_few_tiles);
+    g_test_add_func("/parallel/nested", test_nested);
+    g_test_add_func("/parallel/at-once", test_at_once);
     g_test_add_func("/parallel/cancel", test_cancel);
     return g_test_run();
 }
