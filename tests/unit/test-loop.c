@@ -212,6 +212,39 @@ static void test_any_steps(void)
         }
 }
 
+/* Betas at the limits of what a file may say (alpha_bar rounds to 1, or to 0): an answer, or one
+ * sentence, whatever the sampler. */
+static void test_extreme_betas(void)
+{
+    static const double betas[][2] = {{1e-12, 1e-12}, {0.999, 0.999}, {1e-12, 0.999}};
+
+    for (int kind = 0; kind < 4 * 2 * 3 * 3 * 3; kind++) {
+        LdmScheduleConfig config = {.beta_start = betas[kind / 72][0],
+                                    .beta_end = betas[kind / 72][1],
+                                    .train_steps = 1000,
+                                    .spacing = kind / 8 % 3,
+                                    .steps_offset = 999,
+                                    .prediction = kind / 24 % 3,
+                                    .zero_terminal_snr = kind % 2};
+        g_auto(LdmTimes) times = {0};
+        g_autoptr(GError) error = NULL;
+        LdmRng rng;
+        ldm_rng_seed(&rng, 1);
+        g_autoptr(LdmTensor) z = ldm_noise_new(&rng, H, W, Z, NULL);
+        g_assert_true(ldm_times_init(&times, &config, kind % 4, kind / 4 % 2, 9, 1.0, NULL));
+        LdmDenoise job = {.network = analytic_network,
+                          .network_data = &channels,
+                          .times = &times,
+                          .prediction = config.prediction,
+                          .conditioning = &no_conditioning,
+                          .guidance = 1.0,
+                          .sampler = kind % 4,
+                          .rng = &rng};
+        if (!ldm_denoise(&job, z, NULL, &error))
+            g_assert_error(error, LDM_ERROR, LDM_ERROR_NONFINITE);
+    }
+}
+
 /* ---- hooks, errors, planning ---- */
 
 typedef struct {
@@ -403,6 +436,7 @@ int main(int argc, char **argv)
     g_test_add_func("/loop/pure-start", test_pure_start);
     g_test_add_func("/loop/nothing-to-do", test_nothing_to_do);
     g_test_add_func("/loop/any-steps", test_any_steps);
+    g_test_add_func("/loop/extreme-betas", test_extreme_betas);
     g_test_add_func("/loop/hooks", test_hooks);
     g_test_add_func("/loop/cancel", test_cancel);
     g_test_add_func("/loop/not-finite", test_not_finite);
