@@ -29,7 +29,7 @@ static void add_numbers(const PentimentoTask *task, GimpProcedure *procedure)
               "by pixel"),
             0.0, 1.0, task->strength, G_PARAM_READWRITE);
     gimp_procedure_add_int_argument(
-        procedure, "steps", _("Ste_ps"),
+        procedure, "steps", _("St_eps"),
         _("Number of denoising steps: more take longer and show more detail"), 1, 1000, 20,
         G_PARAM_READWRITE);
     gimp_procedure_add_double_argument(
@@ -41,7 +41,7 @@ static void add_numbers(const PentimentoTask *task, GimpProcedure *procedure)
 static void add_choices(const PentimentoTask *task, GimpProcedure *procedure)
 {
     gimp_procedure_add_choice_argument(
-        procedure, "sampler", _("Samp_ler"), _("How each step goes from noise towards the picture"),
+        procedure, "sampler", _("S_ampler"), _("How each step goes from noise towards the picture"),
         gimp_choice_new_with_values("ddim", 0, _("DDIM"), _("Steady; good at any number of steps"),
                                     "euler", 1, _("Euler"), _("Simple and smooth"), "euler-a", 2,
                                     _("Euler ancestral"),
@@ -49,19 +49,19 @@ static void add_choices(const PentimentoTask *task, GimpProcedure *procedure)
                                     _("DPM++ 2M"), _("Good with few steps"), NULL),
         "dpmpp-2m", G_PARAM_READWRITE);
     gimp_procedure_add_choice_argument(
-        procedure, "schedule", _("Sche_dule"), _("How the noise levels of the steps are spaced"),
+        procedure, "schedule", _("Sc_hedule"), _("How the noise levels of the steps are spaced"),
         gimp_choice_new_with_values("model", 0, _("As trained"), _("The model's own timesteps"),
                                     "karras", 1, _("Karras"),
                                     _("More steps at low noise: finer detail"), NULL),
         "model", G_PARAM_READWRITE);
     gimp_procedure_add_int_argument(
-        procedure, "seed", _("Se_ed"),
+        procedure, "seed", _("See_d"),
         _("Number the noise is made from: the same seed and settings give the same picture; -1 = "
           "a new one each time"),
         -1, G_MAXINT32, -1, G_PARAM_READWRITE);
     if (task->edits)
         gimp_procedure_add_choice_argument(
-            procedure, "output", _("_Output"), _("Where the result goes"),
+            procedure, "output", _("O_utput"), _("Where the result goes"),
             gimp_choice_new_with_values(
                 "new-layer", 0, _("New layer"), _("A new layer above this one, with a layer mask"),
                 "replace", 1, _("Replace"), _("Into this layer itself"), NULL),
@@ -73,7 +73,7 @@ static void add_size(GimpProcedure *procedure)
     gimp_procedure_add_int_argument(procedure, "width", _("_Width"),
                                     _("In pixels; 0 = the size the model was trained at"), 0, 8192,
                                     0, G_PARAM_READWRITE);
-    gimp_procedure_add_int_argument(procedure, "height", _("_Height"),
+    gimp_procedure_add_int_argument(procedure, "height", _("He_ight"),
                                     _("In pixels; 0 = the size the model was trained at"), 0, 8192,
                                     0, G_PARAM_READWRITE);
 }

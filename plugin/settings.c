@@ -3,11 +3,9 @@
  * In: a procedure's config. Out: a{sv}, parasites, $XDG_STATE_HOME/pentimento/prompts. */
 #include "settings.h"
 
-#include <errno.h>
 #include <glib/gi18n-lib.h>
 #include <json-glib/json-glib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const char *const prompt_arguments[] = {"prompt", "negative-prompt"};
 
@@ -130,6 +128,7 @@ void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *co
         g_key_file_set_string(file, task->name, prompt_arguments[i], text ? text : "");
     }
     content = g_key_file_to_data(file, &length, NULL);
+    chmod(path, 0600); /* one that is there already keeps its mode when it is replaced */
     if (g_mkdir_with_parents(folder, 0700) == 0 &&
         g_file_set_contents_full(path, content, (gssize)length,
                                  G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600,

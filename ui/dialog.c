@@ -30,13 +30,17 @@ static void add_prompt(GimpProcedureDialog *dialog, const char *argument, const 
 
 static void add_advanced(GimpProcedureDialog *dialog)
 {
+    GtkWidget *label, *expander;
+
     gimp_procedure_dialog_get_spin_scale(dialog, "steps", 1);
     gimp_procedure_dialog_get_spin_scale(dialog, "guidance", 1);
     gimp_procedure_dialog_fill_box(dialog, "advanced-box", "negative-frame", "steps", "guidance",
                                    "sampler", "schedule", "seed", "model", NULL);
-    gimp_procedure_dialog_get_label(dialog, "advanced-label", _("More settings"), FALSE, FALSE);
-    gimp_procedure_dialog_fill_expander(dialog, "advanced", "advanced-label", FALSE,
-                                        "advanced-box");
+    label = gimp_procedure_dialog_get_label(dialog, "advanced-label", _("Ad_vanced settings"),
+                                            FALSE, TRUE);
+    expander = gimp_procedure_dialog_fill_expander(dialog, "advanced", "advanced-label", FALSE,
+                                                   "advanced-box");
+    gtk_label_set_mnemonic_widget(GTK_LABEL(label), expander);
 }
 
 bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config, const char *title)

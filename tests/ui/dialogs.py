@@ -1,0 +1,141 @@
+"""The real dialogs in a real GIMP: OK, Undo, Repeat, Cancel while it works."""
+from harness import *
+from screen import *
+
+FILL, MAKE, REIMAGINE = range(3)  # places of the entries in the submenu
+
+
+def content(image):
+    """state() without GIMP's own record of last-used values, which is no part of the picture."""
+    return [part for number, part in enumerate(state(image)) if number != 4]
+
+
+def set_steps(number):
+    """Opens the advanced settings and writes the number of steps."""
+    keys("alt+v", "alt+e", "ctrl+a")
+    write(str(number))
+    keys("Tab")
+
+
+def test_reimagine_undo_redo_repeat():
+    image, layer = photo(120, 100)
+    feathered(image)
+    before = content(image)
+    display = show(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    write("a wooden table")
+    set_steps(2)
+    shot("reimagine")
+    keys("alt+o")
+    wait_for("the result", lambda: len(image.get_layers()) == 2)
+    time.sleep(0.5)
+    shot("result")
+    first = image.get_layers()[0]
+    check(prompts(first)["prompt"] == "a wooden table", "what was typed is the prompt")
+    check(image.get_parasite_list() and not any(
+        b"wooden" in bytes(c & 0xff for c in image.get_parasite(name).get_data())
+        for name in image.get_parasite_list()), "the prompt is not in the image's record of last values")
+    seed = settings(first)["seed"]
+    focus_gimp()
+    keys("ctrl+z")
+    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
+    check(content(image) == before, "one undo restores every byte")
+    keys("ctrl+f")
+    wait_for("the repeated result", lambda: len(image.get_layers()) == 2)
+    again = image.get_layers()[0]
+    check(prompts(again)["prompt"] == "a wooden table", "Repeat uses the same prompt")
+    check(settings(again)["seed"] != seed, "and a new seed")
+    kept = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "prompts")
+    check(os.stat(kept).st_mode & 0o777 == 0o600, "prompts are kept for the user only")
+    display.delete()
+
+
+def replaced_and_undone(precision, base=None):
+    image, layer = photo(120, 100, precision=precision, base=base)
+    feathered(image)
+    before = content(image)
+    display = show(image)
+    choose(FILL)
+    dialog("Fill Selection")
+    set_steps(2)
+    keys("alt+u", "Down")
+    shot("replace")
+    keys("alt+o")
+    time.sleep(1)
+    wait_for("the result", lambda: not processes(PLUG_IN))
+    check(content(image) != before, "the picture changed")
+    after = content(image)
+    check(len(image.get_layers()) == 1, "no new layer")
+    focus_gimp()
+    keys("ctrl+z")
+    wait_for("undo", lambda: content(image) != after, 10)
+    check(content(image) == before, "one undo restores every byte")
+    keys("ctrl+y")
+    wait_for("redo", lambda: content(image) != before, 10)
+    check(content(image) == after, "redo brings back every byte")
+    display.delete()
+
+
+def test_replace_undo_redo_8_bit():
+    replaced_and_undone(Gimp.Precision.U8_NON_LINEAR)
+
+
+def test_replace_undo_redo_half_non_linear():
+    replaced_and_undone(Gimp.Precision.HALF_NON_LINEAR)
+
+
+def test_replace_undo_redo_float_linear():
+    replaced_and_undone(Gimp.Precision.FLOAT_LINEAR)
+
+
+def test_cancel_while_it_works():
+    image, layer = photo(120, 100, precision=Gimp.Precision.FLOAT_NON_LINEAR)
+    feathered(image)
+    before = state(image)
+    display = show(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    set_steps(1000)
+    shot("advanced")
+    keys("alt+o")
+    wait_for("work", lambda: processes(WORKER) and processes(PLUG_IN), 20)
+    time.sleep(2)
+    shot("progress")
+    check(processes(PLUG_IN), "a thousand steps take a while")
+    focus_gimp()
+    keys("Escape")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+    time.sleep(0.5)
+    shot("cancelled")
+    check(state(image) == before, "the image is byte for byte as it was")
+    began = time.monotonic()
+    call_ok(IMG2IMG, image, [layer])
+    check(time.monotonic() - began < 15, "the worker is free at once")
+    display.delete()
+
+
+def test_dialog_cancelled():
+    image, layer = photo(120, 100)
+    before = state(image)
+    display = show(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    keys("Escape")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+    check(state(image) == before, "nothing has changed")
+    display.delete()
+
+
+def test_generate():
+    image, layer = photo(120, 100)
+    display = show(image)
+    choose(MAKE)
+    dialog("Generate")
+    write("a red apple")
+    set_steps(2)
+    shot("generate")
+    keys("alt+o")
+    wait_for("the result", lambda: len(image.get_layers()) == 2)
+    check(prompts(image.get_layers()[0])["prompt"] == "a red apple", "made from what was typed")
+    display.delete()

@@ -1,0 +1,64 @@
+"""Keys, clicks and pictures of the screen, for tests in a GIMP with windows."""
+import subprocess
+import time
+
+from harness import *
+
+
+def xdotool(*words):
+    return subprocess.run(["xdotool", *map(str, words)], capture_output=True, text=True).stdout.split()
+
+
+def keys(*names):
+    for name in names:
+        xdotool("key", name)
+        time.sleep(0.15)
+
+
+def shot(name):
+    folder = os.environ.get("TEST_SHOTS")
+    if folder:
+        subprocess.run(["import", "-window", "root", os.path.join(folder, name + ".png")])
+
+
+def wait_for(what, condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            shot("failed")
+            check(False, f"waited {seconds} s in vain for {what}")
+        time.sleep(0.1)
+
+
+def show(image):
+    """Opens a window on the image and gives it the keyboard."""
+    display = Gimp.Display.new(image)
+    Gimp.displays_flush()
+    wait_for("GIMP's window", lambda: xdotool("search", "--onlyvisible", "--name", "GIMP"))
+    time.sleep(1)
+    focus_gimp()
+    return display
+
+
+def focus_gimp():
+    xdotool("windowactivate", "--sync", xdotool("search", "--onlyvisible", "--name", "GIMP")[0])
+    time.sleep(0.3)
+
+
+def choose(entry):
+    """Filters, the last submenu (ours, after GIMP's own), the entry by its place."""
+    focus_gimp()
+    keys("alt+r", "Up", "Right", *["Down"] * entry)
+    shot("menu")
+    keys("Return")
+
+
+def dialog(title, seconds=20):
+    wait_for(f"the dialog {title}", lambda: xdotool("search", "--onlyvisible", "--name", f"^{title}$"), seconds)
+    time.sleep(0.5)
+    xdotool("windowactivate", "--sync", xdotool("search", "--onlyvisible", "--name", f"^{title}$")[0])
+    time.sleep(0.3)
+
+
+def write(text):
+    xdotool("type", "--delay", "20", text)
