@@ -17,9 +17,9 @@ struct LdmModel {
     LdmVaeEncoder *encoder;
     LdmVaeDecoder *decoder;
     LdmUnet *unet;
-    LdmClipText *text;        /* NULL without text */
-    LdmTokenizer *tokenizer;  /* NULL without text */
+    LdmClipText *text;       /* NULL without text */
+    LdmTokenizer *tokenizer; /* NULL without text */
     LdmParams *vae_params, *unet_params, *text_params;
-    gpointer files;           /* keeps the mappings alive */
+    gpointer files; /* keeps the mappings alive */
     GMutex busy;
 };
