@@ -12,7 +12,7 @@
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
 
-#define TILE_CELLS      64  /* side of a tile where the autoencoder runs in tiles */
+#define LDM_TILE_CELLS  64  /* side of a tile where the autoencoder runs in tiles */
 #define FLOPS_PER_PIXEL 100 /* of prepare and finish: only for progress */
 
 static size_t floats(size_t n)
@@ -162,7 +162,7 @@ static bool plan_encode(const LdmModel *model, const LdmRequest *request, size_t
     if (!ldm_encode_measure(&job, H, W, &bytes, &flops, error))
         return false;
     if (held + bytes > available) {
-        p->encode_tile = job.tile = TILE_CELLS;
+        p->encode_tile = job.tile = LDM_TILE_CELLS;
         if (!ldm_encode_measure(&job, H, W, &bytes, &flops, error))
             return false;
     }
@@ -210,7 +210,7 @@ static bool plan_decode(const LdmModel *model, size_t held, uint64_t available, 
     if (!ldm_decode_measure(&job, p->h, p->w, &bytes, flops, error))
         return false;
     if (held + picture + bytes > available) {
-        p->decode_tile = job.tile = TILE_CELLS;
+        p->decode_tile = job.tile = LDM_TILE_CELLS;
         if (!ldm_decode_measure(&job, p->h, p->w, &bytes, flops, error))
             return false;
     }

@@ -7,6 +7,9 @@
 #include "pipeline/model.h"
 #include "pipeline/types.h"
 
+/* Side of a tile, in latent cells, where the autoencoder runs in tiles. */
+#define LDM_TILE_CELLS 64
+
 typedef struct {
     LdmPrepared geometry; /* window and sizes; no arrays */
     size_t h, w, z;       /* latent [1, h, w, z] */

@@ -151,6 +151,11 @@ static LdmTensor *run_encode(Call *call, const LdmTensor *x, int64_t seed,
     double flops;
     if (!ldm_encode_measure(&job, x->shape[1], x->shape[2], &bytes, &flops, error))
         return NULL;
+    if (bytes > ldm_memory_available()) {
+        job.tile = LDM_TILE_CELLS;
+        if (!ldm_encode_measure(&job, x->shape[1], x->shape[2], &bytes, &flops, error))
+            return NULL;
+    }
     call->flops_each = flops * (double)N;
     if (!call_begin(call, LDM_STAGE_ENCODE, monitor, bytes, error))
         return NULL;
@@ -196,6 +201,11 @@ static LdmTensor *run_decode(Call *call, const LdmTensor *z, const LdmMonitor *m
     double flops;
     if (!ldm_decode_measure(&job, z->shape[1], z->shape[2], &bytes, &flops, error))
         return NULL;
+    if (bytes > ldm_memory_available()) {
+        job.tile = LDM_TILE_CELLS;
+        if (!ldm_decode_measure(&job, z->shape[1], z->shape[2], &bytes, &flops, error))
+            return NULL;
+    }
     call->flops_each = flops * (double)N;
     if (!call_begin(call, LDM_STAGE_DECODE, monitor, bytes, error))
         return NULL;
