@@ -44,5 +44,6 @@ guint8 *pentimento_png_add_text(const guint8 *png, size_t length, const char *ke
     g_byte_array_append(out, (const guint8 *)text, (guint)text_length);
     append_be32(out, crc32_of(out->data + start, out->len - start));
     g_byte_array_append(out, png + head, (guint)(length - head));
-    return g_byte_array_steal(out, new_length);
+    *new_length = out->len;
+    return g_byte_array_free(out, FALSE);
 }

@@ -139,16 +139,42 @@ static void client_close(Client *client)
     g_string_free(client->stages, TRUE);
 }
 
+static pid_t worker_process(GDBusConnection *connection)
+{
+    GIOStream *stream = g_dbus_connection_get_stream(connection);
+    GSocket *socket = g_socket_connection_get_socket(G_SOCKET_CONNECTION(stream));
+    g_autoptr(GCredentials) peer = g_socket_get_credentials(socket, NULL);
+
+    g_assert_nonnull(peer);
+    return g_credentials_get_unix_pid(peer, NULL);
+}
+
+/* What sanitizers, and GLib, had to say while the worker worked and when it ended. */
+static void check_log(const World *world)
+{
+    g_autofree char *path = g_build_filename(world->folder, "pentimento", "worker.log", NULL);
+    g_autofree char *log = NULL;
+
+    g_file_get_contents(path, &log, NULL, NULL);
+    if (log != NULL && (strstr(log, "Sanitizer") || strstr(log, "runtime error") ||
+                        strstr(log, "CRITICAL") || strstr(log, "WARNING")))
+        g_error("the worker's log: %s", log);
+}
+
 static void world_tear_down(World *world, gconstpointer data)
 {
     g_autoptr(GDBusConnection) connection = connect_raw(world, NULL);
     g_autofree char *command = g_strconcat("rm -rf ", world->folder, NULL);
 
     if (connection != NULL) {
+        g_autofree char *process = g_strdup_printf("/proc/%d", worker_process(connection));
         g_autoptr(GVariant) answer = call(connection, "Quit", NULL, NULL);
+
         g_assert_nonnull(answer);
         g_assert_true(wait_gone(world->socket, 5));
+        g_assert_true(wait_gone(process, 20));
     }
+    check_log(world);
     g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
     g_strfreev(world->environment);
     g_free(world->folder);
@@ -634,8 +660,6 @@ static void test_race(World *world, gconstpointer data)
 
 static void test_killed(World *world, gconstpointer data)
 {
-    g_autoptr(GCredentials) peer = NULL;
-    GIOStream *stream;
     Client client;
     pid_t worker;
 
@@ -643,11 +667,7 @@ static void test_killed(World *world, gconstpointer data)
     client_open(&client, world);
     run_start(&client, "generate", "{'steps': <1000>}", 0, NULL, NULL);
     g_assert_true(wait_stage(&client, "denoise", 60));
-    stream = g_dbus_connection_get_stream(client.connection);
-    peer =
-        g_socket_get_credentials(g_socket_connection_get_socket(G_SOCKET_CONNECTION(stream)), NULL);
-    g_assert_nonnull(peer);
-    worker = g_credentials_get_unix_pid(peer, NULL);
+    worker = worker_process(client.connection);
     g_assert_cmpint(worker, >, 1);
     kill(worker, SIGKILL);
     run_wait(&client);
