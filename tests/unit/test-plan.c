@@ -1,5 +1,6 @@
 /* The plan: sizes, bytes and FLOPs before anything is allocated, and how near they are to what
  * a run then takes. */
+#include "base/parallel.h"
 #include "ldm.h"
 #include "pipeline/plan.h"
 #include "tensor/tensor.h"
@@ -144,6 +145,8 @@ static void test_truth(void)
             fclose(reset);
         return;
     }
+    ldm_set_threads(
+        1); /* each thread's scratch memory counts, but not every thread may come to work */
     mallopt(M_MMAP_THRESHOLD, 65536); /* what is freed leaves the process */
     g_assert_true(ldm_plan(model, request, &plan, &error));
     run(request);
@@ -161,6 +164,7 @@ static void test_truth(void)
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
+    g_unsetenv("PENTIMENTO_THREADS");
     g_test_init(&argc, &argv, NULL);
     model = ldm_model_load(NULL, &error);
     g_assert_no_error(error);
