@@ -135,15 +135,24 @@ static void group_tile(size_t index, int thread, void *data)
         narrow_groups(job, norm->x + picture, norm->y + picture, g * width, groups, width);
 }
 
+/* Groups of a tile: so many that their channels are whole vectors where that is possible, and as few
+ * as give every thread several tiles. */
+static size_t groups_per_tile(const LdmGroupNorm *norm)
+{
+    size_t width = norm->C / norm->groups, most = MAX(CHANNELS / width, 1), unit = 1;
+    while (unit * width % 16 != 0 && unit < 16)
+        unit *= 2;
+    unit = MIN(unit, most);
+    size_t wanted = 4 * (size_t)ldm_threads(), groups = most / unit * unit;
+    while (groups > unit && norm->N * norm->groups / groups < wanted)
+        groups -= unit;
+    return groups;
+}
+
 bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable)
 {
-    size_t width = norm->C / norm->groups;
     GroupJob job = {.norm = norm, .cancellable = cancellable};
-    job.groups_per_tile = MAX(CHANNELS / width, 1);
-    /* Several tiles per thread, but none narrower than a cache line. */
-    while (job.groups_per_tile % 2 == 0 && job.groups_per_tile * width > 32 &&
-           norm->N * norm->groups / job.groups_per_tile < 4 * (size_t)ldm_threads())
-        job.groups_per_tile /= 2;
+    job.groups_per_tile = groups_per_tile(norm);
     job.tiles_per_picture = (norm->groups + job.groups_per_tile - 1) / job.groups_per_tile;
     return ldm_parallel_for(norm->N * job.tiles_per_picture, group_tile, &job, cancellable);
 }

@@ -7,6 +7,9 @@
 #include "tensor/half.h"
 
 #include <math.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t VecI __attribute__((vector_size(4 * LANES)));
@@ -23,7 +26,34 @@ static inline void store(float *p, Vec v)
     *(VecAnywhere *)p = v;
 }
 
-/* The first n < LANES floats; the rest are 0. */
+/* load_part: the first n < LANES floats, the rest 0; store_part: the first n. Nothing beyond them is
+ * touched. */
+#if LANES == 16
+static inline Vec load_part(const float *p, size_t n)
+{
+    return (Vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+
+static inline void store_part(float *p, size_t n, Vec v)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+}
+#elif LANES == 8
+static inline __m256i first_lanes(size_t n)
+{
+    return (__m256i)((VecI){0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)n);
+}
+
+static inline Vec load_part(const float *p, size_t n)
+{
+    return (Vec)_mm256_maskload_ps(p, first_lanes(n));
+}
+
+static inline void store_part(float *p, size_t n, Vec v)
+{
+    _mm256_maskstore_ps(p, first_lanes(n), (__m256)v);
+}
+#else
 static inline Vec load_part(const float *p, size_t n)
 {
     Vec v = {0};
@@ -35,6 +65,7 @@ static inline void store_part(float *p, size_t n, Vec v)
 {
     memcpy(p, &v, n * sizeof *p);
 }
+#endif
 
 static inline Vec spread(float value)
 {
