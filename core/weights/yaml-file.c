@@ -1,6 +1,7 @@
-/* YAML in, single values by path out. libyaml builds the document: it bounds nesting itself and
- * does not unfold aliases, so a short file stays small. Paths have a fixed depth, so that
- * aliases that lead in circles do no harm. */
+/* YAML in, single values by path out. libyaml builds the document and does not unfold aliases,
+ * so a short file stays small; its time grows with the square of the open brackets, which are
+ * therefore counted beforehand. Paths have a fixed depth, so that aliases that lead in circles do
+ * no harm. */
 #include "weights/yaml-file.h"
 
 #include "base/error.h"
@@ -15,6 +16,18 @@ struct LdmYaml {
     yaml_document_t document;
 };
 
+/* Brackets open at once, at most; those in strings and comments count too. */
+static int bracket_depth(const char *text, size_t bytes)
+{
+    int depth = 0, deepest = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        depth += (text[i] == '[' || text[i] == '{') - (text[i] == ']' || text[i] == '}');
+        depth = MAX(depth, 0);
+        deepest = MAX(deepest, depth);
+    }
+    return deepest;
+}
+
 LdmYaml *ldm_yaml_load(const char *path, GError **error)
 {
     size_t bytes;
@@ -22,6 +35,10 @@ LdmYaml *ldm_yaml_load(const char *path, GError **error)
     g_autofree char *text = ldm_file_read(path, LDM_YAML_BYTES, &bytes, error);
     if (text == NULL)
         return NULL;
+    if (bracket_depth(text, bytes) > LDM_YAML_DEPTH) {
+        ldm_set_error(error, UNSUPPORTED, _("%s is nested too deeply"), path);
+        return NULL;
+    }
     if (!yaml_parser_initialize(&parser)) {
         ldm_set_no_memory(error, path, bytes);
         return NULL;

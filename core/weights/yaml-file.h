@@ -3,7 +3,8 @@
 
 #include "ldm.h"
 
-#define LDM_YAML_BYTES ((size_t)256 << 10) /* longest file */
+#define LDM_YAML_BYTES ((size_t)64 << 10) /* longest file */
+#define LDM_YAML_DEPTH 32                 /* brackets and braces inside one another */
 
 typedef struct LdmYaml LdmYaml;
 
