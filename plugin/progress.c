@@ -34,13 +34,15 @@ static char *stage_text(const char *stage, int step, int steps)
 /* "1 min 20 s left", rounded so that it does not flicker. */
 static char *time_text(double seconds)
 {
-    const int exact_below = 20, round_to = 5;
+    const int exact_below = 20, round_to = 5, whole_minutes_from = 600;
     int whole = (int)(seconds + 0.5);
 
     if (whole > exact_below)
         whole = (whole + round_to - 1) / round_to * round_to;
     if (whole < 60)
         return g_strdup_printf(_("%d s left"), MAX(whole, 1));
+    if (whole >= whole_minutes_from)
+        return g_strdup_printf(_("%d min left"), (whole + 30) / 60);
     return g_strdup_printf(_("%d min %d s left"), whole / 60, whole % 60);
 }
 

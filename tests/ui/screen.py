@@ -36,6 +36,7 @@ def show(image):
     Gimp.displays_flush()
     wait_for("GIMP's window", lambda: xdotool("search", "--onlyvisible", "--name", "GIMP"))
     time.sleep(1)
+    xdotool("windowsize", "--sync", xdotool("search", "--onlyvisible", "--name", "GIMP")[0], 1260, 850)
     focus_gimp()
     return display
 
