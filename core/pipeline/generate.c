@@ -202,13 +202,19 @@ static void line_clear(LdmLine *line)
     ldm_result_free(line->result);
 }
 
-/* prepare    picture, mask        -> x, s, cells       the window that is worked on
- * condition  prompts              -> c                 tau_theta(y)
- * encode     x                    -> z0, concat        E
- * diffuse    z0, noise            -> z_t               q(z_t | z_0)
- * denoise    z_t, c, s            -> z0'               the loop around epsilon_theta
- * decode     z0'                  -> x'                D
- * finish     x', picture, s       -> pixels, alpha     back to the picture's own size */
+/* ---- the line ---- */
+
+static bool line_run(LdmLine *line, GError **error)
+{
+    return prepare(line, error) &&   /* picture, mask -> x, s, cells: the window worked on */
+           condition(line, error) && /* prompts -> c: tau_theta(y) */
+           encode(line, error) &&    /* x -> z0, concat: E */
+           diffuse(line, error) &&   /* z0, noise -> z_t: q(z_t | z_0) */
+           denoise(line, error) &&   /* z_t, c, cells -> z0': the loop around epsilon_theta */
+           decode(line, error) &&    /* z0' -> x': D */
+           finish(line, error);      /* x', picture, s -> pixels, alpha at the picture's size */
+}
+
 LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
                         GError **error)
 {
@@ -217,12 +223,8 @@ LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMon
     LdmResult *result = NULL;
     g_mutex_lock(&model->busy);
     if (line_begin(&line, monitor, error)) {
-        bool done = line.plan.start == request->steps
-                        ? unchanged(&line, error)
-                        : prepare(&line, error) && condition(&line, error) &&
-                              encode(&line, error) && diffuse(&line, error) &&
-                              denoise(&line, error) && decode(&line, error) && finish(&line, error);
-        if (done)
+        bool idle = line.plan.start == request->steps;
+        if (idle ? unchanged(&line, error) : line_run(&line, error))
             result = line_end(&line);
     }
     line_clear(&line);
