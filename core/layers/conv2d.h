@@ -22,7 +22,8 @@ void ldm_conv2d_init_downsample(LdmConv2d *layer, LdmScope scope, size_t channel
 /* 3x3 over x enlarged to twice its size. */
 void ldm_conv2d_init_upsample(LdmConv2d *layer, LdmScope scope, size_t channels);
 
-/* x [N, H, W, in] -> [N, Ho, Wo, out] + residual (of the result's shape, or NULL); takes both over. */
+/* x [N, H, W, in] -> [N, Ho, Wo, out] + residual (of the result's shape, or NULL); takes both
+ * over. */
 LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x,
                               LdmTensor *residual);
 

@@ -1,5 +1,5 @@
-/* Linear layers and 1x1 convolutions, the most of every transformer: features [..., in] in, features
- * [..., out] out, one GEMM: y = x W^T + b + residual. */
+/* Linear layers and 1x1 convolutions, the most of every transformer: features [..., in] in,
+ * features [..., out] out, one GEMM: y = x W^T + b + residual. */
 #include "layers/linear.h"
 
 void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias)

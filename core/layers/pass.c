@@ -42,7 +42,7 @@ LdmPass *ldm_pass_new_plan(void)
     return pass;
 }
 
-/* Large pages spare the kernel a fault every 4 KiB; where there are none the advice does nothing. */
+/* Large pages spare the system a fault every 4 KiB; where there are none the advice is idle. */
 static void advise_large_pages(uint8_t *memory, size_t bytes)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

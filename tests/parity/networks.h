@@ -1,4 +1,5 @@
-/* Fixtures of reference/make_networks.py: tiny models and what the reference made of some inputs. */
+/* Fixtures of reference/make_networks.py: tiny models, and what the reference made of some
+ * inputs. */
 #pragma once
 
 #include "tensor/tensor.h"

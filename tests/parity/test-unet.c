@@ -45,6 +45,7 @@ static void test_model(const void *data)
     run_case(unet, data, "even");
     run_case(unet, data, "odd");
     run_case(unet, data, "shared");
+    run_case(unet, data, "thin"); /* a single cell at the last level */
     ldm_unet_free(unet);
 }
 
