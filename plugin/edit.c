@@ -85,7 +85,7 @@ static GimpLayer *add_layer(const PentimentoTask *task, const PentimentoRegion *
 
     if (layer == NULL)
         return NULL;
-    pentimento_settings_attach(layer, task, options);
+    pentimento_settings_attach(layer, task, options, reply);
     insert_above(region, layer, reply->x, reply->y);
     return layer;
 }
@@ -98,7 +98,7 @@ static GimpLayer *replace_pixels(const PentimentoTask *task, const PentimentoReg
     gimp_image_undo_group_start(region->image);
     done = pentimento_layer_replace(region, reply, error);
     if (done)
-        pentimento_settings_attach(region->layer, task, options);
+        pentimento_settings_attach(region->layer, task, options, reply);
     gimp_image_undo_group_end(region->image);
     return done ? region->layer : NULL;
 }

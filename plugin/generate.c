@@ -29,7 +29,7 @@ static GimpLayer *place(const PentimentoTask *task, GimpImage *image, GVariant *
     }
     layer = pentimento_layer_new(target, name, reply, error);
     if (layer != NULL) {
-        pentimento_settings_attach(layer, task, options);
+        pentimento_settings_attach(layer, task, options, reply);
         insert_centred(target, layer, reply);
     }
     if (image == NULL && layer != NULL)

@@ -55,9 +55,8 @@ int pentimento_settings_seed(GimpProcedureConfig *config)
 
 /* ---- onto the layer ---------------------------------------------------------------------- */
 
-static void attach(GimpLayer *layer, const char *name, guint flags, GVariantDict *values)
+static void attach(GimpLayer *layer, const char *name, guint flags, GVariant *content)
 {
-    g_autoptr(GVariant) content = g_variant_ref_sink(g_variant_dict_end(values));
     gsize length;
     g_autofree char *text = json_gvariant_serialize_data(content, &length);
     GimpParasite *parasite = gimp_parasite_new(name, flags, (guint32)length, text);
@@ -66,8 +65,11 @@ static void attach(GimpLayer *layer, const char *name, guint flags, GVariantDict
     gimp_parasite_free(parasite);
 }
 
-void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options)
+void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options,
+                                const PentimentoReply *reply)
 {
+    g_autoptr(GVariant) kept = NULL;
+    g_autoptr(GVariant) said = NULL;
     GVariantDict settings, prompts;
 
     g_variant_dict_init(&settings, options);
@@ -82,9 +84,12 @@ void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GV
         g_variant_dict_insert_value(&prompts, prompt_arguments[i], text);
         g_variant_unref(text);
     }
-    attach(layer, "pentimento-settings", GIMP_PARASITE_PERSISTENT | GIMP_PARASITE_UNDOABLE,
-           &settings);
-    attach(layer, "pentimento-prompts", GIMP_PARASITE_UNDOABLE, &prompts);
+    kept = g_variant_ref_sink(g_variant_dict_end(&settings));
+    said = g_variant_ref_sink(g_variant_dict_end(&prompts));
+    attach(layer, "pentimento-settings", GIMP_PARASITE_PERSISTENT | GIMP_PARASITE_UNDOABLE, kept);
+    attach(layer, "pentimento-prompts", GIMP_PARASITE_UNDOABLE, said);
+    if (reply->seconds != NULL)
+        attach(layer, "pentimento-seconds", GIMP_PARASITE_UNDOABLE, reply->seconds);
 }
 
 /* ---- to the next run --------------------------------------------------------------------- */

@@ -11,9 +11,10 @@ GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureC
 int pentimento_settings_seed(GimpProcedureConfig *config);
 
 /* Attaches to a layer that is not in an image yet, or is, how it was made: parasite
- * "pentimento-settings" (JSON, saved with the image: task, model, seed and the numbers) and
- * "pentimento-prompts" (JSON, this session only). */
-void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options);
+ * "pentimento-settings" (JSON, saved with the image: task, model, seed and the numbers) and, for
+ * this session only, "pentimento-prompts" and "pentimento-seconds" (JSON: time per stage). */
+void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options,
+                                const PentimentoReply *reply);
 
 /* The prompts of the last run, for Repeat and for the dialog. GIMP's own record of last-used
  * values would carry them into saved images, so they are kept in the user's state folder. */

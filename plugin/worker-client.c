@@ -220,7 +220,7 @@ void pentimento_reply_clear(PentimentoReply *reply)
         munmap((void *)reply->pixels, count * 4 * sizeof(float));
     if (reply->alpha != NULL)
         munmap((void *)reply->alpha, count * sizeof(float));
-    g_free(reply->model);
+    g_clear_pointer(&reply->seconds, g_variant_unref);
     g_strfreev(reply->notes);
     *reply = (PentimentoReply){0};
 }
@@ -270,7 +270,7 @@ static bool read_reply(const Exchange *exchange, const PentimentoJob *job, Penti
         count = (size_t)reply->width * reply->height;
         reply->pixels = map_handle(exchange, handles, "pixels", count * 4 * sizeof(float));
         reply->alpha = map_handle(exchange, handles, "alpha", count * sizeof(float));
-        g_variant_lookup(values, "model", "s", &reply->model);
+        reply->seconds = g_variant_lookup_value(values, "seconds", G_VARIANT_TYPE("a{sd}"));
         g_variant_lookup(values, "notes", "^as", &reply->notes);
     }
     if (reply->pixels != NULL && (job->picture < 0 || reply->alpha != NULL))

@@ -17,7 +17,7 @@ typedef struct {
     int x, y, width, height;
     const float *pixels; /* [height, width, 4] R'G'B' on the sRGB curve and straight alpha */
     const float *alpha;  /* [height, width] blend factor 0..1; NULL for generate */
-    char *model;         /* the path of the model used */
+    GVariant *seconds;   /* a{sd}: time each stage took; NULL if not told */
     char **notes;        /* sentences for the user; NULL-terminated */
 } PentimentoReply;
 
