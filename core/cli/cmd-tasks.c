@@ -6,6 +6,7 @@
 #include "cli/picture-io.h"
 #include "cli/settings.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define MAX_COUNT 1000
@@ -108,8 +109,7 @@ static void report_picture(const PentimentoReport *report, const LdmRequest *req
     for (int stage = 0; stage < LDM_N_STAGES; stage++)
         total += result->seconds[stage];
     g_ascii_formatd(number, sizeof number, "%.1f", total);
-    text = g_strdup_printf(_("%s: seed %" G_GINT64_FORMAT ", %s s"), path, (gint64)result->seed,
-                           number);
+    text = g_strdup_printf(_("%s: seed %" PRId64 ", %s s"), path, (gint64)result->seed, number);
     pentimento_report_done(report, text,
                            pentimento_settings_describe(request, result, model, path));
 }

@@ -153,9 +153,9 @@ static LdmTensor *parse(const char *path, const guint8 *bytes, size_t length, GE
     if (!ldm_product(header.shape, header.rank, &count) || !ldm_mul(count, size, &needed) ||
         needed != length - header.data_offset) {
         g_autofree char *shape = ldm_shape_string(header.rank, header.shape);
-        g_autofree char *what = g_strdup_printf(
-            _("it holds %" G_GSIZE_FORMAT " bytes of numbers, which does not suit its shape %s"),
-            length - header.data_offset, shape);
+        g_autofree char *what =
+            g_strdup_printf(_("it holds %zu bytes of numbers, which does not suit its shape %s"),
+                            length - header.data_offset, shape);
         damaged(error, path, what);
         return NULL;
     }
@@ -216,7 +216,7 @@ static GString *make_header(int rank, const size_t *shape)
 {
     GString *text = g_string_new("{'descr': '<f4', 'fortran_order': False, 'shape': (");
     for (int i = 0; i < rank; i++)
-        g_string_append_printf(text, "%s%" G_GSIZE_FORMAT, i > 0 ? ", " : "", shape[i]);
+        g_string_append_printf(text, "%s%zu", i > 0 ? ", " : "", shape[i]);
     g_string_append(text, rank == 1 ? ",), }" : "), }");
     while ((10 + text->len + 1) % 64 != 0)
         g_string_append_c(text, ' ');

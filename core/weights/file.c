@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -22,8 +23,8 @@ int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **err
         ldm_set_error(error, FORMAT, _("%s is empty: copy or download it again"), path);
     } else if ((uint64_t)status.st_size > max_bytes) {
         ldm_set_error(error, UNSUPPORTED,
-                      _("%s is too long: %" G_GUINT64_FORMAT " bytes, at most "
-                        "%" G_GSIZE_FORMAT " are read"),
+                      _("%s is too long: %" PRIu64 " bytes, at most "
+                        "%zu are read"),
                       path, (uint64_t)status.st_size, max_bytes);
     } else {
         *size = (size_t)status.st_size;

@@ -9,6 +9,7 @@
 #include "weights/file.h"
 #include "weights/json.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 struct LdmFile {
@@ -123,9 +124,9 @@ static bool read_extent(JsonObject *entry, LdmFileTensor *t, GError **error)
     }
     if (begin > end || end > room || end - begin != bytes) {
         ldm_set_error(error, FORMAT,
-                      _("%s is damaged or cut short: tensor %s needs %" G_GSIZE_FORMAT
-                        " bytes, has %" G_GSIZE_FORMAT " to %" G_GSIZE_FORMAT
-                        " of %" G_GSIZE_FORMAT),
+                      _("%s is damaged or cut short: tensor %s needs %zu"
+                        " bytes, has %zu to %zu"
+                        " of %zu"),
                       t->file->path, t->name, bytes, begin, end, room);
         return false;
     }
@@ -200,7 +201,7 @@ static bool check_cover(LdmFile *file, GError **error)
     }
     if (at != file->map + file->size) {
         ldm_set_error(error, FORMAT,
-                      _("%s is damaged: %" G_GSIZE_FORMAT " bytes at its end "
+                      _("%s is damaged: %zu bytes at its end "
                         "belong to no tensor"),
                       file->path, (size_t)(file->map + file->size - at));
         return false;
@@ -244,7 +245,7 @@ static bool file_read(LdmFile *file, GError **error)
     }
     if (length > LDM_FILE_HEADER_BYTES) {
         ldm_set_error(error, UNSUPPORTED,
-                      _("%s has a header of %" G_GUINT64_FORMAT " bytes, more "
+                      _("%s has a header of %" PRIu64 " bytes, more "
                         "than 100 MB"),
                       file->path, length);
         return false;

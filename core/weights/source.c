@@ -170,8 +170,8 @@ bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **
     }
     if (missing != NULL) {
         ldm_set_error(error, MISSING,
-                      _("%s lacks tensor %s and %" G_GSIZE_FORMAT " others of "
-                        "%" G_GSIZE_FORMAT ": the file is incomplete"),
+                      _("%s lacks tensor %s and %zu others of "
+                        "%zu: the file is incomplete"),
                       ldm_files_path(part->files), missing, others, ldm_params_length(params));
         return false;
     }

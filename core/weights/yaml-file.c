@@ -47,7 +47,7 @@ LdmYaml *ldm_yaml_load(const char *path, GError **error)
     yaml->path = g_strdup(path);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
     if (!yaml_parser_load(&parser, &yaml->document)) {
-        ldm_set_error(error, FORMAT, _("%s is damaged: line %" G_GSIZE_FORMAT ": %s"), path,
+        ldm_set_error(error, FORMAT, _("%s is damaged: line %zu: %s"), path,
                       parser.problem_mark.line + 1,
                       parser.problem != NULL ? parser.problem : _("no YAML"));
         g_free(yaml->path);

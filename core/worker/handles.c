@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "worker/protocol.h"
 
+#include <inttypes.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -49,8 +50,7 @@ LdmTensor *pentimento_array_map(int fd, int width, int height, int channels, con
     }
     if (info.st_size < 0 || (uint64_t)info.st_size != bytes) {
         ldm_set_error(error, INVALID,
-                      _("the handle \"%s\" holds %" G_GINT64_FORMAT
-                        " bytes, but %d × %d pixels take %" G_GSIZE_FORMAT),
+                      _("the handle \"%s\" holds %" PRId64 " bytes, but %d × %d pixels take %zu"),
                       what, (gint64)info.st_size, width, height, bytes);
         return NULL;
     }
