@@ -2,8 +2,8 @@
 # The command line as its users see it: test-cli.sh PENTIMENTO SOURCE-TREE. Prints TAP.
 # shellcheck disable=SC2319 # the status of a condition is what is meant
 set -u
-cli=$1
-tree=$2
+cli=$(realpath "$1")
+tree=$(realpath "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -240,7 +240,7 @@ ok $? 'no partial file is left'
 mkfifo pipe
 env --default-signal=INT "$cli" img2img pipe -o cancelled/c.png 2>err &
 process=$!
-exec 9>pipe # opened, and nothing comes
+exec 9<>pipe # opened, and nothing comes
 sleep 0.3
 interrupted 'Ctrl-C while reading a pipe' $process
 exec 9>&-
