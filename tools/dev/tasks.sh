@@ -122,13 +122,15 @@ task_test() {
     choose_tests "$@"
     task_build || build_failed
     rm -f "$build/meson-logs/testlog.json" "$checked/meson-logs/testlog.json"
-    run_tests "$build" "${chosen[@]}" || failed=1
+    # generous limits: they catch what hangs, also on a busy machine
+    run_tests "$build" --timeout-multiplier 2 "${chosen[@]}" || failed=1
     if [ ${#chosen_sanitized[@]} -gt 0 ]; then
         compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false || build_failed
-        # allocations that fail return NULL, as they do without the sanitizer
-        export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1
+        # allocations that fail return NULL, as they do without the sanitizer;
+        # ASAN_OPTIONS=fast_unwind_on_malloc=0 shows the whole way to a leak, twice as slowly
+        export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1:${ASAN_OPTIONS-}
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PENTIMENTO_SANITIZED=1
-        run_tests "$checked" --timeout-multiplier 4 "${chosen_sanitized[@]}" || failed=1
+        run_tests "$checked" --timeout-multiplier 6 "${chosen_sanitized[@]}" || failed=1
     fi
     python3 "$tree/tools/dev/count-tests.py" "$build" "$checked" || failed=1
     return "$failed"
