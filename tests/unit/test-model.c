@@ -1,5 +1,6 @@
 /* Models: finding them, loading each layout, and what is said where something is wrong. Weights
  * written to a file must come back bit for bit under the right names. */
+#include "base/checked.h"
 #include "made-model.h"
 #include "pipeline/data-path.h"
 #include "pipeline/model.h"
@@ -292,7 +293,18 @@ static void test_tensor_faults(void)
     made_model_free(made);
 }
 
-/* Data at odd addresses is copied, and is the same. */
+/* Whether a file's data start at an odd address. */
+static bool has_odd_data(const char *path)
+{
+    GError *error = NULL;
+    g_autofree char *bytes = NULL;
+    size_t length;
+    g_file_get_contents(path, &bytes, &length, &error);
+    g_assert_no_error(error);
+    return (bytes[0] & 1) != 0;
+}
+
+/* Data at odd addresses is copied, and is the same; without memory for the copy it is refused. */
 static void test_unaligned(void)
 {
     LdmModelConfig config = made_config(false, MADE_WORDS);
@@ -305,6 +317,10 @@ static void test_unaligned(void)
         MadeFile *unet = made_file_new();
         made_add_part(unet, made, LDM_PART_UNET, LDM_NAMES_OURS, "");
         made_file_write(unet, file, pad);
+        ldm_alloc_fail_after(0, false);
+        if (has_odd_data(file))
+            refused(path, LDM_ERROR_MEMORY, "memory");
+        ldm_alloc_fail_after(-1, false);
         g_autoptr(LdmModel) model = load(path);
         same_weights(made, model);
         for (size_t i = 0; i < ldm_params_length(model->unet_params); i++)
