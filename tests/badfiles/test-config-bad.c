@@ -303,7 +303,7 @@ static void test_yaml_slow(void)
     }
 }
 
-/* What says nothing of the keys we read changes nothing; aliases in circles and bombs do no harm. */
+/* What says nothing of the keys we read changes nothing; circles and bombs do no harm. */
 static void test_yaml_harmless(void)
 {
     static const char *const texts[] = {
