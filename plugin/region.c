@@ -28,7 +28,7 @@ static bool check_layer(GimpLayer *layer, bool replace, GError **error)
     if (gimp_item_is_group(GIMP_ITEM(layer)))
         pentimento_set_error(error, CALLING_ERROR,
                              _("“%s” is a layer group, which has no pixels of its own: select one "
-                               "layer in it, or merge it (Layer ▸ Merge Layer Group)."),
+                               "layer in it, or merge it (Layer ▸ Merge Layer Groups)."),
                              name);
     else if (gimp_item_is_text_layer(GIMP_ITEM(layer)))
         pentimento_set_error(error, CALLING_ERROR,
@@ -38,7 +38,7 @@ static bool check_layer(GimpLayer *layer, bool replace, GError **error)
     else if (gimp_layer_is_floating_sel(layer))
         pentimento_set_error(error, CALLING_ERROR,
                              _("There is a floating selection: anchor it or make it a layer first "
-                               "(Layer ▸ Anchor Layer, or To New Layer)."));
+                               "(Layer ▸ Anchor Floating Layer or Mask, or To New Layer)."));
     else if (replace && is_locked(GIMP_ITEM(layer)))
         pentimento_set_error(error, CALLING_ERROR,
                              _("The pixels of the layer “%s” are locked: unlock them, or have the "

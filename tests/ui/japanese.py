@@ -1,0 +1,22 @@
+"""With GIMP in Japanese the dialog, the layer's name and the refusals are Japanese."""
+from harness import *
+from screen import *
+
+
+def test_japanese():
+    image, layer = photo(120, 100)
+    answer = call(INPAINT, image, [layer])
+    check("選択されていません" in answer.message, f"a refusal in Japanese: {answer.message}")
+    feathered(image)
+    display = show(image)
+    choose(2)
+    dialog("描き変え")
+    write("coffee")
+    keys("alt+v", "alt+e", "ctrl+a")
+    write("2")
+    keys("Tab")
+    shot("japanese")
+    keys("alt+o")
+    wait_for("the result", lambda: len(image.get_layers()) == 2)
+    check(image.get_layers()[0].get_name().startswith("描き変え、シード "), image.get_layers()[0].get_name())
+    display.delete()
