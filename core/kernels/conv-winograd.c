@@ -57,7 +57,7 @@ bool ldm_conv_winograd_fits(const LdmConv *c)
     size_t Ho, Wo;
     ldm_conv_output(c, &Ho, &Wo);
     size_t tiles = c->N * ldm_parts(Ho, 4) * ldm_parts(Wo, 4);
-    return Ho >= 8 && Wo >= 8 && tiles >= 16 && c->Cin >= 16 && c->Cout >= 16;
+    return Ho >= 8 && Wo >= 8 && tiles >= 4 && c->Cin >= 16 && c->Cout >= 16;
 }
 
 size_t ldm_conv_winograd_scratch(const LdmConv *c)
