@@ -60,8 +60,8 @@ GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const Pentim
 
 /* ---- the layer itself -------------------------------------------------------------------- */
 
-/* (1 - alpha) old + alpha new, in R'G'B' as people see it; colours weighted by their own opacity, so
- * that what lies under a transparent pixel does not bleed in. */
+/* (1 - alpha) old + alpha new, in R'G'B' as people see it; colours weighted by their own opacity,
+ * so that what lies under a transparent pixel does not bleed in. */
 static void blend_pixel(float *old, const float *made, float alpha, bool keep_opacity)
 {
     float opacity = keep_opacity ? old[3] : (1 - alpha) * old[3] + alpha * made[3];
