@@ -75,17 +75,35 @@ void ldm_pass_drop(LdmPass *pass, LdmTensor *tensor);
 /* Scratch memory for the operation at hand, at its `data`; drop it like any other array. */
 LdmTensor *ldm_pass_scratch(LdmPass *pass, size_t bytes);
 
+/* The way back through an operation (layers/tape.h): from the gradient of its output, adds to those
+ * of its parameters and inputs. Like a forward it asks the pass for every array and does arithmetic
+ * only where ldm_tape_computes. */
+typedef struct LdmOp LdmOp;
+typedef void LdmBackward(LdmPass *pass, const LdmOp *op);
+
+#define LDM_SAVE_INPUT(i) (1u << (i))
+#define LDM_SAVE_OUTPUT   (1u << 8)
+
 /* Announces an operation; true where its arithmetic is to be done now. */
 #define LDM_OP_INPUTS 4
-typedef struct {
+struct LdmOp {
     const char *name;          /* "conv2d" */
     const void *layer;         /* its layer, NULL where it has no parameters */
     const LdmParam *parameter; /* its first parameter or NULL: for messages; must be bound */
+    const LdmParam *second;    /* its other parameter or NULL */
     LdmTensor *inputs[LDM_OP_INPUTS];
     int n_inputs;
     LdmTensor *output;
     double flops; /* 2 per multiply-add */
-} LdmOp;
+
+    /* Only looked at by a pass that records; backward NULL: the gradient ends here. */
+    LdmBackward *backward;
+    unsigned saved;   /* LDM_SAVE_...: arrays whose numbers backward reads */
+    LdmTensor *aside; /* a by-product only backward reads, or NULL; saved */
+    /* Sizes, flags, ids: copied, so backward finds a copy here; NULL allowed. */
+    const void *detail;
+    size_t detail_bytes;
+};
 bool ldm_pass_op(LdmPass *pass, const LdmOp *op);
 
 /* After the arithmetic of an announced operation; `ok` false = the kernel was cancelled. */

@@ -3,11 +3,15 @@
  * address; names are looked up in a hash table. */
 #include "weights/param.h"
 
+#include "base/checked.h"
+#include "base/error.h"
+
 #include <string.h>
 
 struct LdmParams {
     GPtrArray *list;    /* LdmParam, in the order of adding */
     GHashTable *byname; /* name (owned by the LdmParam) -> LdmParam */
+    float *gradients;   /* one block for all trained parameters, or NULL */
 };
 
 static void param_free(gpointer data)
@@ -19,7 +23,7 @@ static void param_free(gpointer data)
 
 LdmParams *ldm_params_new(void)
 {
-    LdmParams *params = g_new(LdmParams, 1);
+    LdmParams *params = g_new0(LdmParams, 1);
     params->list = g_ptr_array_new_with_free_func(param_free);
     params->byname = g_hash_table_new(g_str_hash, g_str_equal);
     return params;
@@ -31,6 +35,7 @@ void ldm_params_free(LdmParams *params)
         return;
     g_hash_table_unref(params->byname);
     g_ptr_array_unref(params->list);
+    ldm_aligned_free(params->gradients);
     g_free(params);
 }
 
@@ -65,4 +70,48 @@ LdmParam *ldm_params_at(const LdmParams *params, size_t i)
 LdmParam *ldm_params_find(const LdmParams *params, const char *name)
 {
     return g_hash_table_lookup(params->byname, name);
+}
+
+/* ---- gradients ---- */
+
+/* Bytes of a parameter's gradient, rounded up to whole cache lines; 0 where it is not trained. */
+static size_t gradient_bytes(const LdmParam *param)
+{
+    size_t count;
+    if (!param->trained)
+        return 0;
+    if (!ldm_product(param->shape, param->rank, &count) || count > SIZE_MAX / 8)
+        return SIZE_MAX / 2; /* more than there is */
+    return (count * sizeof(float) + 63) / 64 * 64;
+}
+
+size_t ldm_params_gradient_bytes(const LdmParams *params)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < params->list->len; i++)
+        if (!ldm_add(bytes, gradient_bytes(ldm_params_at(params, i)), &bytes))
+            return SIZE_MAX;
+    return bytes;
+}
+
+bool ldm_params_make_gradients(LdmParams *params, GError **error)
+{
+    uint8_t *block = ldm_aligned_alloc0(MAX(ldm_params_gradient_bytes(params), 1), 1,
+                                        _("the gradients of the network"), error);
+    if (block == NULL)
+        return false;
+    ldm_aligned_free(params->gradients);
+    params->gradients = (float *)block;
+    for (size_t i = 0; i < params->list->len; i++) {
+        LdmParam *param = ldm_params_at(params, i);
+        param->gradient = param->trained ? (float *)block : NULL;
+        block += gradient_bytes(param);
+    }
+    return true;
+}
+
+void ldm_params_clear_gradients(LdmParams *params)
+{
+    if (params->gradients != NULL)
+        memset(params->gradients, 0, ldm_params_gradient_bytes(params));
 }

@@ -11,6 +11,8 @@ typedef struct {
     size_t shape[LDM_MAX_RANK]; /* torch's order, e.g. [Cout, Cin, KH, KW] */
     LdmDtype dtype;             /* of data */
     const void *data;           /* mapped; NULL until bound */
+    bool trained;               /* backward passes have a gradient for it */
+    float *gradient;            /* f32, dense, the same shape: they add to it; NULL until made */
 } LdmParam;
 
 typedef struct LdmParams LdmParams; /* owns its LdmParam; their addresses are stable */
@@ -27,3 +29,15 @@ LdmParam *ldm_params_add(LdmParams *params, const char *prefix, const char *name
 size_t ldm_params_length(const LdmParams *params);
 LdmParam *ldm_params_at(const LdmParams *params, size_t i);
 LdmParam *ldm_params_find(const LdmParams *params, const char *name); /* or NULL */
+
+/* ---- gradients: set `trained` first ---- */
+
+/* Bytes of all trained parameters' gradients. */
+size_t ldm_params_gradient_bytes(const LdmParams *params);
+
+/* One zeroed block for the gradients of all trained parameters, each 64-byte aligned, in the order
+ * of the table; it belongs to the table and replaces an earlier one. Errors: MEMORY. */
+bool ldm_params_make_gradients(LdmParams *params, GError **error);
+
+/* Back to zero, before the next accumulation. */
+void ldm_params_clear_gradients(LdmParams *params);
