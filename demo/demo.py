@@ -75,7 +75,7 @@ def main():
 
     image, layer = photo()
     soft_ellipse(image, *CHANGE, 10)
-    tell("Reimagine", *call("img2img", image, layer, prompt="green leaf", strength=0.6, steps=30, guidance=5.0,
+    tell("Reimagine", *call("img2img", image, layer, prompt="grass", strength=0.75, steps=30, guidance=5.0,
                             seed=2), before, save(image, "reimagine.png"))
     image.delete()
 
@@ -83,6 +83,6 @@ def main():
     tell("Generate", *result, save(result[0].get_image(), "generate.png"))
 
 
-FILL = (470, 60, 80, 70)
-CHANGE = (170, 90, 110, 70)
+FILL = (470, 60, 80, 70)  # a part of the table: new wood
+CHANGE = (455, 290, 120, 90)  # another: grass
 main()
