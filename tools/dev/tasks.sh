@@ -6,7 +6,7 @@ tree=$PENTIMENTO_TREE
 build=${PENTIMENTO_BUILD:-build}
 [[ $build = /* ]] || build=$tree/$build
 checked=$build-asan
-sanitized_suites=(unit kernels badfiles parity)
+sanitized_suites=(unit kernels badfiles parity train)
 plain_suites=(cli gimp ui style)
 
 # Quiet when there is nothing to do; one builder at a time in one folder.

@@ -1,0 +1,336 @@
+/* The optimiser. In: gradients, added up by the backward pass into one array per parameter. Out:
+ * the weights that the network computes with, and their moving average. AdamW in float32 in the
+ * order of torch.optim.AdamW, so that loss curves can be compared; the norm is added up in double
+ * over pieces of fixed size, so that its last bit does not depend on the number of threads. */
+#include "train/optimiser.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/parallel.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PIECE  ((size_t)1 << 16) /* elements of one tile */
+#define ARRAYS 5                 /* per parameter */
+#define ALIGN  16                /* floats of a cache line */
+
+/* Loss and norm: how fast "the usual" follows, and how many steps it is only learnt. */
+#define SPREAD_DECAY 0.98
+#define SPREAD_LEARN 50
+
+/* A piece of one parameter. */
+typedef struct {
+    LdmTrained *trained;
+    size_t first, count;
+} Piece;
+
+struct LdmOptimiser {
+    LdmOptimiserOptions options;
+    LdmOptimiserState state;
+    GPtrArray *trained; /* LdmTrained */
+    GPtrArray *memory;  /* one block per table */
+    GArray *pieces;     /* Piece */
+    double *squares;    /* [pieces] of the gradient */
+};
+
+LdmOptimiserOptions ldm_optimiser_defaults(void)
+{
+    return (LdmOptimiserOptions){
+        .rate = 1e-4,
+        .beta1 = 0.9,
+        .beta2 = 0.999,
+        .eps = 1e-8,
+        .weight_decay = 0.01,
+        .warm_up = 100,
+        .steps = 1000,
+        .clip = 1.0,
+        .ema = 0.999,
+        .outlier = 6.0,
+        .patience = 10,
+    };
+}
+
+static bool check(const char *name, double value, double least, double most, GError **error)
+{
+    if (value >= least && value <= most)
+        return true;
+    ldm_set_error(error, INVALID, _("%s is %g, but must lie between %g and %g"), name, value, least,
+                  most);
+    return false;
+}
+
+static bool check_options(const LdmOptimiserOptions *o, GError **error)
+{
+    const double below_one = nextafter(1.0, 0.0);
+
+    return check("rate", o->rate, 0.0, 1.0, error) &&
+           check("beta1", o->beta1, 0.0, below_one, error) &&
+           check("beta2", o->beta2, 0.0, below_one, error) &&
+           check("eps", o->eps, 1e-30, 1.0, error) &&
+           check("weight-decay", o->weight_decay, 0.0, 10.0, error) &&
+           check("clip", o->clip, 0.0, 1e30, error) &&
+           check("ema", o->ema, 0.0, below_one, error) &&
+           check("outlier", o->outlier, 0.0, 1e6, error) &&
+           check("patience", o->patience, 0, 1e6, error) &&
+           check("steps", (double)o->steps, 1, 1e12, error) &&
+           check("warm-up", (double)o->warm_up, 0, (double)o->steps, error);
+}
+
+static void trained_free(gpointer data)
+{
+    LdmTrained *trained = data;
+
+    g_free(trained->name);
+    g_free(trained);
+}
+
+LdmOptimiser *ldm_optimiser_new(const LdmOptimiserOptions *options, GError **error)
+{
+    if (!check_options(options, error))
+        return NULL;
+    LdmOptimiser *optimiser = g_new0(LdmOptimiser, 1);
+    optimiser->options = *options;
+    optimiser->trained = g_ptr_array_new_with_free_func(trained_free);
+    optimiser->memory = g_ptr_array_new_with_free_func(ldm_aligned_free);
+    optimiser->pieces = g_array_new(FALSE, FALSE, sizeof(Piece));
+    return optimiser;
+}
+
+void ldm_optimiser_free(LdmOptimiser *optimiser)
+{
+    if (optimiser == NULL)
+        return;
+    g_ptr_array_unref(optimiser->trained);
+    g_ptr_array_unref(optimiser->memory);
+    g_array_unref(optimiser->pieces);
+    g_free(optimiser->squares);
+    g_free(optimiser);
+}
+
+/* ---- tables ---- */
+
+/* Elements, rounded up so that every array begins a cache line. */
+static size_t padded_count(const LdmParam *param, size_t *count)
+{
+    *count = 1;
+    for (int i = 0; i < param->rank; i++)
+        *count *= param->shape[i]; /* bound: the file held as much */
+    return (*count + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+size_t ldm_optimiser_bytes(size_t count)
+{
+    return count * ARRAYS * sizeof(float);
+}
+
+static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *memory)
+{
+    LdmTrained *trained = g_new0(LdmTrained, 1);
+    size_t padded = padded_count(param, &trained->count);
+
+    trained->name = g_strconcat(part, "/", param->name, NULL);
+    trained->param = param;
+    trained->weight = memory;
+    trained->gradient = memory + padded;
+    trained->moment1 = memory + 2 * padded;
+    trained->moment2 = memory + 3 * padded;
+    trained->ema = memory + 4 * padded;
+    ldm_convert_to_f32(param->data, param->dtype, trained->weight, trained->count);
+    memcpy(trained->ema, trained->weight, trained->count * sizeof(float));
+    param->dtype = LDM_F32;
+    param->data = trained->weight;
+    g_ptr_array_add(optimiser->trained, trained);
+    for (size_t first = 0; first < trained->count; first += PIECE) {
+        Piece piece = {trained, first, MIN(PIECE, trained->count - first)};
+        g_array_append_val(optimiser->pieces, piece);
+    }
+}
+
+bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *params, GError **error)
+{
+    size_t total = 0, count;
+
+    for (size_t i = 0; i < ldm_params_length(params); i++)
+        total += padded_count(ldm_params_at(params, i), &count);
+    float *memory = ldm_aligned_alloc0(total, ARRAYS * sizeof(float),
+                                       _("the weights in training, their gradients and averages"),
+                                       error);
+    if (memory == NULL)
+        return false;
+    g_ptr_array_add(optimiser->memory, memory);
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        LdmParam *param = ldm_params_at(params, i);
+        add_param(optimiser, part, param, memory);
+        memory += ARRAYS * padded_count(param, &count);
+    }
+    optimiser->squares = g_renew(double, optimiser->squares, optimiser->pieces->len);
+    return true;
+}
+
+size_t ldm_optimiser_length(const LdmOptimiser *optimiser)
+{
+    return optimiser->trained->len;
+}
+
+LdmTrained *ldm_optimiser_at(const LdmOptimiser *optimiser, size_t i)
+{
+    return g_ptr_array_index(optimiser->trained, i);
+}
+
+LdmOptimiserState *ldm_optimiser_state(LdmOptimiser *optimiser)
+{
+    return &optimiser->state;
+}
+
+const LdmOptimiserOptions *ldm_optimiser_options(const LdmOptimiser *optimiser)
+{
+    return &optimiser->options;
+}
+
+/* ---- one step ---- */
+
+double ldm_optimiser_rate(const LdmOptimiserOptions *options, uint64_t step)
+{
+    double warm_up = (double)options->warm_up, rest = (double)options->steps - warm_up;
+
+    if (step < options->warm_up)
+        return options->rate * (double)(step + 1) / warm_up;
+    if (rest <= 0.0)
+        return options->rate;
+    double along = MIN(((double)step - warm_up) / rest, 1.0);
+    return options->rate * 0.5 * (1.0 + cos(G_PI * along));
+}
+
+static void square_piece(size_t index, int thread, void *data)
+{
+    LdmOptimiser *optimiser = data;
+    const Piece *piece = &g_array_index(optimiser->pieces, Piece, index);
+    const float *g = piece->trained->gradient + piece->first;
+    double sum = 0.0;
+
+    for (size_t i = 0; i < piece->count; i++)
+        sum += (double)g[i] * g[i];
+    optimiser->squares[index] = sum;
+}
+
+static double gradient_norm(LdmOptimiser *optimiser)
+{
+    double sum = 0.0;
+
+    ldm_parallel_for(optimiser->pieces->len, square_piece, optimiser, NULL);
+    for (guint i = 0; i < optimiser->pieces->len; i++)
+        sum += optimiser->squares[i];
+    return sqrt(sum);
+}
+
+/* The numbers of one update, as torch computes them: in double, then used as float. */
+typedef struct {
+    LdmOptimiser *optimiser;
+    float shrink;    /* of the weights: 1 - rate * decay */
+    float scale;     /* of the gradient: clipping */
+    float follow1;   /* 1 - beta1 */
+    float beta2, follow2;
+    float root2;     /* sqrt(1 - beta2^n) */
+    float eps, size; /* rate / (1 - beta1^n) */
+    float average;   /* 1 - decay of the moving average */
+} Update;
+
+static void update_piece(size_t index, int thread, void *data)
+{
+    const Update *u = data;
+    const Piece *piece = &g_array_index(u->optimiser->pieces, Piece, index);
+    const LdmTrained *t = piece->trained;
+
+    for (size_t i = piece->first; i < piece->first + piece->count; i++) {
+        float g = t->gradient[i] * u->scale;
+        float m = t->moment1[i] + u->follow1 * (g - t->moment1[i]);
+        float v = t->moment2[i] * u->beta2 + u->follow2 * g * g;
+        float w = t->weight[i] * u->shrink - u->size * (m / (sqrtf(v) / u->root2 + u->eps));
+
+        t->moment1[i] = m;
+        t->moment2[i] = v;
+        t->weight[i] = w;
+        t->ema[i] += u->average * (w - t->ema[i]);
+    }
+}
+
+static void update(LdmOptimiser *optimiser, double norm, double rate)
+{
+    const LdmOptimiserOptions *o = &optimiser->options;
+    double n = (double)++optimiser->state.taken;
+    double decay = MIN(o->ema, (1.0 + n) / (10.0 + n));
+    /* torch.nn.utils.clip_grad_norm_ */
+    double scale = o->clip > 0.0 ? MIN(o->clip / (norm + 1e-6), 1.0) : 1.0;
+    Update u = {
+        .optimiser = optimiser,
+        .shrink = (float)(1.0 - rate * o->weight_decay),
+        .scale = (float)scale,
+        .follow1 = (float)(1.0 - o->beta1),
+        .beta2 = (float)o->beta2,
+        .follow2 = (float)(1.0 - o->beta2),
+        .root2 = (float)sqrt(1.0 - pow(o->beta2, n)),
+        .eps = (float)o->eps,
+        .size = (float)(rate / (1.0 - pow(o->beta1, n))),
+        .average = (float)(1.0 - decay),
+    };
+
+    ldm_parallel_for(optimiser->pieces->len, update_piece, &u, NULL);
+}
+
+/* True where `value` is unusual. An outlier counts as the largest usual value, so that a loss that
+ * has changed for good is soon usual. */
+static bool watch(LdmSpread *spread, double value, double limit, uint64_t seen)
+{
+    double ceiling = spread->mean + limit * sqrt(spread->variance);
+    bool unusual = limit > 0.0 && seen >= SPREAD_LEARN && value > ceiling;
+    double follow = MAX(1.0 - SPREAD_DECAY, 1.0 / (double)(seen + 1));
+    double distance = (unusual ? ceiling : value) - spread->mean;
+
+    spread->mean += follow * distance;
+    spread->variance = (1.0 - follow) * (spread->variance + follow * distance * distance);
+    return unusual;
+}
+
+static LdmStepKind judge(LdmOptimiser *optimiser, double loss, double norm)
+{
+    LdmOptimiserState *state = &optimiser->state;
+    uint64_t seen = state->taken + state->outliers;
+    double limit = optimiser->options.outlier;
+
+    if (!isfinite(loss) || !isfinite(norm)) {
+        state->nonfinite++;
+        state->nonfinite_row++;
+        return LDM_STEP_NONFINITE;
+    }
+    state->nonfinite_row = 0;
+    bool loss_unusual = watch(&state->loss, loss, limit, seen);
+    bool norm_unusual = watch(&state->norm, norm, limit, seen);
+    if (!loss_unusual && !norm_unusual)
+        return LDM_STEP_TAKEN;
+    state->outliers++;
+    return LDM_STEP_OUTLIER;
+}
+
+bool ldm_optimiser_step(LdmOptimiser *optimiser, double loss, LdmStep *step, GError **error)
+{
+    LdmOptimiserState *state = &optimiser->state;
+
+    step->norm = gradient_norm(optimiser);
+    step->rate = ldm_optimiser_rate(&optimiser->options, state->step++);
+    step->kind = judge(optimiser, loss, step->norm);
+    if (step->kind == LDM_STEP_TAKEN)
+        update(optimiser, step->norm, step->rate);
+    for (guint i = 0; i < optimiser->trained->len; i++) {
+        LdmTrained *trained = g_ptr_array_index(optimiser->trained, i);
+        memset(trained->gradient, 0, trained->count * sizeof(float));
+    }
+    if (state->nonfinite_row <= (uint64_t)optimiser->options.patience)
+        return true;
+    ldm_set_error(error, NONFINITE,
+                  _("the loss or its gradient was not a finite number in %d steps in a row: "
+                    "lower the learning rate"),
+                  (int)state->nonfinite_row);
+    return false;
+}

@@ -1,0 +1,81 @@
+/* AdamW over parameter tables, and the exponential moving average (EMA) of the weights that the
+ * finished model is made of. Weights are trained in f32 whatever the file held: adding a table
+ * copies it and points its parameters at the copies, so that the network computes with them. */
+#pragma once
+
+#include "weights/param.h"
+
+typedef struct {
+    double rate;             /* highest learning rate */
+    double beta1, beta2;     /* decay of the first and second moment */
+    double eps;              /* outside the square root, as torch has it */
+    double weight_decay;     /* decoupled (arXiv 1711.05101), times the rate */
+    uint64_t warm_up, steps; /* the rate rises linearly, then falls as half a cosine to zero */
+    double clip;             /* longest gradient, 2-norm over all tables; 0 = any */
+    double ema;              /* decay of the moving average, at most (1 + n) / (10 + n) at step n */
+    double outlier;          /* a step whose loss or gradient norm lies this many standard
+                              * deviations above the usual is left out; 0 = none */
+    int patience;            /* steps without a finite loss or gradient, in a row, that are borne */
+} LdmOptimiserOptions;
+
+LdmOptimiserOptions ldm_optimiser_defaults(void);
+
+/* A moving mean and variance. */
+typedef struct {
+    double mean, variance;
+} LdmSpread;
+
+/* All of the optimiser's memory besides its arrays: what a checkpoint has to keep. */
+typedef struct {
+    uint64_t step;     /* steps asked for: the schedule's clock */
+    uint64_t taken;    /* of them taken: Adam's own */
+    uint64_t outliers; /* left out */
+    uint64_t nonfinite;
+    uint64_t nonfinite_row; /* of them in a row, up to now */
+    LdmSpread loss, norm;
+} LdmOptimiserState;
+
+/* One parameter's arrays, `count` elements each, torch's order. */
+typedef struct {
+    char *name; /* "unet/conv_in.weight" */
+    LdmParam *param;
+    size_t count;
+    float *weight, *gradient, *moment1, *moment2, *ema;
+} LdmTrained;
+
+typedef struct LdmOptimiser LdmOptimiser;
+
+/* Errors: INVALID (an option out of its range: says which). */
+LdmOptimiser *ldm_optimiser_new(const LdmOptimiserOptions *options, GError **error);
+
+/* Frees the weights, too: afterwards the tables must not be computed with. */
+void ldm_optimiser_free(LdmOptimiser *optimiser);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmOptimiser, ldm_optimiser_free)
+
+/* Adds a bound table; its parameters are called "PART/NAME". Errors: MEMORY. */
+bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *params,
+                       GError **error);
+
+size_t ldm_optimiser_length(const LdmOptimiser *optimiser);
+LdmTrained *ldm_optimiser_at(const LdmOptimiser *optimiser, size_t i);
+LdmOptimiserState *ldm_optimiser_state(LdmOptimiser *optimiser);
+const LdmOptimiserOptions *ldm_optimiser_options(const LdmOptimiser *optimiser);
+
+/* Bytes that a table of `count` weights takes. */
+size_t ldm_optimiser_bytes(size_t count);
+
+/* The learning rate of step 0, 1 ... */
+double ldm_optimiser_rate(const LdmOptimiserOptions *options, uint64_t step);
+
+typedef enum { LDM_STEP_TAKEN, LDM_STEP_OUTLIER, LDM_STEP_NONFINITE } LdmStepKind;
+
+typedef struct {
+    LdmStepKind kind;
+    double norm; /* of the whole gradient, before clipping */
+    double rate;
+} LdmStep;
+
+/* One step along the gradients that have been added up, which are zero afterwards. A loss or
+ * gradient that is not finite changes nothing but the counters. Errors: NONFINITE once that has
+ * happened more than `patience` times in a row. */
+bool ldm_optimiser_step(LdmOptimiser *optimiser, double loss, LdmStep *step, GError **error);
