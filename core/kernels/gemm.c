@@ -71,6 +71,11 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     bool in_place = g->residual == g->y;
     LdmTile t = {.segments = 1, .K = depth, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
     t.a = strip_rows(s, g->x + m * g->K + k0, rows, depth, &t.lda);
+    /* The next strip comes into the cache while this one is multiplied. */
+    if (m + 2 * rows <= g->M)
+        for (int i = 0; i < rows; i++)
+            for (size_t k = 0; k < depth; k += 16)
+                __builtin_prefetch(g->x + (m + rows + i) * g->K + k0 + k);
     for (size_t n = 0; n < columns; n += NR) {
         t.b = s->b + n * depth;
         t.c = g->y + m * g->N + n0 + n;

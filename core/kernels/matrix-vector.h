@@ -64,6 +64,11 @@ ALWAYS_INLINE void tile_body(const int rows, const int vectors, const LdmTile *t
 #pragma GCC unroll 16
     for (int m = 0; m < rows; m++)
         sum[m][0] = sum[m][1] = (Vec){0};
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++) { /* where the sums will go */
+        __builtin_prefetch(t->c + (size_t)m * t->ldc, 1);
+        __builtin_prefetch(t->c + (size_t)m * t->ldc + NR - 1, 1);
+    }
     const float *b = t->b;
     const size_t K = t->K, lda = t->lda;
     for (size_t s = 0; s < t->segments; s++) {
