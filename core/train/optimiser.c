@@ -154,9 +154,9 @@ bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *par
 
     for (size_t i = 0; i < ldm_params_length(params); i++)
         total += padded_count(ldm_params_at(params, i), &count);
-    float *memory = ldm_aligned_alloc0(total, ARRAYS * sizeof(float),
-                                       _("the weights in training, their gradients and averages"),
-                                       error);
+    float *memory =
+        ldm_aligned_alloc0(total, ARRAYS * sizeof(float),
+                           _("the weights in training, their gradients and averages"), error);
     if (memory == NULL)
         return false;
     g_ptr_array_add(optimiser->memory, memory);
@@ -228,9 +228,9 @@ static double gradient_norm(LdmOptimiser *optimiser)
 /* The numbers of one update, as torch computes them: in double, then used as float. */
 typedef struct {
     LdmOptimiser *optimiser;
-    float shrink;    /* of the weights: 1 - rate * decay */
-    float scale;     /* of the gradient: clipping */
-    float follow1;   /* 1 - beta1 */
+    float shrink;  /* of the weights: 1 - rate * decay */
+    float scale;   /* of the gradient: clipping */
+    float follow1; /* 1 - beta1 */
     float beta2, follow2;
     float root2;     /* sqrt(1 - beta2^n) */
     float eps, size; /* rate / (1 - beta1^n) */

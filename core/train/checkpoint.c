@@ -1,0 +1,358 @@
+/* Checkpoints. In: an optimiser. Out: two files per checkpoint, and back. Both appear by rename
+ * after they have reached the disk; a run killed between them leaves arrays without their .json,
+ * which the next save removes. Numbers pass through text as hexadecimal bits, not as decimals. */
+#include "train/checkpoint.h"
+
+#include "base/error.h"
+#include "base/file-atomic.h"
+#include "weights/json.h"
+#include "weights/safetensors-write.h"
+#include "weights/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define VERSION     1
+#define NAME_FORMAT "step-%010" PRIu64
+
+/* What is kept of each parameter. */
+static const struct {
+    const char *prefix;
+    size_t offset; /* of the array's pointer in LdmTrained */
+} kinds[] = {
+    {"weight/", offsetof(LdmTrained, weight)},
+    {"moment1/", offsetof(LdmTrained, moment1)},
+    {"moment2/", offsetof(LdmTrained, moment2)},
+    {"ema/", offsetof(LdmTrained, ema)},
+};
+
+static float *array_of(LdmTrained *trained, size_t kind)
+{
+    return *(float **)((char *)trained + kinds[kind].offset);
+}
+
+struct LdmCheckpoints {
+    char *folder; /* ".../checkpoints" */
+    char *settings;
+    int keep;
+    int lock;
+};
+
+/* ---- the folder ---- */
+
+static bool take_lock(LdmCheckpoints *checkpoints, const char *folder, GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, ".lock", NULL);
+
+    checkpoints->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (checkpoints->lock < 0) {
+        ldm_set_error(error, FILE, _("“%s” cannot be opened: %s"), path, g_strerror(errno));
+        return false;
+    }
+    if (flock(checkpoints->lock, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    if (errno == EWOULDBLOCK)
+        ldm_set_error(error, FILE,
+                      _("another training run is at work in “%s”: wait for it or choose another "
+                        "folder"),
+                      folder);
+    else
+        ldm_set_error(error, FILE, _("“%s” cannot be locked: %s"), path, g_strerror(errno));
+    return false;
+}
+
+LdmCheckpoints *ldm_checkpoints_open(const char *folder, const char *settings, int keep,
+                                     GError **error)
+{
+    g_autoptr(LdmCheckpoints) checkpoints = g_new0(LdmCheckpoints, 1);
+
+    checkpoints->lock = -1;
+    checkpoints->folder = g_build_filename(folder, "checkpoints", NULL);
+    checkpoints->settings = g_strdup(settings);
+    checkpoints->keep = MAX(keep, 1);
+    if (g_mkdir_with_parents(checkpoints->folder, 0777) != 0) {
+        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), checkpoints->folder,
+                      g_strerror(errno));
+        return NULL;
+    }
+    return take_lock(checkpoints, folder, error) ? g_steal_pointer(&checkpoints) : NULL;
+}
+
+void ldm_checkpoints_free(LdmCheckpoints *checkpoints)
+{
+    if (checkpoints == NULL)
+        return;
+    if (checkpoints->lock >= 0)
+        close(checkpoints->lock); /* unlocks; the file stays, its removal would race */
+    g_free(checkpoints->folder);
+    g_free(checkpoints->settings);
+    g_free(checkpoints);
+}
+
+/* Names sort like their steps. */
+static int newest_first(gconstpointer a, gconstpointer b)
+{
+    return -strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* "step-N" of every .json file, newest first. */
+static GPtrArray *list(const LdmCheckpoints *checkpoints)
+{
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GDir) dir = g_dir_open(checkpoints->folder, 0, NULL);
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
+        if (g_str_has_prefix(name, "step-") && g_str_has_suffix(name, ".json"))
+            g_ptr_array_add(names, g_strndup(name, strlen(name) - strlen(".json")));
+    g_ptr_array_sort(names, newest_first);
+    return names;
+}
+
+static char *path_of(const LdmCheckpoints *checkpoints, const char *name, const char *ending)
+{
+    g_autofree char *file = g_strconcat(name, ending, NULL);
+
+    return g_build_filename(checkpoints->folder, file, NULL);
+}
+
+bool ldm_checkpoints_exist(LdmCheckpoints *checkpoints)
+{
+    g_autoptr(GPtrArray) names = list(checkpoints);
+
+    return names->len > 0;
+}
+
+/* Removes old checkpoints (first the .json, which says that the rest is there) and whatever a
+ * killed run has left: the folder is locked, so that nobody is writing there. */
+static void clean(const LdmCheckpoints *checkpoints)
+{
+    g_autoptr(GPtrArray) names = list(checkpoints);
+    g_autoptr(GHashTable) kept = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GDir) dir = g_dir_open(checkpoints->folder, 0, NULL);
+    const char *name;
+
+    for (guint i = 0; i < names->len; i++) {
+        g_autofree char *manifest = path_of(checkpoints, g_ptr_array_index(names, i), ".json");
+        if (i >= (guint)checkpoints->keep) {
+            g_unlink(manifest);
+            continue;
+        }
+        g_hash_table_add(kept, g_strconcat(g_ptr_array_index(names, i), ".json", NULL));
+        g_hash_table_add(kept, g_strconcat(g_ptr_array_index(names, i), ".safetensors", NULL));
+    }
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *path = g_build_filename(checkpoints->folder, name, NULL);
+        bool ours = g_str_has_prefix(name, "step-") || g_str_has_prefix(name, ".pentimento-");
+        if (ours && !g_hash_table_contains(kept, name))
+            g_unlink(path);
+    }
+}
+
+/* ---- writing ---- */
+
+static bool save_arrays(const LdmOptimiser *optimiser, const char *path, GError **error)
+{
+    g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
+    size_t n = ldm_optimiser_length(optimiser);
+
+    for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
+        for (size_t i = 0; i < n; i++) {
+            const LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+            g_autofree char *name = g_strconcat(kinds[kind].prefix, trained->name, NULL);
+            ldm_file_writer_declare(writer, name, LDM_F32, trained->param->rank,
+                                    trained->param->shape);
+        }
+    }
+    if (!ldm_file_writer_open(writer, path, error))
+        return false;
+    for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
+        for (size_t i = 0; i < n; i++) {
+            LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+            if (!ldm_file_writer_put(writer, array_of(trained, kind), trained->count, error))
+                return false;
+        }
+    }
+    return ldm_file_writer_close(writer, error);
+}
+
+/* The counters as one text: whole numbers, and doubles as their bits. */
+static char *state_text(const LdmOptimiserState *s)
+{
+    const double doubles[4] = {s->loss.mean, s->loss.variance, s->norm.mean, s->norm.variance};
+    uint64_t bits[4];
+
+    memcpy(bits, doubles, sizeof bits);
+    return g_strdup_printf("%" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64
+                           " %" PRIx64 " %" PRIx64 " %" PRIx64,
+                           s->step, s->taken, s->outliers, s->nonfinite, s->nonfinite_row, bits[0],
+                           bits[1], bits[2], bits[3]);
+}
+
+static bool state_parse(const char *text, LdmOptimiserState *s)
+{
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+    uint64_t n[9];
+    double doubles[4];
+
+    if (g_strv_length(words) != G_N_ELEMENTS(n))
+        return false;
+    for (size_t i = 0; i < G_N_ELEMENTS(n); i++)
+        if (!g_ascii_string_to_unsigned(words[i], 16, 0, G_MAXUINT64, &n[i], NULL))
+            return false;
+    memcpy(doubles, n + 5, sizeof doubles);
+    *s = (LdmOptimiserState){
+        .step = n[0],
+        .taken = n[1],
+        .outliers = n[2],
+        .nonfinite = n[3],
+        .nonfinite_row = n[4],
+        .loss = {doubles[0], doubles[1]},
+        .norm = {doubles[2], doubles[3]},
+    };
+    return true;
+}
+
+static bool save_manifest(const LdmCheckpoints *checkpoints, const LdmOptimiserState *state,
+                          const char *path, GError **error)
+{
+    g_autoptr(JsonObject) object = json_object_new();
+    g_autoptr(JsonNode) root = json_node_alloc();
+    g_autofree char *counters = state_text(state);
+
+    json_object_set_int_member(object, "version", VERSION);
+    json_object_set_int_member(object, "step", (gint64)state->step);
+    json_object_set_string_member(object, "state", counters);
+    json_object_set_string_member(object, "settings", checkpoints->settings);
+    json_node_init_object(root, object);
+    g_autofree char *text = json_to_string(root, TRUE);
+    return ldm_file_write_atomic(path, text, strlen(text), error);
+}
+
+bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error)
+{
+    const LdmOptimiserState *state = ldm_optimiser_state(optimiser);
+    g_autofree char *name = g_strdup_printf(NAME_FORMAT, state->step);
+    g_autofree char *arrays = path_of(checkpoints, name, ".safetensors");
+    g_autofree char *manifest = path_of(checkpoints, name, ".json");
+
+    if (!save_arrays(optimiser, arrays, error) ||
+        !save_manifest(checkpoints, state, manifest, error))
+        return false;
+    clean(checkpoints);
+    return true;
+}
+
+/* ---- reading ---- */
+
+static const char *member_string(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node != NULL && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
+}
+
+static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
+                          LdmOptimiserState *state, GError **error)
+{
+    g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, error);
+
+    if (object == NULL)
+        return false;
+    const char *text = member_string(object, "state");
+    const char *settings = member_string(object, "settings");
+    if (text == NULL || settings == NULL || !state_parse(text, state)) {
+        ldm_set_error(error, FORMAT, _("%s is damaged"), path);
+        return false;
+    }
+    if (strcmp(settings, checkpoints->settings) == 0)
+        return true;
+    ldm_set_error(error, INVALID,
+                  _("%s was made with other settings (%s) than these (%s): resume with the same "
+                    "ones, or train into another folder"),
+                  path, settings, checkpoints->settings);
+    return false;
+}
+
+static bool same_shape(const LdmFileTensor *t, const LdmParam *param)
+{
+    return t->weights && t->dtype == LDM_F32 && t->rank == param->rank &&
+           memcmp(t->shape, param->shape, sizeof t->shape) == 0;
+}
+
+/* Looks through everything before anything is changed. */
+static bool check_arrays(const LdmFiles *files, const LdmOptimiser *optimiser, GError **error)
+{
+    for (size_t k = 0; k < G_N_ELEMENTS(kinds) * ldm_optimiser_length(optimiser); k++) {
+        const LdmTrained *trained = ldm_optimiser_at(optimiser, k / G_N_ELEMENTS(kinds));
+        g_autofree char *name =
+            g_strconcat(kinds[k % G_N_ELEMENTS(kinds)].prefix, trained->name, NULL);
+        const LdmFileTensor *t = ldm_files_find(files, name);
+        if (t != NULL && same_shape(t, trained->param))
+            continue;
+        ldm_set_error(error, SHAPE, _("%s is of another model: its tensor %s is not what it needs"),
+                      ldm_files_path(files), name);
+        return false;
+    }
+    return true;
+}
+
+static bool load_arrays(LdmOptimiser *optimiser, const char *path, GError **error)
+{
+    g_autoptr(LdmFiles) files = ldm_files_new();
+
+    if (!ldm_files_add(files, path, error) || !check_arrays(files, optimiser, error))
+        return false;
+    for (size_t i = 0; i < ldm_optimiser_length(optimiser); i++) {
+        LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+        for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
+            g_autofree char *name = g_strconcat(kinds[kind].prefix, trained->name, NULL);
+            memcpy(array_of(trained, kind), ldm_files_find(files, name)->data,
+                   trained->count * sizeof(float));
+        }
+        memset(trained->gradient, 0, trained->count * sizeof(float));
+    }
+    return true;
+}
+
+static bool load_one(const LdmCheckpoints *checkpoints, const char *name, LdmOptimiser *optimiser,
+                     GError **error)
+{
+    g_autofree char *arrays = path_of(checkpoints, name, ".safetensors");
+    g_autofree char *manifest = path_of(checkpoints, name, ".json");
+    LdmOptimiserState state;
+
+    if (!load_manifest(checkpoints, manifest, &state, error) ||
+        !load_arrays(optimiser, arrays, error))
+        return false;
+    *ldm_optimiser_state(optimiser) = state;
+    return true;
+}
+
+bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error)
+{
+    g_autoptr(GPtrArray) names = list(checkpoints);
+    g_autoptr(GError) first = NULL;
+
+    for (guint i = 0; i < names->len; i++) {
+        g_autoptr(GError) reason = NULL;
+        if (load_one(checkpoints, g_ptr_array_index(names, i), optimiser, &reason))
+            return true;
+        bool refused = g_error_matches(reason, LDM_ERROR, LDM_ERROR_INVALID);
+        if (first == NULL)
+            first = g_steal_pointer(&reason);
+        if (refused)
+            break; /* not damage: the user has to decide */
+    }
+    if (first != NULL)
+        g_propagate_error(error, g_steal_pointer(&first));
+    else
+        ldm_set_error(error, MISSING, _("there is no checkpoint in “%s” to resume from"),
+                      checkpoints->folder);
+    return false;
+}

@@ -1,0 +1,30 @@
+/* Checkpoints: everything that a training run needs to go on as if it had never stopped. The folder
+ * of a run holds "checkpoints/" with two files for each: step-N.safetensors (weights, moments,
+ * moving averages, f32) and step-N.json (the optimiser's counters, the run's settings), written in
+ * this order, so that the .json file stands for a whole checkpoint. Noise, data order and masks
+ * need no state: they follow from (seed, step, sample). */
+#pragma once
+
+#include "train/optimiser.h"
+
+typedef struct LdmCheckpoints LdmCheckpoints;
+
+/* Opens (makes) `folder` and locks it until the object or the process is gone. `settings` is a text
+ * of everything on which the run depends: a checkpoint made with another one is refused.
+ * Errors: FILE; also where another run is at work in the folder. */
+LdmCheckpoints *ldm_checkpoints_open(const char *folder, const char *settings, int keep,
+                                     GError **error);
+void ldm_checkpoints_free(LdmCheckpoints *checkpoints);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmCheckpoints, ldm_checkpoints_free)
+
+/* True where there is anything to go on from. */
+bool ldm_checkpoints_exist(LdmCheckpoints *checkpoints);
+
+/* Writes the state, then removes all but the newest `keep`. A failure leaves the older ones as they
+ * are. Errors: FILE, NONFINITE. */
+bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error);
+
+/* Restores the newest checkpoint that is whole into an optimiser with the same tables.
+ * Errors: MISSING (none), INVALID (other settings: says which), SHAPE, FORMAT (all are damaged: the
+ * newest one's fault). */
+bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error);
