@@ -9,17 +9,14 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 venv=${PENTIMENTO_REFERENCE:-$cache/reference}
 wanted=$here/requirements.txt
 torch=$(sed -n 's/^torch==//p' "$wanted")
-cpu_index=https://download.pytorch.org/whl/cpu
 
 say() { printf 'reference: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 
 # Does this interpreter's pip serve a CPU build of torch? On Linux PyPI's own is a CUDA build of several GB.
-serves_cpu_torch() { # PYTHON PIP-OPTIONS…
-    local python=$1
-    shift
-    "$python" -m pip install --dry-run --no-deps --ignore-installed --quiet --report - "$@" "torch==$torch" 2>/dev/null |
-        "$python" -c '
+serves_cpu_torch() { # PYTHON
+    "$1" -m pip install --dry-run --no-deps --ignore-installed --quiet --report - "torch==$torch" 2>/dev/null |
+        "$1" -c '
 import json, sys
 try:
     torch = json.load(sys.stdin)["install"][0]["metadata"]
@@ -29,28 +26,25 @@ needs = " ".join(torch.get("requires_dist", []))
 sys.exit("nvidia" in needs or "cuda" in needs)'
 }
 
-# Sets `python` and `options` (of pip), or fails.
+# Sets `python`, or fails. Where packages come from is pip's own business: its configuration and PIP_* variables.
 choose_python() {
     local candidate
-    for options in "" "--extra-index-url=$cpu_index"; do
-        for candidate in "${PENTIMENTO_PYTHON-}" python3 python3.13 python3.12 python3.11 python3.14 python3.10; do
-            [ -n "$candidate" ] && python=$(command -v "$candidate") || continue
-            "$python" -c 'import ensurepip, venv' 2>/dev/null || continue
-            # shellcheck disable=SC2086
-            ! serves_cpu_torch "$python" $options || return 0
-        done
+    for candidate in "${PENTIMENTO_PYTHON-}" python3 python3.13 python3.12 python3.11 python3.14 python3.10; do
+        [ -n "$candidate" ] && python=$(command -v "$candidate") || continue
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || continue
+        ! serves_cpu_torch "$python" || return 0
     done
     return 1
 }
 
 make_venv() {
-    local python options
-    choose_python || die "no CPU build of torch $torch is to be had for the Python versions here (a network fault, or" \
-        "python3-venv missing?). PENTIMENTO_PYTHON names another interpreter"
+    local python
+    choose_python || die "pip finds no CPU build of torch $torch for the Python versions here. Tell pip where PyTorch's CPU" \
+        "packages are (extra-index-url in pip.conf, or PIP_EXTRA_INDEX_URL; pytorch.org says which), check the network and" \
+        "that python3-venv is installed, or name another interpreter in PENTIMENTO_PYTHON"
     say "installing torch $torch (CPU), diffusers, transformers into $venv with $("$python" --version)"
     [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" >&2
-    # shellcheck disable=SC2086
-    "$venv/bin/python" -m pip install --quiet $options -r "$wanted" >&2 ||
+    "$venv/bin/python" -m pip install --quiet -r "$wanted" >&2 ||
         die "pip could not install them: check the network and its proxy, then run this again"
     cp "$wanted" "$venv/requirements.part"
     mv "$venv/requirements.part" "$venv/requirements.txt"
