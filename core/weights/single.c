@@ -235,12 +235,17 @@ static bool read_yaml(LdmSource *source, const LdmYaml *yaml, const char *path, 
     return true;
 }
 
+char *ldm_source_yaml_path(const char *path)
+{
+    size_t stem = strlen(path);
+    if (g_str_has_suffix(path, ".safetensors"))
+        stem -= strlen(".safetensors");
+    return g_strdup_printf("%.*s.yaml", (int)stem, path);
+}
+
 static bool open_yaml(LdmSource *source, GError **error)
 {
-    size_t stem = strlen(source->path);
-    if (g_str_has_suffix(source->path, ".safetensors"))
-        stem -= strlen(".safetensors");
-    g_autofree char *path = g_strdup_printf("%.*s.yaml", (int)stem, source->path);
+    g_autofree char *path = ldm_source_yaml_path(source->path);
     if (!g_file_test(path, G_FILE_TEST_EXISTS))
         return true;
     g_autoptr(LdmYaml) yaml = ldm_yaml_load(path, error);

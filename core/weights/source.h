@@ -33,6 +33,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmSource, ldm_source_free)
  * UNSUPPORTED (dtype), FORMAT (an array that belongs to nothing). */
 bool ldm_source_bind(LdmSource *source, LdmPart part, LdmParams *params, GError **error);
 
+/* Where the .yaml of a single file would lie: beside it, with the same stem. Free with g_free. */
+char *ldm_source_yaml_path(const char *path);
+
 /* The two layouts: fill a new source. */
 bool ldm_source_open_folder(LdmSource *source, GError **error);
 bool ldm_source_open_single(LdmSource *source, GError **error);

@@ -2,6 +2,8 @@
  * a model that was replaced on disk is loaded again. */
 #include "worker/model-cache.h"
 
+#include "weights/source.h"
+
 #include <glib/gstdio.h>
 #include <sys/stat.h>
 
@@ -10,7 +12,7 @@
 
 typedef struct {
     guint64 files, bytes;
-    gint64 newest; /* ns since 1970 */
+    gint64 newest; /* change of content, name or mode, ns since 1970; nobody can set it back */
 } Stamp;
 
 struct PentimentoModelCache {
@@ -29,8 +31,8 @@ static void stamp_add(Stamp *stamp, const char *path, int depth)
     if (stamp->files >= STAMP_FILES || stat(path, &info) != 0)
         return;
     stamp->files++;
-    stamp->newest = MAX(stamp->newest, (gint64)info.st_mtim.tv_sec * G_GINT64_CONSTANT(1000000000) +
-                                           info.st_mtim.tv_nsec);
+    stamp->newest = MAX(stamp->newest, (gint64)info.st_ctim.tv_sec * G_GINT64_CONSTANT(1000000000) +
+                                           info.st_ctim.tv_nsec);
     if (S_ISREG(info.st_mode))
         stamp->bytes += (guint64)info.st_size;
     if (!S_ISDIR(info.st_mode) || depth == STAMP_DEPTH)
@@ -41,6 +43,17 @@ static void stamp_add(Stamp *stamp, const char *path, int depth)
 
         stamp_add(stamp, entry, depth + 1);
     }
+}
+
+/* A folder is stamped with what is in it, a single file with the .yaml beside it. */
+static Stamp stamp_of(const char *path)
+{
+    g_autofree char *yaml = ldm_source_yaml_path(path);
+    Stamp stamp = {0};
+
+    stamp_add(&stamp, path, 0);
+    stamp_add(&stamp, yaml, 0);
+    return stamp;
 }
 
 PentimentoModelCache *pentimento_model_cache_new(void)
@@ -75,11 +88,11 @@ LdmModel *pentimento_model_cache_get(PentimentoModelCache *cache, const char *na
 {
     g_autofree char *path = ldm_model_find(name, error);
     LdmModel *model = NULL;
-    Stamp stamp = {0};
+    Stamp stamp;
 
     if (path == NULL)
         return NULL;
-    stamp_add(&stamp, path, 0);
+    stamp = stamp_of(path);
     g_mutex_lock(&cache->lock);
     if (!cache_has(cache, path, &stamp)) {
         cache_clear(cache);
@@ -97,11 +110,11 @@ LdmModel *pentimento_model_cache_peek(PentimentoModelCache *cache, const char *n
 {
     g_autofree char *path = ldm_model_find(name, NULL);
     LdmModel *model = NULL;
-    Stamp stamp = {0};
+    Stamp stamp;
 
     if (path == NULL || !g_mutex_trylock(&cache->lock))
         return NULL;
-    stamp_add(&stamp, path, 0);
+    stamp = stamp_of(path);
     if (cache_has(cache, path, &stamp))
         model = ldm_model_ref(cache->model);
     g_mutex_unlock(&cache->lock);
