@@ -56,6 +56,7 @@ GCancellable *pentimento_interrupt_init(void)
     if (cancellable != NULL)
         return cancellable;
     cancellable = g_cancellable_new();
+    signal(SIGXFSZ, SIG_IGN); /* a file over the size limit is an error like a full disk */
     if (pipe2(wake, O_CLOEXEC) != 0)
         return cancellable; /* signals then end the program the hard way */
     fcntl(wake[1], F_SETFL, O_NONBLOCK);

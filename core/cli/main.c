@@ -50,6 +50,17 @@ static PentimentoCommandFunc find_command(const char *name)
     return NULL;
 }
 
+/* What was printed on the way may still fail to arrive. */
+static bool flush_output(GError **error)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    g_set_error(error, LDM_ERROR, LDM_ERROR_FILE, _("standard output cannot be written to: %s"),
+                g_strerror(errno != 0 ? errno : EIO));
+    return false;
+}
+
 static int report_error(const char *command, const GError *error)
 {
     if (g_error_matches(error, LDM_ERROR, LDM_ERROR_CANCELLED)) {
@@ -89,5 +100,6 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     pentimento_interrupt_init();
-    return run(argc - 1, argv + 1, &error) ? EXIT_SUCCESS : report_error(name, error);
+    return run(argc - 1, argv + 1, &error) && flush_output(&error) ? EXIT_SUCCESS
+                                                                   : report_error(name, error);
 }

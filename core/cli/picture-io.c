@@ -50,6 +50,7 @@ static GByteArray *read_input(const char *path, GError **error)
 
 typedef struct {
     int width, height;
+    int top, bottom; /* rows unpacked so far: top .. bottom - 1 */
     bool too_large;
 } Size;
 
@@ -65,14 +66,48 @@ static void on_size(GdkPixbufLoader *loader, int width, int height, gpointer dat
         gdk_pixbuf_loader_set_size(loader, 0, 0);
 }
 
+static void on_rows(GdkPixbufLoader *loader, int x, int y, int width, int height, gpointer data)
+{
+    Size *size = data;
+
+    size->top = MIN(size->top, y);
+    size->bottom = MAX(size->bottom, y + height);
+}
+
+/* True where the end-of-image marker, ff d9, follows the pixels, which cannot contain it. Segments
+ * (ff, kind, two bytes of length) come before them, and a thumbnail with an end of its own is in
+ * one; ff da begins the pixels. */
+static bool jpeg_ends(const guint8 *data, size_t length)
+{
+    size_t at = 2;
+
+    while (at + 4 <= length && data[at] == 0xff && data[at + 1] != 0xda)
+        at += data[at + 1] == 0xff ? 1 : 2 + ((size_t)data[at + 2] << 8 | data[at + 3]);
+    return at < length && memmem(data + at, length - at, "\xff\xd9", 2) != NULL;
+}
+
+/* gdk-pixbuf passes PNG, JPEG and BMP files that end early over in silence, with the rest of the
+ * picture blank. */
+static bool is_cut_short(const GByteArray *bytes, const Size *size, GdkPixbufLoader *loader)
+{
+    g_autofree char *format = gdk_pixbuf_format_get_name(gdk_pixbuf_loader_get_format(loader));
+
+    if (strcmp(format, "png") == 0 && memmem(bytes->data, bytes->len, "IEND", 4) == NULL)
+        return true;
+    if (strcmp(format, "jpeg") == 0 && !jpeg_ends(bytes->data, bytes->len))
+        return true;
+    return strcmp(format, "gif") != 0 && (size->top > 0 || size->bottom < size->height);
+}
+
 static GdkPixbuf *unpack(const GByteArray *bytes, const char *path, GError **error)
 {
     g_autoptr(GdkPixbufLoader) loader = gdk_pixbuf_loader_new();
     g_autoptr(GError) reason = NULL;
-    Size size = {0};
+    Size size = {.top = G_MAXINT};
     bool fine;
 
     g_signal_connect(loader, "size-prepared", G_CALLBACK(on_size), &size);
+    g_signal_connect(loader, "area-updated", G_CALLBACK(on_rows), &size);
     fine = bytes->len > 0 && gdk_pixbuf_loader_write(loader, bytes->data, bytes->len, &reason);
     fine = gdk_pixbuf_loader_close(loader, fine ? &reason : NULL) && fine;
     if (size.too_large)
@@ -81,6 +116,8 @@ static GdkPixbuf *unpack(const GByteArray *bytes, const char *path, GError **err
     else if (!fine || gdk_pixbuf_loader_get_pixbuf(loader) == NULL)
         ldm_set_error(error, FORMAT, _("“%s” is not a picture that can be read: %s"), path,
                       reason != NULL ? reason->message : _("it is empty"));
+    else if (is_cut_short(bytes, &size, loader))
+        ldm_set_error(error, FORMAT, _("“%s” is cut short: get the whole file again"), path);
     else
         return gdk_pixbuf_apply_embedded_orientation(gdk_pixbuf_loader_get_pixbuf(loader));
     return NULL;

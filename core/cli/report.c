@@ -36,9 +36,29 @@ static void show_json(const PentimentoReport *report, const LdmProgress *progres
     pentimento_print_json(report->stream, g_variant_builder_end(&fields));
 }
 
-/* "[######........]  42 %  denoise 9/20  0:12 left", over the line before. */
+/* The plug-in's words; --json has the stages' own names. */
+static char *stage_text(const LdmProgress *progress)
+{
+    static const char *const texts[LDM_N_STAGES] = {
+        [LDM_STAGE_LOAD] = N_("Loading the model"),
+        [LDM_STAGE_PREPARE] = N_("Preparing the picture"),
+        [LDM_STAGE_CONDITION] = N_("Reading the prompt"),
+        [LDM_STAGE_ENCODE] = N_("Encoding the picture"),
+        [LDM_STAGE_DIFFUSE] = N_("Adding noise"),
+        [LDM_STAGE_DENOISE] = N_("Denoising"),
+        [LDM_STAGE_DECODE] = N_("Decoding the picture"),
+        [LDM_STAGE_FINISH] = N_("Finishing"),
+    };
+
+    if (progress->steps > 0)
+        return g_strdup_printf(_("Denoising, step %d of %d"), progress->step, progress->steps);
+    return g_strdup(_(texts[progress->stage]));
+}
+
+/* "[######........]  42 %  Denoising, step 9 of 20  0:12 left", over the line before. */
 static void show_bar(const PentimentoReport *report, const LdmProgress *progress)
 {
+    g_autofree char *stage = stage_text(progress);
     double fraction = CLAMP(progress->fraction, 0.0, 1.0);
     int filled = (int)(fraction * BAR_WIDTH + 0.5);
     g_autoptr(GString) line = g_string_new("\r[");
@@ -48,9 +68,7 @@ static void show_bar(const PentimentoReport *report, const LdmProgress *progress
     g_string_append_printf(line, "] %3d %%  ", (int)(fraction * 100.0));
     if (report->count > 1)
         g_string_append_printf(line, "%d/%d  ", report->picture, report->count);
-    g_string_append(line, ldm_stage_name(progress->stage));
-    if (progress->steps > 0)
-        g_string_append_printf(line, " %d/%d", progress->step, progress->steps);
+    g_string_append(line, stage);
     if (progress->seconds_left >= 0.0 && progress->seconds_left < 1e6) {
         int left = (int)ceil(progress->seconds_left);
 

@@ -112,6 +112,24 @@ code 1 'folder' generate -o "$work/nowhere/../" -m x
 code 1 'absent.png' img2img absent.png -o a.png
 code 1 'not a picture' img2img bad.png -o a.png
 code 1 'bad.png' decode bad.png -o a.png
+for name in whole.png interlaced.png whole.jpg progressive.jpg whole.bmp; do
+    case $name in interlaced.png) way=PNG ;; progressive.jpg) way=JPEG ;; *) way=none ;; esac
+    convert -size 100x80 -interlace $way plasma: -depth 8 $name
+    head -c $(($(stat -c %s $name) * 2 / 3)) $name >cut-$name
+    code 1 "cut-$name" img2img cut-$name -o a.png
+    code 0 '' img2img $name --strength 0 -q -o kept-$name
+done
+(
+    ulimit -f 4
+    code 1 'Cannot write' generate --size 128x128 --steps 1 -o a.png
+    exit "$number"
+)
+number=$?
+[ ! -e a.png ] && [ -z "$(find . -name '.pentimento*')" ]
+ok $? 'no file is left where it cannot be whole'
+"$cli" inspect --json >/dev/full 2>err
+[ $? -eq 1 ] && grep -q 'standard output' err
+ok $? 'a report that does not arrive is an error'
 
 # --- pictures ---
 code 0 'seed 5' generate -p 'a red apple' "${small[@]}" -o one.png
@@ -248,8 +266,8 @@ exec 9>&-
 # --- the terminal ---
 if command -v script >/dev/null; then
     script -qec "$cli generate ${small[*]} -o bar.png" /dev/null </dev/null >terminal 2>&1
-    grep -q '\[#' terminal && grep -q '100 %' terminal
-    ok $? 'a terminal shows a bar'
+    grep -q '\[#' terminal && grep -q '100 %' terminal && grep -q 'Finishing' terminal
+    ok $? 'a terminal shows a bar and says what is done'
 else
     skip 'a terminal shows a bar' 'no script(1)'
 fi
