@@ -118,12 +118,12 @@ typedef enum { LDM_PREDICTION_EPSILON, LDM_PREDICTION_V, LDM_PREDICTION_SAMPLE }
 
 /* What a model is; owned by the model. */
 typedef struct {
-    const char *path;          /* folder or file it was loaded from */
-    const char *layout;        /* "diffusers" or "single-file" */
-    const char *family;        /* "sd1", "sd2", "custom" ...: for people */
+    const char *path;   /* folder or file it was loaded from */
+    const char *layout; /* "diffusers" or "single-file" */
+    const char *family; /* "sd1", "sd2", "custom" ...: for people */
     LdmPrediction prediction;
-    LdmDtype dtype;            /* of most of its weights */
-    uint64_t parameters;       /* number of weights: all parts */
+    LdmDtype dtype;      /* of most of its weights */
+    uint64_t parameters; /* number of weights: all parts */
     uint64_t unet_parameters, vae_parameters, text_parameters;
     uint64_t weight_bytes;     /* as stored */
     int latent_channels;       /* z */
@@ -196,19 +196,19 @@ typedef enum {
  * values come from people or other processes: it checks type and range. */
 typedef struct {
     LdmTask task;
-    char *prompt;            /* UTF-8, at most 64 KiB; "" allowed */
+    char *prompt; /* UTF-8, at most 64 KiB; "" allowed */
     char *negative_prompt;
-    int width, height;       /* generate: pixels, 0 = native; rounded up to f and cropped back */
-    int steps;               /* 1 .. 1000 */
+    int width, height; /* generate: pixels, 0 = native; rounded up to f and cropped back */
+    int steps;         /* 1 .. 1000 */
     LdmSampler sampler;
     LdmSigmas schedule;
-    double guidance;         /* classifier-free guidance scale, >= 0; 1 = none */
-    double strength;         /* 0 .. 1: img2img and inpaint */
-    double eta;              /* 0 .. 1: DDIM's noise */
-    int64_t seed;            /* 0 .. 2^63-1, or -1: a new one, reported in the result */
-    LdmTensor *picture;      /* [1, H, W, 4] R'G'B' (sRGB curve) and straight alpha, 0..1; img2img, inpaint */
-    LdmTensor *mask;         /* [1, H, W, 1] 0..1, 1 = repaint; inpaint; img2img: NULL = all */
-    LdmTensor *latent;       /* [1, h, w, z] start noise of unit variance, or NULL */
+    double guidance;    /* classifier-free guidance scale, >= 0; 1 = none */
+    double strength;    /* 0 .. 1: img2img and inpaint */
+    double eta;         /* 0 .. 1: DDIM's noise */
+    int64_t seed;       /* 0 .. 2^63-1, or -1: a new one, reported in the result */
+    LdmTensor *picture; /* [1, H, W, 4] R'G'B' (sRGB curve), straight alpha, 0..1 */
+    LdmTensor *mask;    /* [1, H, W, 1] 0..1, 1 = repaint; inpaint; img2img: NULL = all */
+    LdmTensor *latent;  /* [1, h, w, z] start noise of unit variance, or NULL */
 } LdmRequest;
 
 /* A request with the task's default values. */
@@ -218,12 +218,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmRequest, ldm_request_free)
 
 /* One row of the table of options that the command line, the worker and the plug-in share. */
 typedef struct {
-    const char *name;            /* "guidance" ... : also the command line's and the PDB's name */
-    const char *type;            /* GVariant type: "s" "i" "x" "d" */
-    double minimum, maximum;     /* numbers only */
-    const char *const *choices;  /* NULL-terminated nicks for choices ("ddim" ...), else NULL */
-    unsigned tasks;              /* bit (1u << LdmTask) set where it applies */
-    const char *blurb;           /* one sentence, English msgid marked for translation */
+    const char *name;           /* "guidance" ... : also the command line's and the PDB's name */
+    const char *type;           /* GVariant type: "s" "i" "x" "d" */
+    double minimum, maximum;    /* numbers only */
+    const char *const *choices; /* NULL-terminated nicks for choices ("ddim" ...), else NULL */
+    unsigned tasks;             /* bit (1u << LdmTask) set where it applies */
+    const char *blurb;          /* one sentence, English msgid marked for translation */
 } LdmOption;
 
 /* The table; ends with a row whose name is NULL. */
@@ -243,12 +243,12 @@ typedef struct {
 } LdmRect;
 
 typedef struct {
-    LdmRect window;     /* where `pixels` lie in the request's picture (0, 0 for generate) */
-    LdmTensor *pixels;  /* [1, h, w, 4] generated R'G'B'A, colour-matched, before blending */
-    LdmTensor *alpha;   /* [1, h, w, 1] blend factor 0..1; NULL for generate */
-    int64_t seed;       /* the seed used */
-    double scale;       /* latent window per picture pixel: 1, or less where it had to be reduced */
-    int evaluations;    /* calls of epsilon_theta (a guided pair counts 2) */
+    LdmRect window;    /* where `pixels` lie in the request's picture (0, 0 for generate) */
+    LdmTensor *pixels; /* [1, h, w, 4] generated R'G'B'A, colour-matched, before blending */
+    LdmTensor *alpha;  /* [1, h, w, 1] blend factor 0..1; NULL for generate */
+    int64_t seed;      /* the seed used */
+    double scale;      /* latent window per picture pixel: 1, or less where it had to be reduced */
+    int evaluations;   /* calls of epsilon_theta (a guided pair counts 2) */
     double seconds[LDM_N_STAGES];
 } LdmResult;
 
@@ -266,10 +266,10 @@ LDM_API LdmTensor *ldm_result_composite(const LdmResult *result, const LdmReques
 
 /* What a request will need, known before anything is allocated. */
 typedef struct {
-    uint64_t weight_bytes;              /* mapped weights */
-    uint64_t work_bytes;                /* peak of all buffers */
-    uint64_t free_bytes;                /* what the machine has left now */
-    double flops[LDM_N_STAGES];         /* whole run */
+    uint64_t weight_bytes;      /* mapped weights */
+    uint64_t work_bytes;        /* peak of all buffers */
+    uint64_t free_bytes;        /* what the machine has left now */
+    double flops[LDM_N_STAGES]; /* whole run */
     int latent_width, latent_height;
 } LdmPlan;
 

@@ -1,4 +1,5 @@
-/* The inner loops for AVX-512 F, BW, VL, DQ. */
+/* The inner loops for AVX-512 F, BW, VL, DQ: the *-vector.h files compiled with vectors of 16
+ * floats. */
 #define LANES 16
 #include "kernels/table-vector.h"
 

@@ -1,4 +1,5 @@
-/* Picks the inner loops for this processor, once; PENTIMENTO_CPU forces a lesser set. */
+/* Picks the inner loops for this processor, once; PENTIMENTO_CPU forces a lesser set. Out goes the
+ * table that every kernel works with. */
 #include "kernels/lanes.h"
 
 #include <string.h>

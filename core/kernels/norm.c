@@ -135,8 +135,8 @@ static void group_tile(size_t index, int thread, void *data)
         narrow_groups(job, norm->x + picture, norm->y + picture, g * width, groups, width);
 }
 
-/* Groups of a tile: so many that their channels are whole vectors where that is possible, and as few
- * as give every thread several tiles. */
+/* Groups of a tile: so many that their channels are whole vectors where that is possible, and as
+ * few as give every thread several tiles. */
 static size_t groups_per_tile(const LdmGroupNorm *norm)
 {
     size_t width = norm->C / norm->groups, most = MAX(CHANNELS / width, 1), unit = 1;

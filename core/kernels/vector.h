@@ -26,8 +26,8 @@ static inline void store(float *p, Vec v)
     *(VecAnywhere *)p = v;
 }
 
-/* load_part: the first n < LANES floats, the rest 0; store_part: the first n. Nothing beyond them is
- * touched. */
+/* load_part: the first n < LANES floats, the rest 0; store_part: the first n. Nothing beyond them
+ * is touched. */
 #if LANES == 16
 static inline Vec load_part(const float *p, size_t n)
 {

@@ -1,5 +1,5 @@
-/* NumPy's .npy files, the border for single arrays. A file is "\x93NUMPY", two bytes of version, the
- * length of a header, the header (a Python dictionary: descr, fortran_order, shape), then the
+/* NumPy's .npy files, the border for single arrays. A file is "\x93NUMPY", two bytes of version,
+ * the length of a header, the header (a Python dictionary: descr, fortran_order, shape), then the
  * numbers. Here rank-4 arrays become channels-last, there they are NCHW. */
 #include "base/checked.h"
 #include "base/error.h"

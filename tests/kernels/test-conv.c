@@ -157,7 +157,8 @@ static void test_output_size(void)
     g_assert_true(ldm_conv(&conv, NULL));
 }
 
-/* A NaN reaches the outputs that see it, and only those: padding never multiplies with old memory. */
+/* A NaN reaches the outputs that see it, and only those: padding never multiplies with old
+ * memory. */
 static void test_nan(void)
 {
     enum { H = 6, C = 4 };

@@ -77,8 +77,8 @@ static void test_latent(void)
     g_assert_cmpfloat_with_epsilon(squares, 16522.110311606775, 1e-2);
 }
 
-/* A seed of more than 32 bits; the second value of a pair waits for the next short call, past a long
- * one. */
+/* A seed of more than 32 bits; the second value of a pair waits for the next short call, past a
+ * long one. */
 static void test_sequence(void)
 {
     static const float three[] = {0.1737041175365448f, -1.079520344734192f, -1.5308916568756104f};
