@@ -1,0 +1,141 @@
+/* Windows and holes. In: a picture and the numbers of example and variant. Out: the window that the
+ * encoder sees, and a mask; both follow from (seed, example, variant) alone. */
+#include "train/augment.h"
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+#include "tensor/tensor.h"
+#include "train/keyed.h"
+
+#include <math.h>
+#include <string.h>
+
+#define FULL_SHARE 0.25 /* of masks that leave nothing */
+#define MAX_SHAPES 4
+
+/* [1, H, W, 4] on white -> [1, H, W, 3] in [-1, 1] */
+static LdmTensor *on_white(const LdmTensor *picture, GError **error)
+{
+    size_t n = picture->shape[1] * picture->shape[2];
+    LdmTensor *rgb = ldm_tensor_new_nhwc(1, picture->shape[1], picture->shape[2], 3, error);
+
+    for (size_t i = 0; rgb != NULL && i < n; i++) {
+        const float *p = ldm_tensor_f32(picture) + i * 4;
+        for (size_t c = 0; c < 3; c++)
+            ldm_tensor_f32(rgb)[i * 3 + c] = 2.0f * (p[c] * p[3] + 1.0f - p[3]) - 1.0f;
+    }
+    return rgb;
+}
+
+/* A window of rgb at (x, y), columns backwards where `flip`. */
+static LdmTensor *cut(const LdmTensor *rgb, size_t x, size_t y, size_t side, bool flip,
+                      GError **error)
+{
+    size_t W = rgb->shape[2];
+    LdmTensor *window = ldm_tensor_new_nhwc(1, side, side, 3, error);
+
+    for (size_t i = 0; window != NULL && i < side * side; i++) {
+        size_t column = flip ? side - 1 - i % side : i % side;
+        const float *from = ldm_tensor_f32(rgb) + ((y + i / side) * W + x + column) * 3;
+        for (size_t c = 0; c < 3; c++)
+            ldm_tensor_f32(window)[i * 3 + c] = CLAMP(from[c], -1.0f, 1.0f);
+    }
+    return window;
+}
+
+static LdmTensor *resize(const LdmTensor *rgb, size_t H, size_t W, GError **error)
+{
+    const size_t *s = rgb->shape;
+    size_t bytes = ldm_resample_scratch(s[1], s[2], 3, H, W), floats = bytes / sizeof(float) + 1;
+    g_autoptr(LdmTensor) scratch = ldm_tensor_new(LDM_F32, 1, &floats, error);
+    LdmTensor *out = scratch != NULL ? ldm_tensor_new_nhwc(1, H, W, 3, error) : NULL;
+
+    if (out != NULL)
+        ldm_resample(LDM_RESAMPLE_LANCZOS, s[1], s[2], 3, rgb->data, H, W, ldm_tensor_f32(out),
+                     scratch->data, NULL);
+    return out;
+}
+
+LdmTensor *ldm_augment_picture(const LdmAugment *augment, size_t example, size_t variant,
+                               const LdmTensor *picture, GError **error)
+{
+    LdmKeyed keyed = ldm_keyed(augment->seed, LDM_KEY_CROP, example, variant);
+    size_t H = picture->shape[1], W = picture->shape[2], least = MIN(H, W), side = augment->side;
+
+    if (least < (side + 3) / 4) {
+        ldm_set_error(error, FORMAT, _("it is only %zu × %zu pixels"), W, H);
+        return NULL;
+    }
+    if (!ldm_tensor_check_finite(picture, "prepare", error))
+        return NULL;
+    double cut_away = augment->crop * ldm_keyed_uniform(&keyed);
+    double scale = (double)side / (1.0 - cut_away) / (double)least;
+    size_t Ho = MAX((size_t)lrint((double)H * scale), side);
+    size_t Wo = MAX((size_t)lrint((double)W * scale), side);
+    g_autoptr(LdmTensor) rgb = on_white(picture, error);
+    g_autoptr(LdmTensor) resized = rgb != NULL ? resize(rgb, Ho, Wo, error) : NULL;
+    if (resized == NULL)
+        return NULL;
+    size_t x = ldm_keyed_below(&keyed, Wo - side + 1), y = ldm_keyed_below(&keyed, Ho - side + 1);
+    return cut(resized, x, y, side, augment->flip && variant % 2 == 1, error);
+}
+
+/* ---- holes ---- */
+
+/* In units of the side; a stroke goes from (x, y) to (x2, y2) with half-width rx. */
+typedef struct {
+    enum { RECTANGLE, ELLIPSE, STROKE, N_KINDS } kind;
+    double x, y, rx, ry, x2, y2;
+} Shape;
+
+static Shape shape_new(LdmKeyed *keyed)
+{
+    Shape shape = {.kind = ldm_keyed_below(keyed, N_KINDS)};
+    double u[6];
+
+    for (size_t i = 0; i < 6; i++)
+        u[i] = ldm_keyed_uniform(keyed);
+    shape.x = u[0];
+    shape.y = u[1];
+    shape.x2 = u[2];
+    shape.y2 = u[3];
+    shape.rx = shape.kind == STROKE ? 0.02 + 0.08 * u[4] : 0.05 + 0.3 * u[4];
+    shape.ry = 0.05 + 0.3 * u[5];
+    return shape;
+}
+
+static bool inside(const Shape *s, double x, double y)
+{
+    double dx = (x - s->x) / s->rx, dy = (y - s->y) / s->ry;
+
+    if (s->kind == RECTANGLE)
+        return fabs(dx) <= 1.0 && fabs(dy) <= 1.0;
+    if (s->kind == ELLIPSE)
+        return dx * dx + dy * dy <= 1.0;
+    double ax = s->x2 - s->x, ay = s->y2 - s->y, length = ax * ax + ay * ay + 1e-12;
+    double along = CLAMP(((x - s->x) * ax + (y - s->y) * ay) / length, 0.0, 1.0);
+    return hypot(x - s->x - along * ax, y - s->y - along * ay) <= s->rx;
+}
+
+LdmTensor *ldm_augment_mask(const LdmAugment *augment, size_t example, size_t variant,
+                            GError **error)
+{
+    LdmKeyed keyed = ldm_keyed(augment->seed, LDM_KEY_MASK, example, variant);
+    size_t side = augment->side, count = 1;
+    LdmTensor *mask = ldm_tensor_new_nhwc(1, side, side, 1, error);
+    bool full = ldm_keyed_uniform(&keyed) < FULL_SHARE;
+    Shape shapes[MAX_SHAPES];
+
+    count += ldm_keyed_below(&keyed, MAX_SHAPES);
+    for (size_t k = 0; k < count; k++)
+        shapes[k] = shape_new(&keyed);
+    for (size_t i = 0; mask != NULL && i < side * side; i++) {
+        double x = ((double)(i % side) + 0.5) / (double)side;
+        double y = ((double)(i / side) + 0.5) / (double)side;
+        bool hole = full;
+        for (size_t k = 0; k < count && !hole; k++)
+            hole = inside(&shapes[k], x, y);
+        ldm_tensor_f32(mask)[i] = hole ? 1.0f : 0.0f;
+    }
+    return mask;
+}

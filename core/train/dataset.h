@@ -1,0 +1,30 @@
+/* What a model is trained on: pictures with captions. */
+#pragma once
+
+#include "ldm.h"
+
+typedef struct {
+    char *path;
+    char *caption; /* UTF-8; "" where there is none */
+} LdmExample;
+
+typedef struct LdmDataset LdmDataset;
+
+/* `path` is one of
+ * - a folder: all pictures in it (.png .jpg .jpeg .webp .bmp .tif .tiff .gif), by name, each with
+ *   its caption in a .txt file of the same name;
+ * - a .tsv file: the columns "file" and "caption" of a first line that names them, else the first
+ *   two; paths from the file's own folder;
+ * - a .jsonl file: an object a line, "file" or "file_name" and "caption" or "text".
+ * Pictures are not opened here. Errors: FILE, FORMAT (names the line), MISSING (no picture). */
+LdmDataset *ldm_dataset_open(const char *path, GError **error);
+void ldm_dataset_free(LdmDataset *dataset);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmDataset, ldm_dataset_free)
+
+size_t ldm_dataset_length(const LdmDataset *dataset);
+const LdmExample *ldm_dataset_at(const LdmDataset *dataset, size_t i);
+const char *ldm_dataset_path(const LdmDataset *dataset);
+
+/* Reads one picture: [1, H, W, 4], R'G'B' and straight alpha, 0..1; the command line hands one in,
+ * since the library itself knows no picture files. */
+typedef LdmTensor *(*LdmPictureRead)(const char *path, void *data, GError **error);

@@ -1,0 +1,321 @@
+/* The latent cache. In: a data set and a model's encoder. Out: one mapped safetensors file,
+ * "latents" [examples * variants, floats] and "used" [examples], named by a digest of all that the
+ * numbers depend on, so that a changed picture or option makes another file. */
+#include "train/latent-cache.h"
+
+#include "base/error.h"
+#include "pipeline/model.h"
+#include "tensor/tensor.h"
+#include "weights/safetensors-write.h"
+#include "weights/safetensors.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#define VERSION "latents 1"
+
+struct LdmLatentCache {
+    LdmCacheInfo info;
+    char *key;
+    LdmFiles *files;
+    const float *latents;
+};
+
+void ldm_latent_cache_free(LdmLatentCache *cache)
+{
+    if (cache == NULL)
+        return;
+    ldm_files_free(cache->files);
+    g_free(cache->info.examples);
+    g_clear_pointer(&cache->info.skipped, g_ptr_array_unref);
+    g_free(cache->key);
+    g_free(cache);
+}
+
+const LdmCacheInfo *ldm_latent_cache_info(const LdmLatentCache *cache)
+{
+    return &cache->info;
+}
+
+const char *ldm_latent_cache_key(const LdmLatentCache *cache)
+{
+    return cache->key;
+}
+
+const float *ldm_latent_cache_at(const LdmLatentCache *cache, size_t i, size_t variant)
+{
+    size_t row = cache->info.examples[i] * cache->info.variants + variant;
+
+    return cache->latents + row * cache->info.floats;
+}
+
+/* ---- the key ---- */
+
+static void digest_text(GChecksum *sum, const char *text)
+{
+    g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
+}
+
+static void digest_params(GChecksum *sum, const LdmParams *params)
+{
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        size_t bytes = ldm_dtype_size(param->dtype);
+        for (int k = 0; k < param->rank; k++)
+            bytes *= param->shape[k];
+        digest_text(sum, param->name);
+        g_checksum_update(sum, param->data, (gssize)bytes);
+    }
+}
+
+static void digest_dataset(GChecksum *sum, const LdmDataset *dataset)
+{
+    for (size_t i = 0; i < ldm_dataset_length(dataset); i++) {
+        const LdmExample *example = ldm_dataset_at(dataset, i);
+        GStatBuf status = {0};
+        g_autofree char *name = g_path_get_basename(example->path);
+        if (g_stat(example->path, &status) != 0)
+            digest_text(sum, "missing");
+        g_autofree char *text = g_strdup_printf("%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT, name,
+                                                (gint64)status.st_size, (gint64)status.st_mtime);
+        digest_text(sum, text);
+    }
+}
+
+static char *make_key(const LdmModel *model, const LdmDataset *dataset, const LdmCacheOptions *o)
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    char crop[G_ASCII_DTOSTR_BUF_SIZE];
+
+    g_ascii_dtostr(crop, sizeof crop, o->augment.crop);
+    g_autofree char *text =
+        g_strdup_printf("%s %zu %s %d %" G_GUINT64_FORMAT " %zu %d", VERSION, o->augment.side, crop,
+                        o->augment.flip, (guint64)o->augment.seed, o->variants, o->holes);
+    digest_text(sum, text);
+    digest_params(sum, model->vae_params);
+    digest_dataset(sum, dataset);
+    return g_strndup(g_checksum_get_string(sum), 32);
+}
+
+/* ---- making ---- */
+
+typedef struct {
+    const LdmModel *model;
+    const LdmDataset *dataset;
+    const LdmCacheOptions *options;
+    const LdmCacheSource *source;
+    LdmLatentCache *cache;
+    LdmFileWriter *writer;
+    float *row; /* one variant's floats */
+} Maker;
+
+typedef struct {
+    const LdmVaeEncoder *encoder;
+    const LdmTensor *x;
+} Encode;
+
+static LdmTensor *forward(LdmPass *pass, const void *data)
+{
+    const Encode *encode = data;
+    LdmTensor *x = ldm_pass_input(pass, encode->x);
+    LdmTensor *moments = ldm_vae_encoder_forward(pass, encode->encoder, x);
+
+    ldm_pass_drop(pass, x);
+    return moments;
+}
+
+/* Window -> moments [h, w, 2z] into `out`. */
+static bool encode(const Maker *maker, const LdmTensor *window, float *out, GError **error)
+{
+    Encode job = {maker->model->encoder, window};
+    g_autoptr(LdmTensor) moments =
+        ldm_forward_run(forward, &job, NULL, NULL, maker->source->cancellable, error);
+
+    if (moments == NULL || !ldm_tensor_check_finite(moments, "encode", error))
+        return false;
+    memcpy(out, moments->data, ldm_tensor_count(moments) * sizeof(float));
+    return true;
+}
+
+/* Largest mask value of each cell, and the latent (scaled mean) of the window with its hole in
+ * mid-grey, in the order the network takes them. */
+static bool encode_hole(const Maker *maker, size_t example, size_t variant, LdmTensor *window,
+                        GError **error)
+{
+    const LdmCacheInfo *info = &maker->cache->info;
+    const LdmVaeConfig *vae = &maker->model->config.vae;
+    size_t side = maker->options->augment.side, f = side / info->w, z = info->z;
+    float *out = maker->row + info->h * info->w * 2 * z;
+    g_autofree float *moments = g_new(float, info->h * info->w * 2 * z);
+    g_autoptr(LdmTensor) mask = ldm_augment_mask(&maker->options->augment, example, variant, error);
+
+    if (mask == NULL)
+        return false;
+    for (size_t i = 0; i < side * side; i++)
+        if (ldm_tensor_f32(mask)[i] > 0.0f)
+            memset(ldm_tensor_f32(window) + i * 3, 0, 3 * sizeof(float));
+    if (!encode(maker, window, moments, error))
+        return false;
+    for (size_t i = 0; i < info->h * info->w; i++) {
+        out[i * (1 + z)] = 0.0f;
+        for (size_t c = 0; c < z; c++)
+            out[i * (1 + z) + 1 + c] =
+                (float)((moments[i * 2 * z + c] - vae->shift_factor) * vae->scale_factor);
+    }
+    for (size_t i = 0; i < side * side; i++) {
+        size_t cell = i / side / f * info->w + i % side / f;
+        out[cell * (1 + z)] = MAX(out[cell * (1 + z)], ldm_tensor_f32(mask)[i]);
+    }
+    return true;
+}
+
+/* One variant into maker->row; false and *skip where the picture is of no use. */
+static bool make_variant(const Maker *maker, size_t example, size_t variant,
+                         const LdmTensor *picture, bool *skip, GError **error)
+{
+    g_autoptr(LdmTensor) window =
+        ldm_augment_picture(&maker->options->augment, example, variant, picture, error);
+
+    *skip = window == NULL;
+    return window != NULL && encode(maker, window, maker->row, error) &&
+           (!maker->options->holes || encode_hole(maker, example, variant, window, error));
+}
+
+static void note_skipped(const Maker *maker, size_t example, const GError *reason)
+{
+    const char *path = ldm_dataset_at(maker->dataset, example)->path;
+
+    g_ptr_array_add(maker->cache->info.skipped,
+                    strstr(reason->message, path) != NULL
+                        ? g_strdup(reason->message)
+                        : g_strdup_printf("%s: %s", path, reason->message));
+}
+
+/* Writes an example's rows (zeros where it is of no use); sets *used. */
+static bool make_example(const Maker *maker, size_t example, bool *used, GError **error)
+{
+    const LdmCacheInfo *info = &maker->cache->info;
+    const char *path = ldm_dataset_at(maker->dataset, example)->path;
+    g_autoptr(GError) reason = NULL;
+    g_autoptr(LdmTensor) picture = maker->source->read(path, maker->source->read_data, &reason);
+    bool skip = picture == NULL;
+
+    for (size_t v = 0; v < info->variants; v++) {
+        if (!skip && !make_variant(maker, example, v, picture, &skip, &reason) && !skip) {
+            g_propagate_error(error, g_steal_pointer(&reason));
+            return false;
+        }
+        if (skip)
+            memset(maker->row, 0, info->floats * sizeof(float));
+        if (!ldm_file_writer_put(maker->writer, maker->row, info->floats, error))
+            return false;
+    }
+    *used = !skip;
+    if (skip)
+        note_skipped(maker, example, reason);
+    return true;
+}
+
+static bool make_examples(const Maker *maker, float *used, GError **error)
+{
+    const LdmCacheSource *source = maker->source;
+    size_t total = ldm_dataset_length(maker->dataset);
+
+    for (size_t i = 0; i < total; i++) {
+        bool good;
+        if (g_cancellable_is_cancelled(source->cancellable) ||
+            (source->progress != NULL && !source->progress(i, total, source->progress_data))) {
+            ldm_set_error(error, CANCELLED, _("cancelled"));
+            return false;
+        }
+        if (!make_example(maker, i, &good, error))
+            return false;
+        used[i] = good ? 1.0f : 0.0f;
+    }
+    return true;
+}
+
+static bool make(const Maker *maker, const char *path, GError **error)
+{
+    const LdmCacheInfo *info = &maker->cache->info;
+    size_t total = ldm_dataset_length(maker->dataset);
+    g_autofree float *used = g_new0(float, total);
+
+    ldm_file_writer_declare(maker->writer, "latents", LDM_F32, 2,
+                            (size_t[]){total * info->variants, info->floats});
+    ldm_file_writer_declare(maker->writer, "used", LDM_F32, 1, &total);
+    if (!ldm_file_writer_open(maker->writer, path, error) || !make_examples(maker, used, error))
+        return false;
+    for (size_t i = 0; i < total; i++)
+        if (used[i] > 0.0f)
+            return ldm_file_writer_put(maker->writer, used, total, error) &&
+                   ldm_file_writer_close(maker->writer, error);
+    ldm_set_error(error, MISSING, _("no picture of “%s” can be used. %s"),
+                  ldm_dataset_path(maker->dataset),
+                  (const char *)g_ptr_array_index(info->skipped, 0));
+    return false;
+}
+
+/* ---- opening ---- */
+
+static bool map(LdmLatentCache *cache, const char *path, size_t total, GError **error)
+{
+    g_clear_pointer(&cache->files, ldm_files_free);
+    cache->files = ldm_files_new();
+    if (!ldm_files_add(cache->files, path, error))
+        return false;
+    const LdmFileTensor *latents = ldm_files_find(cache->files, "latents");
+    const LdmFileTensor *used = ldm_files_find(cache->files, "used");
+    size_t bytes = total * cache->info.variants * cache->info.floats * sizeof(float);
+    if (latents == NULL || used == NULL || latents->bytes != bytes ||
+        used->bytes != total * sizeof(float)) {
+        ldm_set_error(error, FORMAT, _("%s is damaged"), path);
+        return false;
+    }
+    cache->latents = (const float *)latents->data; /* the header's length keeps 8 bytes */
+    cache->info.examples = g_renew(size_t, cache->info.examples, total);
+    cache->info.count = 0;
+    for (size_t i = 0; i < total; i++)
+        if (((const float *)used->data)[i] > 0.0f)
+            cache->info.examples[cache->info.count++] = i;
+    return cache->info.count > 0;
+}
+
+static LdmLatentCache *cache_new(const LdmModel *model, const LdmCacheOptions *options)
+{
+    LdmLatentCache *cache = g_new0(LdmLatentCache, 1);
+    LdmCacheInfo *info = &cache->info;
+
+    info->z = (size_t)model->config.vae.latent_channels;
+    info->h = info->w = options->augment.side >> (model->config.vae.levels - 1);
+    info->variants = options->variants;
+    info->floats = info->h * info->w * (2 * info->z + (options->holes ? 1 + info->z : 0));
+    info->skipped = g_ptr_array_new_with_free_func(g_free);
+    return cache;
+}
+
+LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *dataset,
+                                      const LdmCacheOptions *options, const LdmCacheSource *source,
+                                      const char *folder, GError **error)
+{
+    g_autoptr(LdmLatentCache) cache = cache_new(model, options);
+    g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
+    g_autofree float *row = g_new0(float, cache->info.floats);
+    Maker maker = {model, dataset, options, source, cache, writer, row};
+
+    cache->key = make_key(model, dataset, options);
+    g_autofree char *name = g_strconcat(cache->key, ".safetensors", NULL);
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    if (g_mkdir_with_parents(folder, 0777) != 0) {
+        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), folder,
+                      g_strerror(errno));
+        return NULL;
+    }
+    if (g_file_test(path, G_FILE_TEST_EXISTS) &&
+        map(cache, path, ldm_dataset_length(dataset), NULL))
+        return g_steal_pointer(&cache);
+    if (!make(&maker, path, error) || !map(cache, path, ldm_dataset_length(dataset), error))
+        return NULL;
+    return g_steal_pointer(&cache);
+}

@@ -1,0 +1,50 @@
+/* The latents of a data set, made once and kept on disk: every picture in some variants (window,
+ * mirrored or not, hole), as the encoder's moments, so that training itself needs no encoder. */
+#pragma once
+
+#include "train/augment.h"
+#include "train/dataset.h"
+
+typedef struct {
+    LdmAugment augment;
+    size_t variants; /* of each picture */
+    bool holes;      /* mask and masked latent, too: for models with 2z + 1 channels in */
+} LdmCacheOptions;
+
+/* Called before each picture: done of total; false = stop. */
+typedef bool (*LdmCacheProgress)(size_t done, size_t total, void *data);
+
+typedef struct {
+    LdmPictureRead read;
+    void *read_data;
+    LdmCacheProgress progress; /* or NULL */
+    void *progress_data;
+    GCancellable *cancellable;
+} LdmCacheSource;
+
+typedef struct {
+    size_t h, w, z;
+    size_t floats;    /* of one variant: [h, w, 2z] moments, then [h, w, 1 + z] mask and masked */
+    size_t variants;  /* of each example */
+    size_t *examples; /* [count]: those that could be used, numbers in the data set */
+    size_t count;
+    GPtrArray *skipped; /* of char *: "FILE: why", only where the latents were made just now */
+} LdmCacheInfo;
+
+typedef struct LdmLatentCache LdmLatentCache;
+
+/* Opens `folder`'s latents of this data set, encoder and options, or makes them. Pictures that
+ * cannot be read are skipped. Errors: FILE, MEMORY, CANCELLED; MISSING where none can be used. */
+LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *dataset,
+                                      const LdmCacheOptions *options, const LdmCacheSource *source,
+                                      const char *folder, GError **error);
+void ldm_latent_cache_free(LdmLatentCache *cache);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmLatentCache, ldm_latent_cache_free)
+
+const LdmCacheInfo *ldm_latent_cache_info(const LdmLatentCache *cache);
+
+/* A digest of everything the latents depend on: same key, same numbers. */
+const char *ldm_latent_cache_key(const LdmLatentCache *cache);
+
+/* Variant `variant` of example info->examples[i]. */
+const float *ldm_latent_cache_at(const LdmLatentCache *cache, size_t i, size_t variant);

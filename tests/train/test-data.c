@@ -1,0 +1,390 @@
+/* Lists of examples, windows and holes, and the latent cache. Pictures are text files here, "width
+ * height blue", which the test's own reader turns into a gradient. */
+#include "made-model.h"
+#include "pipeline/model.h"
+#include "train/augment.h"
+#include "train/dataset.h"
+#include "train/latent-cache.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static char *folder_new(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *folder = g_dir_make_tmp("pentimento-data-XXXXXX", &error);
+
+    g_assert_no_error(error);
+    return folder;
+}
+
+static void put(const char *folder, const char *name, const char *text)
+{
+    made_text(folder, "", name, text);
+}
+
+/* ---- lists ---- */
+
+static void assert_example(const LdmDataset *dataset, size_t i, const char *folder,
+                           const char *name, const char *caption)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+
+    g_assert_cmpstr(ldm_dataset_at(dataset, i)->path, ==, path);
+    g_assert_cmpstr(ldm_dataset_at(dataset, i)->caption, ==, caption);
+}
+
+static void test_folder(void)
+{
+    g_autofree char *folder = folder_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmDataset) dataset = ldm_dataset_open(folder, &error);
+
+    g_assert_null(dataset); /* nothing in it */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
+    g_clear_error(&error);
+    put(folder, "b.PNG", "");
+    put(folder, "b.txt", "  a blue cup\n");
+    put(folder, "a.jpeg", "");
+    put(folder, ".hidden.png", "");
+    put(folder, "notes.md", "");
+    dataset = ldm_dataset_open(folder, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(ldm_dataset_length(dataset), ==, 2);
+    assert_example(dataset, 0, folder, "a.jpeg", "");
+    assert_example(dataset, 1, folder, "b.PNG", "a blue cup");
+    g_clear_pointer(&dataset, ldm_dataset_free);
+
+    put(folder, "b.txt", "\xff\xfe");
+    g_assert_null(ldm_dataset_open(folder, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
+    g_assert_nonnull(strstr(error->message, "b.txt"));
+    made_remove(folder);
+}
+
+static LdmDataset *open_list(const char *folder, const char *name, const char *text, GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+
+    put(folder, name, text);
+    return ldm_dataset_open(path, error);
+}
+
+static void test_lists(void)
+{
+    static const struct {
+        const char *name, *text;
+    } same[] = {
+        {"plain.tsv", "a.png\ta red cup\r\nsub/b.png\tein Würfel\r\n"},
+        {"named.tsv", "source\tcaption\tfile\nx\ta red cup\ta.png\n\ny\tein Würfel\tsub/b.png"},
+        {"one.jsonl", "{\"file\": \"a.png\", \"caption\": \"a red cup\"}\n"
+                      "{\"file_name\": \"sub/b.png\", \"text\": \"ein W\\u00fcrfel\"}\n"},
+    };
+    g_autofree char *folder = folder_new();
+
+    for (size_t i = 0; i < G_N_ELEMENTS(same); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(LdmDataset) dataset = open_list(folder, same[i].name, same[i].text, &error);
+        g_assert_no_error(error);
+        g_assert_cmpuint(ldm_dataset_length(dataset), ==, 2);
+        assert_example(dataset, 0, folder, "a.png", "a red cup");
+        assert_example(dataset, 1, folder, "sub/b.png", "ein Würfel");
+    }
+    made_remove(folder);
+}
+
+static void test_bad_lists(void)
+{
+    static const struct {
+        const char *name, *text, *says;
+        LdmErrorCode code;
+    } bad[] = {
+        {"a.tsv", "a.png\tcup\nb.png\n", "line 2", LDM_ERROR_FORMAT},
+        {"a.tsv", "\tcup\n", "line 1", LDM_ERROR_FORMAT},
+        {"a.tsv", "\n\n", "a.tsv", LDM_ERROR_MISSING},
+        {"a.tsv", "a.png\t\xff\n", "UTF-8", LDM_ERROR_FORMAT},
+        {"a.jsonl", "{\"file\": \"a.png\"}\n{\"file\": 1", "line 2", LDM_ERROR_FORMAT},
+        {"a.jsonl", "{\"caption\": \"a\"}", "line 1", LDM_ERROR_FORMAT},
+        {"a.jsonl", "{\"file\": 7}", "line 1", LDM_ERROR_FORMAT},
+        {"a.csv", "a.png,cup", "a.csv", LDM_ERROR_UNSUPPORTED},
+    };
+    g_autofree char *folder = folder_new();
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_null(open_list(folder, bad[i].name, bad[i].text, &error));
+        g_assert_error(error, LDM_ERROR, bad[i].code);
+        g_assert_nonnull(strstr(error->message, bad[i].says));
+    }
+    made_remove(folder);
+}
+
+/* ---- windows and holes ---- */
+
+/* Red rises to the right, green downwards. */
+static LdmTensor *gradient(size_t W, size_t H, float blue, GError **error)
+{
+    LdmTensor *picture = ldm_tensor_new_nhwc(1, H, W, 4, error);
+
+    for (size_t i = 0; picture != NULL && i < W * H; i++) {
+        float *p = ldm_tensor_f32(picture) + i * 4;
+        p[0] = ((float)(i % W) + 0.5f) / (float)W;
+        p[1] = ((float)(i / W) + 0.5f) / (float)H;
+        p[2] = blue;
+        p[3] = 1.0f;
+    }
+    return picture;
+}
+
+static void test_window(void)
+{
+    const LdmAugment augment = {.side = 16, .crop = 0.5, .flip = true, .seed = 3};
+    g_autoptr(LdmTensor) picture = gradient(60, 40, 0.25f, NULL);
+    double least = 2.0, most = -2.0;
+
+    for (size_t v = 0; v < 12; v++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(LdmTensor) a = ldm_augment_picture(&augment, 5, v, picture, &error);
+        g_autoptr(LdmTensor) b = ldm_augment_picture(&augment, 5, v, picture, &error);
+        size_t bytes = 16 * 16 * 3 * sizeof(float);
+        g_assert_no_error(error);
+        g_assert_cmpmem(a->data, bytes, b->data, bytes);
+        const float *first = ldm_tensor_f32(a), *last = first + 15 * 3;
+        g_assert_true((last[0] > first[0]) == (v % 2 == 0));    /* every second one mirrored */
+        g_assert_cmpfloat(first[15 * 16 * 3 + 1], >, first[1]); /* but upright */
+        g_assert_cmpfloat_with_epsilon(first[2], -0.5, 0.01);
+        least = MIN(least, MIN(first[0], last[0]));
+        most = MAX(most, MAX(first[0], last[0]));
+        /* never more than the picture, never less than half of it: 20 of 60 columns across */
+        g_assert_cmpfloat(fabsf(last[0] - first[0]), <, 2.0 * 40 / 60);
+        g_assert_cmpfloat(fabsf(last[0] - first[0]), >, 2.0 * 20 / 60 * 0.9);
+    }
+    g_assert_cmpfloat(most - least, >, 1.0); /* windows lie in different places */
+}
+
+static void test_plain_window(void)
+{
+    const LdmAugment augment = {.side = 16, .seed = 3};
+    g_autoptr(LdmTensor) picture = gradient(16, 16, 0.0f, NULL);
+    g_autoptr(LdmTensor) tiny = gradient(100, 3, 0.0f, NULL);
+    g_autoptr(GError) error = NULL;
+
+    ldm_tensor_f32(picture)[3] = 0.0f; /* the first pixel is transparent: white */
+    g_autoptr(LdmTensor) window = ldm_augment_picture(&augment, 0, 1, picture, &error);
+    g_assert_no_error(error);
+    for (size_t i = 0; i < 16 * 16; i++)
+        for (size_t c = 0; c < 3; c++)
+            g_assert_cmpfloat_with_epsilon(
+                ldm_tensor_f32(window)[i * 3 + c],
+                i == 0 ? 1.0 : 2.0 * ldm_tensor_f32(picture)[i * 4 + c] - 1.0, 1e-5);
+    g_assert_null(ldm_augment_picture(&augment, 0, 0, tiny, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
+    g_clear_error(&error);
+    ldm_tensor_f32(picture)[5] = NAN;
+    g_assert_null(ldm_augment_picture(&augment, 0, 0, picture, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_NONFINITE);
+}
+
+static void test_holes(void)
+{
+    const LdmAugment augment = {.side = 32, .seed = 11};
+    int full = 0, empty = 0;
+    double share = 0.0;
+
+    for (size_t i = 0; i < 1000; i++) {
+        g_autoptr(LdmTensor) mask = ldm_augment_mask(&augment, i, i % 3, NULL);
+        double sum = 0.0;
+        for (size_t k = 0; k < 32 * 32; k++) {
+            float value = ldm_tensor_f32(mask)[k];
+            g_assert_true(value == 0.0f || value == 1.0f);
+            sum += value;
+        }
+        full += sum == 32 * 32;
+        empty += sum == 0.0;
+        share += sum / (32 * 32) / 1000;
+    }
+    g_assert_cmpint(full, >, 200);
+    g_assert_cmpint(full, <, 300);
+    g_assert_cmpint(empty, <, 10);
+    g_assert_cmpfloat(share, >, 0.35);
+    g_assert_cmpfloat(share, <, 0.65);
+}
+
+/* ---- the cache ---- */
+
+typedef struct {
+    char *folder, *model_folder, *pictures;
+    LdmModel *model;
+    LdmDataset *dataset;
+    int reads;
+} Case;
+
+static LdmTensor *read_picture(const char *path, void *data, GError **error)
+{
+    Case *c = data;
+    g_autofree char *text = NULL;
+    unsigned W, H, blue;
+
+    c->reads++;
+    if (!g_file_get_contents(path, &text, NULL, error))
+        return NULL;
+    if (sscanf(text, "%u %u %u", &W, &H, &blue) == 3)
+        return gradient(W, H, (float)blue / 255.0f, error);
+    g_set_error(error, LDM_ERROR, LDM_ERROR_FORMAT, "%s is no picture", path);
+    return NULL;
+}
+
+static void case_open(Case *c)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_clear_pointer(&c->dataset, ldm_dataset_free);
+    c->dataset = ldm_dataset_open(c->pictures, &error);
+    g_assert_no_error(error);
+}
+
+static Case *case_new(void)
+{
+    Case *c = g_new0(Case, 1);
+    LdmModelConfig config = made_config(false, MADE_WORDS);
+    MadeModel *made = made_model_new(&config);
+    g_autoptr(GError) error = NULL;
+
+    c->folder = folder_new();
+    c->model_folder = g_build_filename(c->folder, "model", NULL);
+    c->pictures = g_build_filename(c->folder, "pictures", NULL);
+    made_folder(made, c->model_folder);
+    made_model_free(made);
+    c->model = ldm_model_load(c->model_folder, &error);
+    g_assert_no_error(error);
+    put(c->pictures, "a.png", "16 16 10");
+    put(c->pictures, "b.png", "not a picture");
+    put(c->pictures, "c.png", "20 24 200");
+    put(c->pictures, "d.png", "300 2 20");
+    case_open(c);
+    return c;
+}
+
+static void case_free(Case *c)
+{
+    made_remove(c->folder);
+    g_free(c->folder);
+    g_free(c->model_folder);
+    g_free(c->pictures);
+    ldm_model_unref(c->model);
+    ldm_dataset_free(c->dataset);
+    g_free(c);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Case, case_free)
+
+static LdmLatentCache *case_cache(Case *c, bool holes, GError **error)
+{
+    const LdmCacheOptions options = {
+        .augment = {.side = 16, .seed = 1}, .variants = 2, .holes = holes};
+    const LdmCacheSource source = {.read = read_picture, .read_data = c};
+    g_autofree char *folder = g_build_filename(c->folder, "latents", NULL);
+
+    return ldm_latent_cache_open(c->model, c->dataset, &options, &source, folder, error);
+}
+
+static void test_cache(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmLatentCache) cache = case_cache(c, false, &error);
+
+    g_assert_no_error(error);
+    const LdmCacheInfo *info = ldm_latent_cache_info(cache);
+    g_assert_cmpuint(info->count, ==, 2); /* a and c; b is none, d too narrow */
+    g_assert_cmpuint(info->examples[1], ==, 2);
+    g_assert_cmpuint(info->skipped->len, ==, 2);
+    g_assert_nonnull(strstr(g_ptr_array_index(info->skipped, 0), "b.png"));
+    g_assert_nonnull(strstr(g_ptr_array_index(info->skipped, 1), "d.png"));
+    g_assert_cmpint(c->reads, ==, 4);
+
+    /* the same numbers as the encode stage */
+    g_autoptr(LdmTensor) picture = gradient(16, 16, 10.0f / 255.0f, NULL);
+    g_autoptr(LdmTensor) window =
+        ldm_augment_picture(&(LdmAugment){.side = 16, .seed = 1}, 0, 0, picture, NULL);
+    g_autoptr(LdmTensor) z = ldm_encode(c->model, window, -1, NULL, &error);
+    g_assert_no_error(error);
+    for (size_t i = 0; i < ldm_tensor_count(z); i++)
+        g_assert_cmpfloat_with_epsilon(ldm_latent_cache_at(cache, 0, 0)[i / 4 * 8 + i % 4] *
+                                           0.18215,
+                                       ldm_tensor_f32(z)[i], 1e-5);
+
+    g_clear_pointer(&cache, ldm_latent_cache_free);
+    cache = case_cache(c, false, &error); /* from the disk */
+    g_assert_no_error(error);
+    g_assert_cmpuint(ldm_latent_cache_info(cache)->count, ==, 2);
+    g_assert_cmpint(c->reads, ==, 4);
+    g_autofree char *key = g_strdup(ldm_latent_cache_key(cache));
+    g_clear_pointer(&cache, ldm_latent_cache_free);
+
+    put(c->pictures, "b.png", "32 32 7"); /* mended */
+    case_open(c);
+    cache = case_cache(c, false, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(ldm_latent_cache_key(cache), !=, key);
+    g_assert_cmpuint(ldm_latent_cache_info(cache)->count, ==, 3);
+}
+
+static void test_cache_holes(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmLatentCache) cache = case_cache(c, true, &error);
+    g_autoptr(LdmTensor) mask =
+        ldm_augment_mask(&(LdmAugment){.side = 16, .seed = 1}, 2, 1, &error);
+
+    g_assert_no_error(error);
+    const float *hole = ldm_latent_cache_at(cache, 1, 1) + 8 * 8 * 8;
+    for (size_t i = 0; i < 64; i++) { /* f = 2: a cell is a hole where one of its pixels is */
+        const float *m = ldm_tensor_f32(mask) + i / 8 * 2 * 16 + i % 8 * 2;
+        float most = MAX(MAX(m[0], m[1]), MAX(m[16], m[17]));
+        g_assert_cmpfloat(hole[i * 5], ==, most);
+    }
+}
+
+static bool stop_at_two(size_t done, size_t total, void *data)
+{
+    g_assert_cmpuint(total, ==, 4);
+    return done < 2;
+}
+
+static void test_cache_faults(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+    const LdmCacheOptions options = {.augment = {.side = 16, .seed = 1}, .variants = 2};
+    const LdmCacheSource source = {.read = read_picture, .read_data = c, .progress = stop_at_two};
+    g_autofree char *folder = g_build_filename(c->folder, "latents", NULL);
+
+    g_assert_null(ldm_latent_cache_open(c->model, c->dataset, &options, &source, folder, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_clear_error(&error);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    g_assert_null(g_dir_read_name(dir)); /* nothing half-made */
+
+    put(c->pictures, "a.png", "");
+    put(c->pictures, "c.png", "");
+    g_assert_null(case_cache(c, false, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
+    g_assert_nonnull(strstr(error->message, "a.png"));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/data/folder", test_folder);
+    g_test_add_func("/data/lists", test_lists);
+    g_test_add_func("/data/bad-lists", test_bad_lists);
+    g_test_add_func("/data/window", test_window);
+    g_test_add_func("/data/plain-window", test_plain_window);
+    g_test_add_func("/data/holes", test_holes);
+    g_test_add_func("/data/cache", test_cache);
+    g_test_add_func("/data/cache-holes", test_cache_holes);
+    g_test_add_func("/data/cache-faults", test_cache_faults);
+    return g_test_run();
+}
