@@ -1,11 +1,12 @@
-"""Stages of the SD 1.5 shape side by side: libldm against PyTorch eager (and OpenVINO where installed), two threads,
-runs alternating, medians with their spread, results compared.
+"""Stages of the SD 1.5 shape side by side: libldm against PyTorch eager and OpenVINO (where installed), both fp32, two
+threads, runs alternating, medians with their spread.
 
-    compare.py BENCH_MODEL FOLDER OUT.json [--runs N] [--stages predict:64,decode:64,...]
+    compare.py BENCH_MODEL FOLDER OUT [--runs N] [--stages predict:64,decode:64,...]    writes OUT.json, OUT.md
 """
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import time
@@ -52,26 +53,110 @@ class Torch:
         self.text = CLIPTextModel.from_pretrained(os.path.join(folder, "text_encoder")).float().eval()
         self.load_seconds = time.monotonic() - start
 
+    def stage(self, stage, size):
+        """The network of a stage as a module, and its input."""
+        generator = torch.Generator().manual_seed(1)
+        if stage == "text":
+            return Output(self.text), (torch.full((1, 77), 320),)
+        noise = torch.randn(1, 3 if stage == "encode" else 4, size, size, generator=generator)
+        if stage == "predict":
+            return Output(self.unet), (noise, torch.tensor(500.0), torch.randn(1, 77, 768, generator=generator))
+        if stage == "encode":
+            return torch.nn.Sequential(self.vae.encoder, self.vae.quant_conv), (noise,)
+        return torch.nn.Sequential(self.vae.post_quant_conv, self.vae.decoder), (noise,)
+
     @torch.no_grad()
     def run(self, stage, size):
-        generator = torch.Generator().manual_seed(1)
-        noise = torch.randn(1, 3 if stage == "encode" else 4, size or 1, size or 1, generator=generator)
+        module, inputs = self.stage(stage, size)
         start = time.monotonic()
-        if stage == "predict":
-            context = torch.randn(1, 77, 768, generator=generator)
-            start = time.monotonic()
-            self.unet(noise, 500, context)
-        elif stage == "encode":
-            self.vae.encode(noise)
-        elif stage == "decode":
-            self.vae.decode(noise)
-        else:
-            self.text(torch.full((1, 77), 320))
+        module(*inputs)
+        return time.monotonic() - start
+
+
+class Output(torch.nn.Module):
+    """A network that returns its first output only."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs):
+        return self.network(*inputs, return_dict=False)[0]
+
+
+class OpenVino:
+    """OpenVINO's CPU plug-in, fp32, each stage converted from PyTorch and compiled for its size."""
+    name = "OpenVINO"
+
+    def __init__(self, reference):
+        self.reference, self.compiled, self.load_seconds = reference, {}, 0.0
+
+    def compile(self, stage, size):
+        import openvino
+        start = time.monotonic()
+        module, inputs = self.reference.stage(stage, size)
+        with torch.no_grad():
+            model = openvino.convert_model(module, example_input=inputs, input=[list(x.shape) for x in inputs])
+        network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": THREADS,
+                                                               "INFERENCE_PRECISION_HINT": "f32"})
+        self.load_seconds += time.monotonic() - start
+        return network, [x.numpy() for x in inputs]
+
+    def run(self, stage, size):
+        if (stage, size) not in self.compiled:
+            self.compiled = {(stage, size): self.compile(stage, size)}  # one at a time: they are large
+        network, inputs = self.compiled[stage, size]
+        start = time.monotonic()
+        network(inputs)
         return time.monotonic() - start
 
 
 def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
+
+
+def engines(options):
+    """libldm first; every other one is compared with it."""
+    found = [Libldm(options.program, options.folder), Torch(options.folder)]
+    try:
+        import openvino  # noqa: F401
+        found.append(OpenVino(found[1]))
+    except ImportError:
+        print("OpenVINO is not installed; without it", flush=True)
+    return found
+
+
+def measure(engine_list, stage, size, runs):
+    times = {engine.name: [] for engine in engine_list}
+    for run in range(runs + 1):
+        for engine in engine_list:
+            seconds = engine.run(stage, size)
+            if run > 0:  # the first warms up
+                times[engine.name].append(seconds)
+    row = {"stage": stage, "size": size, **{name: spread(values) for name, values in times.items()}}
+    ours = row["libldm"]["median"]
+    row["ratio"] = {name: ours / row[name]["median"] for name in times if name != "libldm"}
+    return row
+
+
+def processor():
+    with open("/proc/cpuinfo") as f:
+        lines = f.read().split("\n")
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return name, [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+
+
+def table(rows, engine_list):
+    names = [engine.name for engine in engine_list]
+    lines = ["| stage | " + " | ".join(f"{name}, s" for name in names) + " | "
+             + " | ".join(f"ours / {name}" for name in names[1:]) + " |",
+             "|---" * (2 * len(names)) + "|"]
+    for row in rows:
+        cells = [f"{row[name]['median']:.3f} ({row[name]['min']:.3f}–{row[name]['max']:.3f})" for name in names]
+        cells += [f"{row['ratio'][name]:.2f}" for name in names[1:]]
+        lines.append(f"| {row['stage']} {row['size'] or ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main():
@@ -82,27 +167,23 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--stages", default="text:0,predict:32,predict:64,encode:512,decode:64")
     options = parser.parse_args()
-    engines = [Libldm(options.program, options.folder), Torch(options.folder)]
+    engine_list = engines(options)
     rows = []
     for item in options.stages.split(","):
         stage, size = item.split(":")
-        times = {engine.name: [] for engine in engines}
-        for run in range(options.runs + 1):
-            for engine in engines:
-                seconds = engine.run(stage, int(size))
-                if run > 0:  # the first warms up
-                    times[engine.name].append(seconds)
-        row = {"stage": stage, "size": int(size), **{name: spread(values) for name, values in times.items()}}
-        row["ratio"] = row["libldm"]["median"] / row["PyTorch"]["median"]
-        rows.append(row)
-        print(f"{stage:8} {size:>4}   libldm {row['libldm']['median']:7.3f} s"
-              f" ({row['libldm']['min']:.3f}-{row['libldm']['max']:.3f})   PyTorch {row['PyTorch']['median']:7.3f} s"
-              f" ({row['PyTorch']['min']:.3f}-{row['PyTorch']['max']:.3f})   ratio {row['ratio']:.2f}"
-              f"   peak {engines[0].peak:.0f} MB", flush=True)
-    print(f"load     libldm {engines[0].load_seconds:.3f} s   PyTorch {engines[1].load_seconds:.3f} s")
-    with open(options.out, "w") as f:
-        json.dump({"threads": THREADS, "rows": rows, "load": {e.name: e.load_seconds for e in engines},
-                   "peak_mb": engines[0].peak}, f, indent=1)
+        rows.append(measure(engine_list, stage, int(size), options.runs))
+        print(table(rows[-1:], engine_list).split("\n")[2], flush=True)
+    name, flags = processor()
+    text = (f"{name} ({', '.join(flags)}), {THREADS} threads, fp32, median (least–most) of {options.runs} runs.\n\n"
+            f"{table(rows, engine_list)}\n\nPeak memory of libldm over all stages: {engine_list[0].peak:.0f} MB. Loading: "
+            + ", ".join(f"{engine.name} {engine.load_seconds:.2f} s" for engine in engine_list) + ".\n")
+    print("\n" + text)
+    with open(options.out + ".md", "w") as f:
+        f.write(text)
+    with open(options.out + ".json", "w") as f:
+        json.dump({"processor": name, "flags": flags, "threads": THREADS, "rows": rows,
+                   "load": {engine.name: engine.load_seconds for engine in engine_list},
+                   "peak_mb": engine_list[0].peak}, f, indent=1)
 
 
 if __name__ == "__main__":
