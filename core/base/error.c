@@ -6,8 +6,10 @@ G_DEFINE_QUARK(ldm - error - quark, ldm_error)
 
 bool ldm_set_no_memory(GError **error, const char *what, size_t bytes)
 {
-    ldm_set_error(error, MEMORY, _("Not enough memory for %s (%zu MB)"), what,
-                  bytes / 1000000 + (bytes % 1000000 != 0));
+    ldm_set_error(error, MEMORY,
+                  _("Not enough memory for %s (%zu MB): choose a smaller size, or close other "
+                    "programs"),
+                  what, bytes / 1000000 + (bytes % 1000000 != 0));
     return false;
 }
 

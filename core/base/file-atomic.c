@@ -20,7 +20,8 @@ struct LdmAtomicFile {
 
 static bool fail(GError **error, const char *path, int code)
 {
-    ldm_set_error(error, FILE, _("Cannot write “%s”: %s"), path, g_strerror(code));
+    ldm_set_error(error, FILE, _("Cannot write “%s”: %s; make room there, or choose another place"),
+                  path, g_strerror(code));
     return false;
 }
 

@@ -111,8 +111,10 @@ static GdkPixbuf *unpack(const GByteArray *bytes, const char *path, GError **err
     fine = bytes->len > 0 && gdk_pixbuf_loader_write(loader, bytes->data, bytes->len, &reason);
     fine = gdk_pixbuf_loader_close(loader, fine ? &reason : NULL) && fine;
     if (size.too_large)
-        ldm_set_error(error, FORMAT, _("“%s” is %d × %d pixels, more than can be worked on"), path,
-                      size.width, size.height);
+        ldm_set_error(error, FORMAT,
+                      _("“%s” is %d × %d pixels, more than can be worked on: scale "
+                        "it down, or cut a part out of it"),
+                      path, size.width, size.height);
     else if (!fine || gdk_pixbuf_loader_get_pixbuf(loader) == NULL)
         ldm_set_error(error, FORMAT, _("“%s” is not a picture that can be read: %s"), path,
                       reason != NULL ? reason->message : _("it is empty"));

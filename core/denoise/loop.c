@@ -296,7 +296,7 @@ static bool loop_run(Loop *loop, int *evaluations, GError **error)
     const LdmTensor *cells = loop->job->cells;
     int begin = loop->job->times->start;
 
-    loop->start = ldm_aligned_alloc(loop->cells, sizeof(int), "mask", error);
+    loop->start = ldm_aligned_alloc(loop->cells, sizeof(int), _("the mask"), error);
     if (loop->start == NULL)
         return false;
     loop->first = ldm_mask_starts(cells != NULL ? ldm_tensor_f32(cells) : NULL, loop->cells,

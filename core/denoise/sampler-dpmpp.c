@@ -4,6 +4,7 @@
  * First order (D = x0) in the run's last step, where h is infinite, and in a cell's first step: a
  * cell that a mask held back until now has no history of its own. */
 #include "base/checked.h"
+#include "base/error.h"
 #include "denoise/sampler.h"
 
 #include <math.h>
@@ -46,7 +47,7 @@ static void dpmpp_free(LdmStepper *self)
 
 LdmStepper *ldm_stepper_dpmpp(size_t count, GError **error)
 {
-    float *before = ldm_aligned_alloc0(count, sizeof(float), "sampler history", error);
+    float *before = ldm_aligned_alloc0(count, sizeof(float), _("the sampler"), error);
 
     if (before == NULL)
         return NULL;

@@ -2,6 +2,7 @@
  * and the mask; out goes x' without the brightness and colour shift that autoencoder and network
  * leave, so that the repainted part meets the rest without an edge. */
 #include "base/checked.h"
+#include "base/error.h"
 #include "finish/finish.h"
 #include "tensor/tensor.h"
 
@@ -78,10 +79,10 @@ static void differences(const LdmTensor *decoded, const LdmPrepared *p, float *p
 bool ldm_match_colour(LdmTensor *decoded, const LdmPrepared *p, size_t f, GError **error)
 {
     size_t H = p->H, W = p->W;
-    float *planes = ldm_aligned_alloc(H * W, 4 * sizeof(float), "the colour match", error);
+    float *planes = ldm_aligned_alloc(H * W, 4 * sizeof(float), _("the colour match"), error);
     float *copy = planes == NULL
                       ? NULL
-                      : ldm_aligned_alloc(MAX(H, W), 4 * sizeof(float), "the colour match", error);
+                      : ldm_aligned_alloc(MAX(H, W), 4 * sizeof(float), _("the colour match"), error);
     if (copy != NULL) {
         differences(decoded, p, planes);
         smooth(planes, H, W, f, copy);

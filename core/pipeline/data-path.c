@@ -89,7 +89,7 @@ char *ldm_model_find(const char *name, GError **error)
     if (given && g_file_test(name, G_FILE_TEST_EXISTS))
         return g_strdup(name);
     if (given && strchr(name, '/') != NULL) {
-        ldm_set_error(error, MISSING, _("there is no model at %s"), name);
+        ldm_set_error(error, MISSING, _("there is no model at %s: check the path"), name);
         return NULL;
     }
     const char *wanted = given ? name : "default";

@@ -59,7 +59,7 @@ bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error)
     if (!holes || !colours)
         return true; /* nothing to fill, or nothing to fill from: mid-grey stays */
     size_t h = (H + 1) / 2, w = (W + 1) / 2;
-    float *half = ldm_aligned_alloc(h * w, 4 * sizeof(float), "the fill of clear pixels", error);
+    float *half = ldm_aligned_alloc(h * w, 4 * sizeof(float), _("the fill of clear pixels"), error);
     if (half == NULL)
         return false;
     push(rgbw, H, W, half);

@@ -106,7 +106,7 @@ bool ldm_tensor_check_finite(const LdmTensor *tensor, const char *stage, GError 
         return true;
     ldm_set_error(error, NONFINITE,
                   _("The stage “%s” gave numbers that are not finite: the model is damaged or does "
-                    "not suit this task"),
+                    "not suit this task; get it again, or choose another"),
                   stage);
     return false;
 }

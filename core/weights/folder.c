@@ -176,7 +176,8 @@ static bool add_weights(LdmSource *source, LdmPart part, const char *folder, con
                       pickle);
     else
         ldm_set_error(error, MISSING,
-                      _("%s.safetensors is missing: the model folder is incomplete"), wanted);
+                      _("%s.safetensors is missing: the model folder is incomplete, get it again"),
+                      wanted);
     return false;
 }
 
@@ -185,7 +186,8 @@ static JsonObject *load_config(const LdmSource *source, const char *folder, cons
 {
     *path = inside(source, folder, file);
     if (!is_file(*path)) {
-        ldm_set_error(error, MISSING, _("%s is missing: the model folder is incomplete"), *path);
+        ldm_set_error(error, MISSING,
+                      _("%s is missing: the model folder is incomplete, get it again"), *path);
         return NULL;
     }
     return ldm_json_load(*path, LDM_CONFIG_BYTES, error);
@@ -336,7 +338,9 @@ bool ldm_source_open_folder(LdmSource *source, GError **error)
     g_autofree char *unet = inside(source, "unet", NULL);
     source->layout = "diffusers";
     if (!g_file_test(unet, G_FILE_TEST_IS_DIR)) {
-        ldm_set_error(error, MISSING, _("%s is not a model folder: it has no subfolder unet"),
+        ldm_set_error(error, MISSING,
+                      _("%s is not a model folder, it has no subfolder unet: give a diffusers "
+                        "folder or a .safetensors file"),
                       source->path);
         return false;
     }

@@ -99,7 +99,7 @@ JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GEr
     if (fault != NULL && limit)
         ldm_set_error(error, UNSUPPORTED, _("%s: JSON %s"), path, fault);
     else if (fault != NULL)
-        ldm_set_error(error, FORMAT, _("%s is damaged: %s"), path, fault);
+        ldm_set_error(error, FORMAT, _("%s is damaged, get it again: %s"), path, fault);
     if (fault != NULL)
         return NULL;
 
@@ -109,7 +109,7 @@ JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GEr
     g_autoptr(JsonNode) root = parse(text, bytes, &names, &inner);
     g_autofree char *twice = names.twice;
     if (root == NULL) {
-        ldm_set_error(error, FORMAT, _("%s is damaged: %s"), path,
+        ldm_set_error(error, FORMAT, _("%s is damaged, get it again: %s"), path,
                       inner != NULL ? inner->message : _("no JSON object"));
         return NULL;
     }

@@ -126,7 +126,7 @@ static bool read_extent(JsonObject *entry, LdmFileTensor *t, GError **error)
         ldm_set_error(error, FORMAT,
                       _("%s is damaged or cut short: tensor %s needs %zu"
                         " bytes, has %zu to %zu"
-                        " of %zu"),
+                        " of %zu; get it again"),
                       t->file->path, t->name, bytes, begin, end, room);
         return false;
     }

@@ -57,12 +57,16 @@ static bool check_shape(const LdmParam *param, const LdmFileTensor *t, const siz
         return true;
     g_autofree char *expected = ldm_shape_string(param->rank, param->shape);
     if (t->rank < 1 || t->rank > LDM_MAX_RANK) {
-        ldm_set_error(error, SHAPE, _("%s: tensor %s has rank %d, expected shape %s"),
+        ldm_set_error(error, SHAPE,
+                      _("%s: tensor %s has rank %d, expected shape %s: weights and "
+                        "configuration belong to different models"),
                       ldm_file_path(t->file), t->name, t->rank, expected);
         return false;
     }
     g_autofree char *found = ldm_shape_string(t->rank, t->shape);
-    ldm_set_error(error, SHAPE, _("%s: tensor %s has shape %s, expected %s"),
+    ldm_set_error(error, SHAPE,
+                  _("%s: tensor %s has shape %s, expected %s: weights and configuration "
+                    "belong to different models"),
                   ldm_file_path(t->file), t->name, found, expected);
     return false;
 }
@@ -151,18 +155,16 @@ bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **
     const LdmPartFiles *part = &source->parts[id];
     g_autoptr(GHashTable) used = g_hash_table_new(NULL, NULL);
     g_autofree char *missing = NULL;
-    size_t others = 0;
+    size_t lacking = 0;
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         LdmParam *param = ldm_params_at(params, i);
         g_autofree char *name = NULL;
         int third;
         const LdmFileTensor *t = find(part, param->name, &third, &name);
-        if (t == NULL && missing == NULL) {
+        if (t == NULL && lacking++ == 0) {
             g_autofree char *shape = ldm_shape_string(param->rank, param->shape);
             missing = g_strdup_printf("%s %s", name, shape);
-        } else if (t == NULL) {
-            others++;
-        } else {
+        } else if (t != NULL) {
             if (!bind(part->files, param, t, third, error))
                 return false;
             g_hash_table_add(used, (gpointer)t);
@@ -170,9 +172,9 @@ bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **
     }
     if (missing != NULL) {
         ldm_set_error(error, MISSING,
-                      _("%s lacks tensor %s and %zu others of "
-                        "%zu: the file is incomplete"),
-                      ldm_files_path(part->files), missing, others, ldm_params_length(params));
+                      _("%s lacks %zu of %zu tensors, the first is %s: the file is incomplete, get "
+                        "it again"),
+                      ldm_files_path(part->files), lacking, ldm_params_length(params), missing);
         return false;
     }
     return check_extra(source, id, used, error);

@@ -161,7 +161,9 @@ static void test_messages(void)
 {
     g_autoptr(GError) error = NULL;
     g_assert_false(ldm_set_no_memory(&error, "the weights", 1500001));
-    g_assert_cmpstr(error->message, ==, "Not enough memory for the weights (2 MB)");
+    g_assert_cmpstr(
+        error->message, ==,
+        "Not enough memory for the weights (2 MB): choose a smaller size, or close other programs");
     g_assert_cmpstr(ldm_stage_name(LDM_STAGE_DENOISE), ==, "denoise");
     g_assert_cmpstr(ldm_stage_name(LDM_N_STAGES), ==, "unknown");
 }
