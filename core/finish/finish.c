@@ -32,7 +32,8 @@ static LdmTensor *enlarge(LdmTensor *inner, const LdmRect *window, GCancellable 
     size_t h = (size_t)window->height, w = (size_t)window->width;
     g_autoptr(LdmTensor) out = ldm_tensor_new_nhwc(1, h, w, 4, error);
     size_t bytes = ldm_resample_scratch(H, W, 4, h, w);
-    void *scratch = out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, _("the enlarged picture"), error);
+    void *scratch =
+        out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, _("the enlarged picture"), error);
     if (scratch == NULL)
         return NULL;
     bool ok = ldm_resample(LDM_RESAMPLE_LANCZOS, H, W, 4, ldm_tensor_f32(small), h, w,

@@ -80,9 +80,9 @@ bool ldm_match_colour(LdmTensor *decoded, const LdmPrepared *p, size_t f, GError
 {
     size_t H = p->H, W = p->W;
     float *planes = ldm_aligned_alloc(H * W, 4 * sizeof(float), _("the colour match"), error);
-    float *copy = planes == NULL
-                      ? NULL
-                      : ldm_aligned_alloc(MAX(H, W), 4 * sizeof(float), _("the colour match"), error);
+    float *copy = planes == NULL ? NULL
+                                 : ldm_aligned_alloc(MAX(H, W), 4 * sizeof(float),
+                                                     _("the colour match"), error);
     if (copy != NULL) {
         differences(decoded, p, planes);
         smooth(planes, H, W, f, copy);

@@ -39,7 +39,8 @@ static LdmTensor *reduce(LdmTensor *rgb, size_t h, size_t w, GCancellable *cance
     size_t H = full->shape[1], W = full->shape[2];
     g_autoptr(LdmTensor) out = ldm_tensor_new_nhwc(1, h, w, 3, error);
     size_t bytes = ldm_resample_scratch(H, W, 3, h, w);
-    void *scratch = out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, _("the reduced picture"), error);
+    void *scratch =
+        out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, _("the reduced picture"), error);
     if (scratch == NULL)
         return NULL;
     bool ok = ldm_resample(LDM_RESAMPLE_LANCZOS, H, W, 3, ldm_tensor_f32(full), h, w,

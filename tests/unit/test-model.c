@@ -267,7 +267,7 @@ static void test_tensor_faults(void)
         const char *words;
     } faults[] = {
         {"conv_in.weight", NULL, 0, NULL, 0, LDM_ERROR_MISSING,
-         "conv_in.weight [32, 4, 3, 3]|0 others"},
+         "conv_in.weight [32, 4, 3, 3]|lacks 1 of"},
         {"conv_in.weight", "F16", 4, wrong, 2 * 32 * 4 * 3, LDM_ERROR_SHAPE,
          "conv_in.weight|[32, 4, 3, 1]|[32, 4, 3, 3]|.safetensors"},
         {"conv_in.bias", "F16", 0, wrong, 2, LDM_ERROR_SHAPE, "conv_in.bias|rank 0|[32]"},
