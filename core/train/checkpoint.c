@@ -66,14 +66,13 @@ static bool take_lock(LdmCheckpoints *checkpoints, const char *folder, GError **
     return false;
 }
 
-LdmCheckpoints *ldm_checkpoints_open(const char *folder, const char *settings, int keep,
-                                     GError **error)
+LdmCheckpoints *ldm_checkpoints_open(const char *folder, int keep, GError **error)
 {
     g_autoptr(LdmCheckpoints) checkpoints = g_new0(LdmCheckpoints, 1);
 
     checkpoints->lock = -1;
     checkpoints->folder = g_build_filename(folder, "checkpoints", NULL);
-    checkpoints->settings = g_strdup(settings);
+    checkpoints->settings = g_strdup("");
     checkpoints->keep = MAX(keep, 1);
     if (g_mkdir_with_parents(checkpoints->folder, 0777) != 0) {
         ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), checkpoints->folder,
@@ -92,6 +91,12 @@ void ldm_checkpoints_free(LdmCheckpoints *checkpoints)
     g_free(checkpoints->folder);
     g_free(checkpoints->settings);
     g_free(checkpoints);
+}
+
+void ldm_checkpoints_set_settings(LdmCheckpoints *checkpoints, const char *settings)
+{
+    g_free(checkpoints->settings);
+    checkpoints->settings = g_strdup(settings);
 }
 
 /* Names sort like their steps. */

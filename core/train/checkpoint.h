@@ -9,13 +9,15 @@
 
 typedef struct LdmCheckpoints LdmCheckpoints;
 
-/* Opens (makes) `folder` and locks it until the object or the process is gone. `settings` is a text
- * of everything on which the run depends: a checkpoint made with another one is refused.
+/* Opens (makes) `folder` and locks it until the object or the process is gone.
  * Errors: FILE; also where another run is at work in the folder. */
-LdmCheckpoints *ldm_checkpoints_open(const char *folder, const char *settings, int keep,
-                                     GError **error);
+LdmCheckpoints *ldm_checkpoints_open(const char *folder, int keep, GError **error);
 void ldm_checkpoints_free(LdmCheckpoints *checkpoints);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmCheckpoints, ldm_checkpoints_free)
+
+/* A text of everything on which the run depends, to be given before saving and loading: a
+ * checkpoint made with another one is refused. */
+void ldm_checkpoints_set_settings(LdmCheckpoints *checkpoints, const char *settings);
 
 /* True where there is anything to go on from. */
 bool ldm_checkpoints_exist(LdmCheckpoints *checkpoints);

@@ -141,6 +141,8 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
     memcpy(trained->ema, trained->weight, trained->count * sizeof(float));
     param->dtype = LDM_F32;
     param->data = trained->weight;
+    param->trained = true;
+    param->gradient = trained->gradient;
     g_ptr_array_add(optimiser->trained, trained);
     for (size_t first = 0; first < trained->count; first += PIECE) {
         Piece piece = {trained, first, MIN(PIECE, trained->count - first)};

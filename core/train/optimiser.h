@@ -1,6 +1,7 @@
 /* AdamW over parameter tables, and the exponential moving average (EMA) of the weights that the
  * finished model is made of. Weights are trained in f32 whatever the file held: adding a table
- * copies it and points its parameters at the copies, so that the network computes with them. */
+ * copies it and points its parameters at the copies, so that the network computes with them and
+ * backward passes add to their gradients. */
 #pragma once
 
 #include "weights/param.h"

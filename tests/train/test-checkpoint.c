@@ -89,9 +89,10 @@ static char *folder_new(void)
 static LdmCheckpoints *open_folder(const char *folder, const char *settings)
 {
     g_autoptr(GError) error = NULL;
-    LdmCheckpoints *checkpoints = ldm_checkpoints_open(folder, settings, 2, &error);
+    LdmCheckpoints *checkpoints = ldm_checkpoints_open(folder, 2, &error);
 
     g_assert_no_error(error);
+    ldm_checkpoints_set_settings(checkpoints, settings);
     return checkpoints;
 }
 
@@ -205,7 +206,7 @@ static void test_refusals(void)
     g_autoptr(LdmCheckpoints) checkpoints = open_folder(folder, SETTINGS);
     g_autoptr(GError) error = NULL;
 
-    g_assert_null(ldm_checkpoints_open(folder, SETTINGS, 2, &error)); /* locked */
+    g_assert_null(ldm_checkpoints_open(folder, 2, &error)); /* locked */
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
     g_assert_nonnull(strstr(error->message, folder));
     g_clear_error(&error);
@@ -218,7 +219,7 @@ static void test_refusals(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_assert_nonnull(strstr(error->message, "seed=2"));
     g_clear_error(&error);
-    g_assert_null(ldm_checkpoints_open("/proc/nothing", SETTINGS, 2, &error));
+    g_assert_null(ldm_checkpoints_open("/proc/nothing", 2, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
     made_remove(folder);
 }
@@ -300,10 +301,13 @@ static void test_full_disk(void)
 static int child(const char *folder)
 {
     g_auto(Run) run = run_new();
-    g_autoptr(LdmCheckpoints) checkpoints = ldm_checkpoints_open(folder, SETTINGS, 2, NULL);
+    g_autoptr(LdmCheckpoints) checkpoints = ldm_checkpoints_open(folder, 2, NULL);
 
-    if (checkpoints == NULL || (ldm_checkpoints_exist(checkpoints) &&
-                                !ldm_checkpoints_load(checkpoints, run.optimiser, NULL)))
+    if (checkpoints == NULL)
+        return 1;
+    ldm_checkpoints_set_settings(checkpoints, SETTINGS);
+    if ((ldm_checkpoints_exist(checkpoints) &&
+         !ldm_checkpoints_load(checkpoints, run.optimiser, NULL)))
         return 1;
     if (write(STDOUT_FILENO, ".", 1) != 1)
         return 1;

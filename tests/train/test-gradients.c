@@ -1,0 +1,248 @@
+/* Gradients of whole networks against PyTorch's (reference/make_gradients.py): the loss is half the
+ * sum of squares of the output. Every parameter is held to 1e-3 of its own gradient's length, by
+ * four products with vectors of signs and by the length itself. */
+#include "condition/clip-text.h"
+#include "decode/vae-decoder.h"
+#include "denoise/unet.h"
+#include "encode/vae-encoder.h"
+#include "layers/tape.h"
+
+#include "parity/networks.h"
+
+#include <string.h>
+
+#define TOLERANCE 1e-3
+#define PRODUCTS  4
+
+/* What a step needs: one network, its inputs. */
+typedef struct {
+    LdmUnet *unet;
+    LdmVaeEncoder *encoder;
+    LdmVaeDecoder *decoder;
+    LdmClipText *text;
+    LdmTensor *x, *context;
+    double timesteps[2];
+    int32_t *ids;
+    size_t n;
+    LdmTensor *x_handle, *context_handle;
+} Call;
+
+static LdmTensor *input(LdmPass *pass, const LdmTensor *array)
+{
+    LdmTensor *x = ldm_pass_input(pass, array);
+    ldm_pass_want_gradient(pass, x);
+    return x;
+}
+
+static LdmTensor *forward(LdmPass *pass, Call *call)
+{
+    if (call->text != NULL)
+        return ldm_clip_text_forward(pass, call->text, call->ids, call->n);
+    call->x_handle = input(pass, call->x);
+    if (call->encoder != NULL)
+        return ldm_vae_encoder_forward(pass, call->encoder, call->x_handle);
+    if (call->decoder != NULL)
+        return ldm_vae_decoder_forward(pass, call->decoder, call->x_handle);
+    call->context_handle = input(pass, call->context);
+    return ldm_unet_forward(pass, call->unet, call->x_handle, call->timesteps,
+                            call->context_handle);
+}
+
+/* Forward, the loss's gradient, backward. */
+static void step(LdmPass *pass, Call *call)
+{
+    LdmTensor *y = forward(pass, call);
+    ldm_pass_seed(pass, y, y);
+    ldm_pass_drop(pass, y);
+    ldm_pass_backward(pass);
+}
+
+/* Plans, computes on exactly what was planned, and leaves the pass. */
+static LdmPass *run(Call *call)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmPass) plan = ldm_pass_new_plan();
+    ldm_pass_record(plan);
+    step(plan, call);
+    ldm_pass_end(plan, &error);
+    g_assert_no_error(error);
+    LdmPass *pass = ldm_pass_new_compute(ldm_pass_peak(plan), NULL, &error);
+    g_assert_no_error(error);
+    ldm_pass_record(pass);
+    step(pass, call);
+    g_assert_cmpuint(ldm_pass_peak(pass), ==, ldm_pass_peak(plan));
+    g_assert_cmpfloat(ldm_pass_flops(pass), ==, ldm_pass_flops(plan));
+    ldm_pass_end(pass, &error);
+    g_assert_no_error(error);
+    return pass;
+}
+
+static LdmTensor *reference(const char *model, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = network_folder(model);
+    g_autofree char *file = g_strconcat(name, ".npy", NULL);
+    g_autofree char *path = g_build_filename(folder, "gradients", file, NULL);
+    LdmTensor *array = ldm_npy_read(path, &error);
+    g_assert_no_error(error);
+    return array;
+}
+
+static double sign(size_t i, int k)
+{
+    uint32_t v = (uint32_t)(i * PRODUCTS + (size_t)k + 1) * 2654435761u;
+    v = (v ^ (v >> 15)) * 2246822519u;
+    v = (v ^ (v >> 13)) * 3266489917u;
+    return (v >> 16) & 1 ? -1 : 1;
+}
+
+static int by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp((*(LdmParam *const *)a)->name, (*(LdmParam *const *)b)->name);
+}
+
+/* The largest error of one parameter: of its length and products, absolute. */
+static double parameter_error(const LdmParam *param, const float *row)
+{
+    size_t n = 1;
+    for (int i = 0; i < param->rank; i++)
+        n *= param->shape[i];
+    double squares = 0, products[PRODUCTS] = {0};
+    for (size_t i = 0; i < n; i++) {
+        squares += (double)param->gradient[i] * param->gradient[i];
+        for (int k = 0; k < PRODUCTS; k++)
+            products[k] += sign(i, k) * param->gradient[i];
+    }
+    double error = fabs(sqrt(squares) - row[0]);
+    for (int k = 0; k < PRODUCTS; k++)
+        error = fmax(error, fabs(products[k] - (double)row[0] * row[1 + k]));
+    return isfinite(squares) ? error : INFINITY;
+}
+
+/* Some gradients are zero (of keys' biases, say) but for rounding: the floor is 1e-6 of the longest. */
+static void check_parameters(LdmParams *params, const char *model, const char *name)
+{
+    g_autoptr(LdmTensor) rows = reference(model, name);
+    g_autoptr(GPtrArray) list = g_ptr_array_new();
+    for (size_t i = 0; i < ldm_params_length(params); i++)
+        g_ptr_array_add(list, ldm_params_at(params, i));
+    g_ptr_array_sort(list, by_name);
+    g_assert_cmpuint(list->len, ==, rows->shape[0]);
+    double longest = 0, worst = 0;
+    for (guint i = 0; i < list->len; i++)
+        longest = fmax(longest, ldm_tensor_f32(rows)[i * (1 + PRODUCTS)]);
+    for (guint i = 0; i < list->len; i++) {
+        const LdmParam *param = g_ptr_array_index(list, i);
+        const float *row = ldm_tensor_f32(rows) + i * (1 + PRODUCTS);
+        double error = parameter_error(param, row) / (row[0] + 1e-3 * longest);
+        if (error > TOLERANCE)
+            g_test_message("%s: error %.2e, length %.3e", param->name, error, row[0]);
+        worst = fmax(worst, error);
+    }
+    g_test_message("%s %s: %u parameters, worst error %.2e", model, name, list->len, worst);
+    g_assert_cmpfloat(worst, <=, TOLERANCE);
+}
+
+static void check_input(LdmPass *pass, LdmTensor *x, const char *model, const char *name)
+{
+    g_autoptr(LdmTensor) expected = reference(model, name);
+    const LdmTensor *d = ldm_pass_gradient(pass, x);
+    g_assert_nonnull(d);
+    assert_close(d, expected, name);
+}
+
+static void train_all(LdmParams *params)
+{
+    g_autoptr(GError) error = NULL;
+    for (size_t i = 0; i < ldm_params_length(params); i++)
+        ldm_params_at(params, i)->trained = true;
+    ldm_params_make_gradients(params, &error);
+    g_assert_no_error(error);
+}
+
+static void unet_case(LdmUnet *unet, LdmParams *params, const char *model, const char *name)
+{
+    g_autoptr(LdmTensor) x = network_array(model, "unet-%s-x", name);
+    g_autoptr(LdmTensor) times = network_array(model, "unet-%s-timesteps", name);
+    g_autoptr(LdmTensor) context = network_array(model, "unet-%s-context", name);
+    g_autofree char *file = g_strconcat("unet-", name, NULL);
+    g_autofree char *x_file = g_strconcat(file, "-x", NULL);
+    g_autofree char *context_file = g_strconcat(file, "-context", NULL);
+    Call call = {.unet = unet, .x = x, .context = context};
+    for (size_t n = 0; n < times->shape[0]; n++)
+        call.timesteps[n] = ldm_tensor_f32(times)[n];
+    ldm_params_clear_gradients(params);
+    g_autoptr(LdmPass) pass = run(&call);
+    check_parameters(params, model, file);
+    check_input(pass, call.x_handle, model, x_file);
+    check_input(pass, call.context_handle, model, context_file);
+}
+
+static void test_unet(const void *model)
+{
+    g_autoptr(LdmSource) source = network_source(model);
+    g_autoptr(LdmParams) params = ldm_params_new();
+    LdmUnet *unet = ldm_unet_new(&source->config.unet, params);
+    network_bind(source, LDM_PART_UNET, params);
+    train_all(params);
+    unet_case(unet, params, model, "even");
+    unet_case(unet, params, model, "odd");
+    unet_case(unet, params, model, "shared");
+    ldm_unet_free(unet);
+}
+
+/* Encoder and decoder are two passes over one table: gradients accumulate. */
+static void test_vae(const void *model)
+{
+    g_autoptr(LdmSource) source = network_source(model);
+    g_autoptr(LdmParams) params = ldm_params_new();
+    g_autoptr(LdmTensor) x = network_array(model, "vae-x");
+    g_autoptr(LdmTensor) z = network_array(model, "vae-z");
+    Call encode = {.encoder = ldm_vae_encoder_new(&source->config.vae, params), .x = x};
+    Call decode = {.decoder = ldm_vae_decoder_new(&source->config.vae, params), .x = z};
+    network_bind(source, LDM_PART_VAE, params);
+    train_all(params);
+    g_autoptr(LdmPass) first = run(&encode);
+    g_autoptr(LdmPass) second = run(&decode);
+    check_parameters(params, model, "vae");
+    check_input(first, encode.x_handle, model, "vae-x");
+    check_input(second, decode.x_handle, model, "vae-z");
+    ldm_vae_encoder_free(encode.encoder);
+    ldm_vae_decoder_free(decode.decoder);
+}
+
+static void test_text(const void *model)
+{
+    g_autoptr(LdmSource) source = network_source(model);
+    g_autoptr(LdmParams) params = ldm_params_new();
+    g_autoptr(LdmTensor) array = network_array(model, "text-ids");
+    size_t count = ldm_tensor_count(array);
+    g_autofree int32_t *ids = g_new(int32_t, count);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = (int32_t)ldm_tensor_f32(array)[i];
+    Call call = {.text = ldm_clip_text_new(&source->config.text, params),
+                 .ids = ids,
+                 .n = count / (size_t)source->config.text.tokens};
+    network_bind(source, LDM_PART_TEXT, params);
+    train_all(params);
+    g_autoptr(LdmPass) pass = run(&call);
+    check_parameters(params, model, "text");
+    ldm_clip_text_free(call.text);
+}
+
+static void add(const char *part, const char *model, GTestDataFunc func)
+{
+    g_autofree char *path = g_strdup_printf("/gradients/%s/%s", part, model);
+    g_test_add_data_func(path, model, func);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(network_models); i++) {
+        add("unet", network_models[i], test_unet);
+        add("vae", network_models[i], test_vae);
+        add("text", network_models[i], test_text);
+    }
+    return g_test_run();
+}
