@@ -177,6 +177,8 @@ static void attend_task(size_t index, int thread, void *data)
     for (size_t i = 0; i < queries; i++) {
         float *y = a->y + (n * a->Tq + q0 + i) * a->heads * a->d + head * a->d;
         float inverse = 1.0f / s->sum[i];
+        if (a->logsumexp != NULL)
+            a->logsumexp[(n * a->heads + head) * a->Tq + q0 + i] = s->top[i] + logf(s->sum[i]);
         for (size_t c = 0; c < a->d; c++)
             y[c] = out[i * job->wide + c] * inverse;
     }

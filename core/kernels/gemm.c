@@ -1,5 +1,5 @@
-/* Matrix products: Y[M, N] = X[M, K] W[N, K]^T + bias + residual. X is read where it lies; blocks of
- * W are packed (and expanded to f32) into a thread's own scratch memory, small enough for its
+/* Matrix products: Y[M, N] = X[M, K] W[N, K]^T + bias + residual. X is read where it lies; blocks
+ * of W are packed (and expanded to f32) into a thread's own scratch memory, small enough for its
  * second-level cache, and serve many rows. */
 #include "kernels/matrix.h"
 
@@ -97,6 +97,43 @@ void ldm_bias_f32(LdmWeights bias, size_t first, size_t n, size_t padded, float 
         ldm_convert_to_f32(ldm_weights_at(bias, first).data, bias.dtype, out, n);
 }
 
+/* W [depth, columns] as it lies -> panels [depth][NR], zeros beyond its columns. */
+static void pack_transposed(const GemmJob *job, LdmWeights w, size_t depth, size_t columns,
+                            float *out)
+{
+    const size_t NR = 2 * job->lanes->width;
+    for (size_t n = 0; n < columns; n += NR) {
+        size_t part = MIN(NR, columns - n);
+        for (size_t k = 0; k < depth; k++, out += NR) {
+            LdmWeights row = ldm_weights_at(w, k * job->g->N + n);
+            if (row.dtype == LDM_F32)
+                memcpy(out, row.data, part * sizeof(float));
+            else
+                ldm_convert_to_f32(row.data, row.dtype, out, part);
+            memset(out + part, 0, (NR - part) * sizeof(float));
+        }
+    }
+}
+
+static void pack_block(const GemmJob *job, float *out, size_t k0, size_t depth, size_t n0,
+                       size_t columns)
+{
+    const LdmGemm *g = job->g;
+    const size_t NR = 2 * job->lanes->width;
+    if (g->transposed) {
+        pack_transposed(job, ldm_weights_at(g->w, k0 * g->N + n0), depth, columns, out);
+        return;
+    }
+    for (size_t n = 0; n < columns; n += NR)
+        job->lanes->pack(&(LdmPack){.src = ldm_weights_at(g->w, (n0 + n) * g->K + k0),
+                                    .ld = g->K,
+                                    .rows = MIN(NR, columns - n),
+                                    .J = depth,
+                                    .taps = 1,
+                                    .tap_stride = depth,
+                                    .out = out + n * depth});
+}
+
 static void gemm_task(size_t index, int thread, void *data)
 {
     const GemmJob *job = data;
@@ -109,14 +146,7 @@ static void gemm_task(size_t index, int thread, void *data)
     ldm_bias_f32(g->bias, n0, columns, PANELS * NR, s->bias);
     for (size_t k0 = 0; k0 < g->K; k0 += KC) {
         size_t depth = MIN((size_t)KC, g->K - k0);
-        for (size_t n = 0; n < columns; n += NR)
-            job->lanes->pack(&(LdmPack){.src = ldm_weights_at(g->w, (n0 + n) * g->K + k0),
-                                        .ld = g->K,
-                                        .rows = MIN(NR, columns - n),
-                                        .J = depth,
-                                        .taps = 1,
-                                        .tap_stride = depth,
-                                        .out = s->b + n * depth});
+        pack_block(job, s->b, k0, depth, n0, columns);
         for (size_t m = m0; m < m1; m += job->lanes->rows)
             gemm_strip(job, s, m, (int)MIN((size_t)job->lanes->rows, m1 - m), k0, depth, n0,
                        columns);
@@ -146,7 +176,7 @@ static void dot_task(size_t index, int thread, void *data)
 bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
 {
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
-    if (g->M <= DOT_ROWS)
+    if (g->M <= DOT_ROWS && !g->transposed)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     job.block_columns = PANELS * 2 * job.lanes->width;
     job.n_blocks = ldm_parts(g->N, job.block_columns);

@@ -34,6 +34,7 @@ typedef struct {
     const float *residual;
     float *y;
     void *scratch;
+    bool transposed; /* w is [K, N]: the way back through a linear layer, dX = dY W */
 } LdmGemm;
 size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype);
 bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable);
@@ -96,6 +97,7 @@ typedef struct {
     bool causal;
     const float *q, *k, *v;
     float *y;
+    float *logsumexp; /* [N, heads, Tq] of the scaled scores, for the way back; NULL: not wanted */
     void *scratch;
 } LdmAttention;
 size_t ldm_attention_scratch(const LdmAttention *attention);
@@ -107,3 +109,79 @@ typedef enum { LDM_RESAMPLE_LANCZOS, LDM_RESAMPLE_BILINEAR, LDM_RESAMPLE_BOX } L
 size_t ldm_resample_scratch(size_t H, size_t W, size_t C, size_t Ho, size_t Wo);
 bool ldm_resample(LdmResample filter, size_t H, size_t W, size_t C, const float *x, size_t Ho,
                   size_t Wo, float *y, void *scratch, GCancellable *cancellable);
+
+/* ---- the way back: gradients of inputs are written, or added where `add`; those of parameters are
+ * always added, f32 in the parameter's layout. NULL: not wanted. Sums run in an order that
+ * depends on shapes and the number of threads only. ---- */
+
+/* Elementwise: dx (+)= dy * f'(x). Of GEGLU x and dx are [rows, 2C], dy [rows, C]. */
+typedef struct {
+    const float *x, *dy;
+    float *dx;
+    bool add;
+} LdmMapBackward;
+bool ldm_activate_backward(LdmActivation act, size_t n, const LdmMapBackward *map,
+                           GCancellable *cancellable);
+bool ldm_geglu_backward(size_t rows, size_t C, const LdmMapBackward *map,
+                        GCancellable *cancellable);
+
+/* y[n, c] (+)= sum over p of x[n, p, c]: a bias (N = 1), the time embedding. */
+bool ldm_sum_rows(size_t N, size_t P, size_t C, const float *x, float *y, bool add,
+                  GCancellable *cancellable);
+
+/* y [rows, n] (+)= columns first .. first + n - 1 of x [rows, C]: half of a concatenation. */
+typedef struct {
+    size_t rows, C, first, n;
+    const float *x;
+    float *y;
+    bool add;
+} LdmColumns;
+bool ldm_take_columns(const LdmColumns *columns, GCancellable *cancellable);
+
+/* x [N, H, W, C] (+)= the sum of those y [N, Ho, Wo, C] that are read from it, y(h, w) = x(h / 2,
+ * w / 2); Ho is 2H or 2H - 1, likewise Wo. */
+typedef struct {
+    size_t N, H, W, C, Ho, Wo;
+    const float *dy;
+    float *dx;
+    bool add;
+} LdmUpsampleBackward;
+bool ldm_upsample_backward(const LdmUpsampleBackward *upsample, GCancellable *cancellable);
+
+/* Convolution. backward_input reads conv's sizes and w; backward_weights its sizes and x. A linear
+ * layer is a 1x1 convolution of one row: its dW goes the same way (H = 1, W = rows). */
+typedef struct {
+    const LdmConv *conv;
+    const float *dy; /* [N, Ho, Wo, Cout] */
+    float *d;        /* dx, or dw */
+    bool add;        /* dx only */
+    void *scratch;
+} LdmConvBackward;
+size_t ldm_conv_backward_input_scratch(const LdmConv *conv);
+bool ldm_conv_backward_input(const LdmConvBackward *back, GCancellable *cancellable);
+size_t ldm_conv_backward_weights_scratch(const LdmConv *conv);
+bool ldm_conv_backward_weights(const LdmConvBackward *back, GCancellable *cancellable);
+
+/* GroupNorm [+ SiLU]; LayerNorm is given as N rows, P = groups = 1. Statistics are taken again. */
+typedef struct {
+    const LdmGroupNorm *norm;
+    const float *dy;
+    float *dx, *dgamma, *dbeta;
+    bool add; /* dx */
+    void *scratch;
+} LdmNormBackward;
+size_t ldm_group_norm_backward_scratch(const LdmGroupNorm *norm);
+bool ldm_group_norm_backward(const LdmNormBackward *back, GCancellable *cancellable);
+size_t ldm_layer_norm_backward_scratch(const LdmGroupNorm *norm);
+bool ldm_layer_norm_backward(const LdmNormBackward *back, GCancellable *cancellable);
+
+/* Attention, with its y and logsumexp; dq, dk, dv are laid out as q, k, v. */
+typedef struct {
+    const LdmAttention *attention;
+    const float *dy;
+    float *dq, *dk, *dv;
+    bool add_q, add_k, add_v;
+    void *scratch;
+} LdmAttentionBackward;
+size_t ldm_attention_backward_scratch(const LdmAttention *attention);
+bool ldm_attention_backward(const LdmAttentionBackward *back, GCancellable *cancellable);

@@ -51,6 +51,23 @@ typedef struct {
     size_t channels;           /* <= NR to be written */
 } LdmWinogradOutput;
 
+/* Some channels of some pixels on the way back through u = x * factor + shift [, SiLU]. */
+typedef struct {
+    const float *x, *dy; /* rows `stride` apart */
+    size_t pixels, stride, n;
+    const float *factor, *shift, *mean; /* [n] */
+    bool silu;
+} LdmNormRows;
+
+/* n numbers of one row on the way back through (x - mean) * factor * gamma + beta. */
+typedef struct {
+    const float *x, *dy;
+    size_t n;
+    float mean, factor, slope, offset;
+} LdmRowBackward;
+
+typedef void LdmMapBackwardFunc(const float *x, const float *dy, float *dx, size_t n, bool add);
+
 typedef struct {
     const char *name;
     int width; /* floats a vector; panels have NR = 2 * width columns */
@@ -95,6 +112,25 @@ typedef struct {
     /* softmax: x[i] = exp(x[i] * scale - m) where m = max(*max, all x * scale); returns what the
      * earlier terms shrink by, exp(*max - m). *max becomes m, *sum the sum of all terms so far. */
     float (*softmax_step)(float *x, size_t n, float scale, float *max, float *sum);
+
+    /* training */
+    void (*transpose)(const float *x, size_t ldx, size_t rows, size_t columns, float *y,
+                      size_t ldy); /* y[c][r] = x[r][c] */
+    void (*sum_rows)(const float *x, size_t rows, size_t stride, size_t n, double *sum); /* += */
+    /* dx = dy * f'(x); of geglu: x and dx [2n], dy [n] */
+    LdmMapBackwardFunc *silu_backward, *gelu_backward, *quick_gelu_backward, *geglu_backward;
+    /* With du the gradient of u: sum += du, dot += du * (x - mean), a channel each; then
+     * dx = du * factor + (x - mean) * slope + offset. */
+    void (*norm_sums)(const LdmNormRows *rows, double *sum, double *dot);
+    void (*norm_backward)(const LdmNormRows *rows, const float *slope, const float *offset,
+                          float *dx, bool add);
+    /* The same along a row: sum of dy * gamma, and of that times (x - mean). */
+    void (*row_sums)(const float *x, const float *dy, const float *gamma, size_t n, float mean,
+                     double *sum, double *dot);
+    void (*row_backward)(const LdmRowBackward *row, const float *gamma, float *dx, bool add);
+    void (*row_parameters)(const LdmRowBackward *row, float *dgamma, float *dbeta); /* += */
+    void (*softmax_backward)(float *score, float *dp, size_t n, float scale, float logsumexp,
+                             float delta);
 } LdmLanes;
 
 extern const LdmLanes ldm_lanes_base;

@@ -2,6 +2,8 @@
  * tokens. The kernel works in tiles; the matrix of all pairs never exists. */
 #include "layers/attention.h"
 
+#include "layers/tape.h"
+
 #include <math.h>
 
 void ldm_multi_head_init(LdmMultiHead *layer, LdmScope scope, const LdmMultiHeadSizes *sizes)
@@ -23,6 +25,27 @@ void ldm_multi_head_init_clip(LdmMultiHead *layer, LdmScope scope, size_t width,
     ldm_linear_init(&layer->v, ldm_scope(&scope, "v_proj"), width, width, true);
     ldm_linear_init(&layer->q, ldm_scope(&scope, "q_proj"), width, width, true);
     ldm_linear_init(&layer->out, ldm_scope(&scope, "out_proj"), width, width, true);
+}
+
+/* The kernel makes the softmax weights anew, block by block, from the sums the forward left. */
+static void attend_backward(LdmPass *pass, const LdmOp *op)
+{
+    const LdmAttention *attention = op->detail;
+    LdmTapeInput q = ldm_tape_input(pass, op->inputs[0]), k = ldm_tape_input(pass, op->inputs[1]);
+    LdmTapeInput v = ldm_tape_input(pass, op->inputs[2]);
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_attention_backward_scratch(attention));
+    LdmAttentionBackward back = {.attention = attention,
+                                 .dy = ldm_tape_output(pass, op)->data,
+                                 .dq = q.data,
+                                 .dk = k.data,
+                                 .dv = v.data,
+                                 .add_q = q.add,
+                                 .add_k = k.add,
+                                 .add_v = v.add,
+                                 .scratch = scratch->data};
+    if (ldm_tape_computes(pass))
+        ldm_pass_check(pass, ldm_attention_backward(&back, ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, scratch);
 }
 
 /* q [N, ..., C], k and v [N or 1, ..., C] -> q's shape; takes all over. */
@@ -47,6 +70,11 @@ static LdmTensor *attend(LdmPass *pass, const LdmMultiHead *layer, LdmTensor *q,
                               .v = v->data,
                               .y = y->data};
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_attention_scratch(&attention));
+    LdmTensor *sums = NULL;
+    if (ldm_pass_records(pass)) {
+        sums = ldm_pass_tensor(pass, 3, (size_t[]){attention.N, attention.heads, attention.Tq});
+        attention.logsumexp = sums->data;
+    }
     attention.scratch = scratch->data;
     if (ldm_pass_op(pass, &(LdmOp){.name = causal ? "attention-causal" : "attention",
                                    .layer = layer,
@@ -54,9 +82,16 @@ static LdmTensor *attend(LdmPass *pass, const LdmMultiHead *layer, LdmTensor *q,
                                    .inputs = {q, k, v},
                                    .n_inputs = 3,
                                    .output = y,
-                                   .flops = 4.0 * attention.N * attention.Tq * attention.Tk * C}))
+                                   .flops = 4.0 * attention.N * attention.Tq * attention.Tk * C,
+                                   .backward = attend_backward,
+                                   .saved = LDM_SAVE_INPUT(0) | LDM_SAVE_INPUT(1) |
+                                            LDM_SAVE_INPUT(2) | LDM_SAVE_OUTPUT,
+                                   .aside = sums,
+                                   .detail = &attention,
+                                   .detail_bytes = sizeof attention}))
         ldm_pass_check(pass, ldm_attention(&attention, ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, sums);
     ldm_pass_drop(pass, q);
     ldm_pass_drop(pass, k);
     ldm_pass_drop(pass, v);

@@ -3,6 +3,7 @@
 #include "layers/conv2d.h"
 
 #include "base/parallel.h"
+#include "layers/backward.h"
 
 #include <string.h>
 
@@ -31,6 +32,12 @@ void ldm_conv2d_init_upsample(LdmConv2d *layer, LdmScope scope, size_t channels)
 {
     ldm_conv2d_init(layer, scope, channels, channels, 3);
     layer->upsample = 2;
+}
+
+/* dX: a convolution of dY with the weights flipped; dW: products of dY and shifted views of X. */
+static void conv2d_backward(LdmPass *pass, const LdmOp *op)
+{
+    ldm_backward_conv(pass, op, op->detail);
 }
 
 LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x,
@@ -63,11 +70,16 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
     if (ldm_pass_op(pass, &(LdmOp){.name = "conv2d",
                                    .layer = layer,
                                    .parameter = layer->weight,
+                                   .second = layer->bias,
                                    .inputs = {x, residual},
                                    .n_inputs = residual != NULL ? 2 : 1,
                                    .output = y,
                                    .flops = 2.0 * conv.N * Ho * Wo * conv.Cout * conv.Cin *
-                                            conv.KH * conv.KW}))
+                                            conv.KH * conv.KW,
+                                   .backward = conv2d_backward,
+                                   .saved = layer->weight->trained ? LDM_SAVE_INPUT(0) : 0,
+                                   .detail = &conv,
+                                   .detail_bytes = sizeof conv}))
         ldm_pass_check(pass, ldm_conv(&conv, ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
@@ -91,6 +103,24 @@ static void enlarge_row(size_t index, int thread, void *data)
         memcpy(out + w * C, row + w / 2 * C, C * sizeof(float));
 }
 
+/* Every pixel of x sums the up to four that were read from it. */
+static void upsample_backward(LdmPass *pass, const LdmOp *op)
+{
+    const size_t *from = op->inputs[0]->shape, *to = op->output->shape;
+    LdmTapeInput dx = ldm_tape_input(pass, op->inputs[0]);
+    LdmUpsampleBackward upsample = {.N = from[0],
+                                    .H = from[1],
+                                    .W = from[2],
+                                    .C = from[3],
+                                    .Ho = to[1],
+                                    .Wo = to[2],
+                                    .dy = ldm_tape_output(pass, op)->data,
+                                    .dx = dx.data,
+                                    .add = dx.add};
+    if (dx.wanted && ldm_tape_computes(pass))
+        ldm_pass_check(pass, ldm_upsample_backward(&upsample, ldm_pass_cancellable(pass)));
+}
+
 LdmTensor *ldm_conv2d_forward_to(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x, size_t H,
                                  size_t W)
 {
@@ -99,9 +129,11 @@ LdmTensor *ldm_conv2d_forward_to(LdmPass *pass, const LdmConv2d *layer, LdmTenso
     LdmConv2d plain = *layer;
     LdmTensor *y = ldm_pass_nhwc(pass, x->shape[0], H, W, layer->in);
     plain.upsample = 1;
-    if (ldm_pass_op(
-            pass,
-            &(LdmOp){.name = "upsample-nearest", .inputs = {x}, .n_inputs = 1, .output = y})) {
+    if (ldm_pass_op(pass, &(LdmOp){.name = "upsample-nearest",
+                                   .inputs = {x},
+                                   .n_inputs = 1,
+                                   .output = y,
+                                   .backward = upsample_backward})) {
         Enlarge enlarge = {x, y};
         ldm_pass_check(pass, ldm_parallel_for(x->shape[0] * H, enlarge_row, &enlarge,
                                               ldm_pass_cancellable(pass)));

@@ -3,6 +3,7 @@
 #include "layers/embedding.h"
 
 #include "base/error.h"
+#include "layers/backward.h"
 #include "tensor/tensor.h"
 
 void ldm_embedding_init(LdmEmbedding *layer, LdmScope scope, size_t words, size_t tokens,
@@ -37,6 +38,24 @@ static bool ids_fit(LdmPass *pass, const LdmEmbedding *layer, const int32_t *ids
     return true;
 }
 
+/* Every row of dY is added to its token's row and to its position's. */
+static void embedding_backward(LdmPass *pass, const LdmOp *op)
+{
+    const LdmEmbedding *layer = op->layer;
+    const int32_t *ids = op->detail;
+    const LdmTensor *dy = ldm_tape_output(pass, op);
+    float *token = ldm_param_gradient(layer->token);
+    float *position = ldm_param_gradient(layer->position);
+    size_t T = layer->tokens, C = layer->width, rows = ldm_tensor_count(dy) / C;
+    for (size_t i = 0; ldm_tape_computes(pass) && i < rows; i++) {
+        const float *d = (const float *)dy->data + i * C;
+        for (size_t c = 0; token != NULL && c < C; c++)
+            token[(size_t)ids[i] * C + c] += d[c];
+        for (size_t c = 0; position != NULL && c < C; c++)
+            position[i % T * C + c] += d[c];
+    }
+}
+
 LdmTensor *ldm_embedding_forward(LdmPass *pass, const LdmEmbedding *layer, const int32_t *ids,
                                  size_t N)
 {
@@ -46,7 +65,11 @@ LdmTensor *ldm_embedding_forward(LdmPass *pass, const LdmEmbedding *layer, const
     if (ldm_pass_op(pass, &(LdmOp){.name = "embedding",
                                    .layer = layer,
                                    .parameter = layer->token,
-                                   .output = y}) &&
+                                   .second = layer->position,
+                                   .output = y,
+                                   .backward = embedding_backward,
+                                   .detail = ids,
+                                   .detail_bytes = N * T * sizeof *ids}) &&
         ids_fit(pass, layer, ids, N * T)) {
         const float *add = position->data;
         for (size_t t = 0; t < T; t++) {

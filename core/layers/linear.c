@@ -2,6 +2,8 @@
  * features [..., out] out, one GEMM: y = x W^T + b + residual. */
 #include "layers/linear.h"
 
+#include "layers/backward.h"
+
 void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias)
 {
     layer->in = in;
@@ -18,6 +20,24 @@ void ldm_linear_init_1x1(LdmLinear *layer, LdmScope scope, size_t in, size_t out
     layer->bias = ldm_scope_add(&scope, "bias", 1, &out);
 }
 
+/* dX = dY W, dW = dY^T X, db = sum of dY over its rows. */
+static void linear_backward(LdmPass *pass, const LdmOp *op)
+{
+    const LdmLinear *layer = op->layer;
+    LdmConv conv = {.N = 1,
+                    .H = 1,
+                    .W = ldm_tensor_count(op->output) / layer->out,
+                    .Cin = layer->in,
+                    .Cout = layer->out,
+                    .KH = 1,
+                    .KW = 1,
+                    .stride = 1,
+                    .upsample = 1,
+                    .x = op->inputs[0]->data,
+                    .w = ldm_param_weights(layer->weight)};
+    ldm_backward_conv(pass, op, &conv);
+}
+
 LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
                               LdmTensor *residual)
 {
@@ -27,10 +47,13 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
     if (ldm_pass_op(pass, &(LdmOp){.name = "linear",
                                    .layer = layer,
                                    .parameter = layer->weight,
+                                   .second = layer->bias,
                                    .inputs = {x, residual},
                                    .n_inputs = residual != NULL ? 2 : 1,
                                    .output = y,
-                                   .flops = 2.0 * M * N * K})) {
+                                   .flops = 2.0 * M * N * K,
+                                   .backward = linear_backward,
+                                   .saved = layer->weight->trained ? LDM_SAVE_INPUT(0) : 0})) {
         LdmGemm gemm = {.M = M,
                         .N = N,
                         .K = K,

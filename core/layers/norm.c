@@ -2,6 +2,8 @@
  * all pixels (GroupNorm) or over the channels of one token (LayerNorm). */
 #include "layers/norm.h"
 
+#include "layers/backward.h"
+
 void ldm_layer_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, double eps)
 {
     ldm_group_norm_init(layer, scope, channels, 1, eps);
@@ -16,27 +18,43 @@ void ldm_group_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, size_t
     layer->bias = ldm_scope_add(&scope, "bias", 1, &channels);
 }
 
+static void group_norm_backward(LdmPass *pass, const LdmOp *op)
+{
+    ldm_backward_norm(pass, op, ldm_group_norm_backward,
+                      ldm_group_norm_backward_scratch(op->detail));
+}
+
+static void layer_norm_backward(LdmPass *pass, const LdmOp *op)
+{
+    ldm_backward_norm(pass, op, ldm_layer_norm_backward,
+                      ldm_layer_norm_backward_scratch(op->detail));
+}
+
 LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, bool silu)
 {
     LdmTensor *y = ldm_pass_over(pass, x);
+    LdmGroupNorm norm = {.N = x->shape[0],
+                         .P = ldm_tensor_count(x) / (x->shape[0] * layer->channels),
+                         .C = layer->channels,
+                         .groups = layer->groups,
+                         .eps = layer->eps,
+                         .silu = silu,
+                         .x = x->data,
+                         .gamma = ldm_param_weights(layer->weight),
+                         .beta = ldm_param_weights(layer->bias),
+                         .y = y->data};
     if (ldm_pass_op(pass, &(LdmOp){.name = silu ? "group-norm-silu" : "group-norm",
                                    .layer = layer,
                                    .parameter = layer->weight,
+                                   .second = layer->bias,
                                    .inputs = {x},
                                    .n_inputs = 1,
-                                   .output = y})) {
-        LdmGroupNorm norm = {.N = x->shape[0],
-                             .P = ldm_tensor_count(x) / (x->shape[0] * layer->channels),
-                             .C = layer->channels,
-                             .groups = layer->groups,
-                             .eps = layer->eps,
-                             .silu = silu,
-                             .x = x->data,
-                             .gamma = ldm_param_weights(layer->weight),
-                             .beta = ldm_param_weights(layer->bias),
-                             .y = y->data};
+                                   .output = y,
+                                   .backward = group_norm_backward,
+                                   .saved = LDM_SAVE_INPUT(0),
+                                   .detail = &norm,
+                                   .detail_bytes = sizeof norm}))
         ldm_pass_check(pass, ldm_group_norm(&norm, ldm_pass_cancellable(pass)));
-    }
     ldm_pass_drop(pass, x);
     return y;
 }
@@ -45,16 +63,28 @@ LdmTensor *ldm_layer_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
 {
     LdmTensor *y = ldm_pass_over(pass, x);
     size_t C = layer->channels;
+    LdmGroupNorm norm = {.N = ldm_tensor_count(x) / C,
+                         .P = 1,
+                         .C = C,
+                         .groups = 1,
+                         .eps = layer->eps,
+                         .x = x->data,
+                         .gamma = ldm_param_weights(layer->weight),
+                         .beta = ldm_param_weights(layer->bias),
+                         .y = y->data};
     if (ldm_pass_op(pass, &(LdmOp){.name = "layer-norm",
                                    .layer = layer,
                                    .parameter = layer->weight,
+                                   .second = layer->bias,
                                    .inputs = {x},
                                    .n_inputs = 1,
-                                   .output = y}))
-        ldm_pass_check(pass, ldm_layer_norm(ldm_tensor_count(x) / C, C, layer->eps, x->data,
-                                            ldm_param_weights(layer->weight),
-                                            ldm_param_weights(layer->bias), y->data,
-                                            ldm_pass_cancellable(pass)));
+                                   .output = y,
+                                   .backward = layer_norm_backward,
+                                   .saved = LDM_SAVE_INPUT(0),
+                                   .detail = &norm,
+                                   .detail_bytes = sizeof norm}))
+        ldm_pass_check(pass, ldm_layer_norm(norm.N, C, norm.eps, norm.x, norm.gamma, norm.beta,
+                                            norm.y, ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, x);
     return y;
 }

@@ -2,43 +2,20 @@
  * computes in an arena of planned size, or only counts (bytes, FLOPs) with the same allocator and
  * nothing behind it. Arrays are handles with a reference count; the first error sticks, and from
  * then on handles have a shape but no memory and no operation runs. */
-#include "layers/pass.h"
-
 #include "base/checked.h"
 #include "base/error.h"
-#include "layers/arena.h"
+#include "layers/pass-private.h"
 #include "tensor/tensor.h"
 
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-typedef struct Handle Handle;
-struct Handle {
-    LdmTensor tensor; /* first: the handle that layers see */
-    int refs;
-    bool borrowed;         /* a caller's own array: never written over */
-    size_t offset, bytes;  /* its block of the arena; bytes 0 = none */
-    Handle *next, *before; /* all handles of the pass */
-};
-
-struct LdmPass {
-    bool computes, check_finite;
-    uint8_t *memory; /* the arena; NULL while planning */
-    LdmArena arena;
-    Handle *handles;
-    GCancellable *cancellable;
-    LdmPassProgress progress;
-    void *progress_data;
-    LdmOp op; /* the operation announced last */
-    double flops;
-    GError *error; /* the first one */
-};
-
 LdmPass *ldm_pass_new_plan(void)
 {
     LdmPass *pass = g_new0(LdmPass, 1);
     ldm_arena_init(&pass->arena, SIZE_MAX);
+    pass->tape = g_array_new(FALSE, FALSE, sizeof(LdmOp));
     return pass;
 }
 
@@ -70,6 +47,7 @@ LdmPass *ldm_pass_new_compute(size_t arena_bytes, GCancellable *cancellable, GEr
 
 void ldm_pass_reset(LdmPass *pass)
 {
+    ldm_tape_clear(pass);
     while (pass->handles != NULL) {
         Handle *handle = pass->handles;
         pass->handles = handle->next;
@@ -86,6 +64,7 @@ void ldm_pass_free(LdmPass *pass)
         return;
     ldm_pass_reset(pass);
     ldm_arena_clear(&pass->arena);
+    g_array_unref(pass->tape);
     ldm_aligned_free(pass->memory);
     g_clear_object(&pass->cancellable);
     g_free(pass);
@@ -175,7 +154,7 @@ LdmTensor *ldm_pass_like(LdmPass *pass, const LdmTensor *x, size_t C)
 LdmTensor *ldm_pass_over(LdmPass *pass, LdmTensor *x)
 {
     Handle *handle = (Handle *)x;
-    if (handle->refs == 1 && !handle->borrowed)
+    if (handle->refs == 1 && !handle->borrowed && !pass->records)
         return ldm_pass_keep(pass, x);
     return ldm_pass_tensor(pass, x->rank, x->shape);
 }
@@ -207,6 +186,10 @@ void ldm_pass_drop(LdmPass *pass, LdmTensor *tensor)
     if (handle == NULL || --handle->refs > 0)
         return;
     ldm_arena_give(&pass->arena, handle->offset, handle->bytes);
+    handle->bytes = 0;
+    handle->tensor.data = NULL;
+    if (handle->taped)
+        return;
     if (handle->before != NULL)
         handle->before->next = handle->next;
     else
@@ -237,7 +220,7 @@ void ldm_pass_expect(LdmPass *pass, const LdmTensor *x, size_t C, const char *wh
     ldm_pass_fail(pass, error);
 }
 
-static bool cancelled(LdmPass *pass)
+bool ldm_pass_cancelled(LdmPass *pass)
 {
     GError *error = NULL;
     if (!g_cancellable_is_cancelled(pass->cancellable))
@@ -253,7 +236,8 @@ bool ldm_pass_op(LdmPass *pass, const LdmOp *op)
     if (pass->error != NULL)
         return false;
     pass->flops += op->flops;
-    if (!pass->computes || cancelled(pass))
+    ldm_tape_add(pass, op);
+    if (!pass->computes || ldm_pass_cancelled(pass))
         return false;
     if (op->parameter != NULL && op->parameter->data == NULL) {
         ldm_set_error(&error, MISSING, _("the model has no weights for %s; load it completely"),
@@ -263,6 +247,19 @@ bool ldm_pass_op(LdmPass *pass, const LdmOp *op)
     }
     pass->op = *op;
     return true;
+}
+
+bool ldm_pass_check_finite(LdmPass *pass, const LdmOp *op, const LdmTensor *array, const char *what)
+{
+    GError *error = NULL;
+    if (!pass->check_finite)
+        return true;
+    g_autofree char *name = g_strdup_printf("%s%s (%s)", what, op->name,
+                                            op->parameter != NULL ? op->parameter->name : "-");
+    if (ldm_tensor_check_finite(array, name, &error))
+        return true;
+    ldm_pass_fail(pass, error);
+    return false;
 }
 
 void ldm_pass_check(LdmPass *pass, bool ok)
@@ -275,15 +272,8 @@ void ldm_pass_check(LdmPass *pass, bool ok)
         ldm_pass_fail(pass, error);
         return;
     }
-    if (pass->check_finite) {
-        const LdmOp *op = &pass->op;
-        g_autofree char *name =
-            g_strdup_printf("%s (%s)", op->name, op->parameter != NULL ? op->parameter->name : "-");
-        if (!ldm_tensor_check_finite(op->output, name, &error)) {
-            ldm_pass_fail(pass, error);
-            return;
-        }
-    }
+    if (!ldm_pass_check_finite(pass, &pass->op, pass->op.output, ""))
+        return;
     if (pass->progress != NULL)
         pass->progress(pass->flops, pass->progress_data);
 }

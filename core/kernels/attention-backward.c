@@ -1,0 +1,263 @@
+/* The way back through attention, again without the matrix of all pairs (arXiv 2205.14135): for a
+ * block of queries and a block of keys the softmax weights P = exp(scale q k^T - logsumexp) are
+ * made anew, and with delta = sum over channels of dy y
+ *     dV += P^T dY,  dS = P (dY V^T - delta) scale,  dQ += dS K,  dK += dS^T Q.
+ * A task is a head of a picture (of all pictures that share their keys): it alone writes these dQ,
+ * dK and dV, so sums always run in the same order. */
+#include "kernels/matrix.h"
+
+#include "base/parallel.h"
+
+#include <string.h>
+
+#define QUERIES 64
+#define KEYS    256
+#define PITCH   (KEYS + 16)
+#define TURNED  (QUERIES + 16) /* floats a row of the transposes */
+
+typedef struct {
+    const LdmAttentionBackward *back;
+    const LdmAttention *a;
+    const LdmLanes *lanes;
+    size_t key_floats, query_floats; /* packed arrays of a block */
+} Job;
+
+/* One thread's scratch memory; packed blocks of keys and queries follow. */
+typedef struct {
+    float p[QUERIES * PITCH], ds[QUERIES * PITCH];
+    float p_turned[KEYS * TURNED], ds_turned[KEYS * TURNED];
+    float corner[LDM_MAX_ROWS * LDM_MAX_COLUMNS];
+    float delta[QUERIES], logsumexp[QUERIES];
+} Scratch;
+
+/* The arrays after it. */
+typedef struct {
+    Scratch *s;
+    float *k_columns, *v_columns; /* [keys / NR][d][NR]: k^T, v^T */
+    float *k_rows;                /* [d / NR][keys][NR] */
+    float *q_rows, *dy_rows;      /* [d / NR][queries][NR] */
+} Buffers;
+
+/* Where a head's numbers of one picture lie. */
+typedef struct {
+    const float *q, *k, *v, *y, *dy;
+    float *dq, *dk, *dv;
+    const float *logsumexp;
+    bool add_q;
+} Head;
+
+static void job_init(Job *job, const LdmAttention *a)
+{
+    *job = (Job){.a = a, .lanes = ldm_lanes()};
+    const size_t NR = 2 * job->lanes->width;
+    size_t wide = ldm_parts(a->d, NR) * NR;
+    job->key_floats = ldm_whole_lines(KEYS * wide); /* KEYS is a multiple of NR */
+    job->query_floats = ldm_whole_lines(QUERIES * wide);
+}
+
+static size_t thread_bytes(const Job *job)
+{
+    return (ldm_whole_lines(sizeof(Scratch) / 4) + 3 * job->key_floats + 2 * job->query_floats) * 4;
+}
+
+size_t ldm_attention_backward_scratch(const LdmAttention *a)
+{
+    Job job;
+    job_init(&job, a);
+    return ldm_threads() * thread_bytes(&job);
+}
+
+static Buffers buffers_of(const Job *job, int thread)
+{
+    Buffers b = {.s = (Scratch *)((char *)job->back->scratch + thread * thread_bytes(job))};
+    b.k_columns = (float *)b.s + ldm_whole_lines(sizeof(Scratch) / 4);
+    b.v_columns = b.k_columns + job->key_floats;
+    b.k_rows = b.v_columns + job->key_floats;
+    b.q_rows = b.k_rows + job->key_floats;
+    b.dy_rows = b.q_rows + job->query_floats;
+    return b;
+}
+
+static Head head_of(const Job *job, size_t n, size_t kv, size_t head)
+{
+    const LdmAttention *a = job->a;
+    const LdmAttentionBackward *back = job->back;
+    size_t q = n * a->Tq * a->q_stride + head * a->d, k = kv * a->Tk * a->k_stride + head * a->d;
+    size_t v = kv * a->Tk * a->v_stride + head * a->d, y = (n * a->Tq * a->heads + head) * a->d;
+    return (Head){.q = a->q + q,
+                  .k = a->k + k,
+                  .v = a->v + v,
+                  .y = a->y + y,
+                  .dy = back->dy + y,
+                  .dq = back->dq != NULL ? back->dq + q : NULL,
+                  .dk = back->dk != NULL ? back->dk + k : NULL,
+                  .dv = back->dv != NULL ? back->dv + v : NULL,
+                  .logsumexp = a->logsumexp + (n * a->heads + head) * a->Tq,
+                  .add_q = back->add_q};
+}
+
+/* rows x [rows, d] -> panels [d / NR][rows][NR], zeros beyond d. */
+static void pack_rows(const Job *job, const float *x, size_t stride, size_t rows, float *out)
+{
+    const size_t NR = 2 * job->lanes->width, d = job->a->d;
+    for (size_t c = 0; c < d; c += NR) {
+        size_t part = MIN(NR, d - c);
+        for (size_t r = 0; r < rows; r++, out += NR) {
+            memcpy(out, x + r * stride + c, part * sizeof(float));
+            memset(out + part, 0, (NR - part) * sizeof(float));
+        }
+    }
+}
+
+/* x [rows, d] -> panels [rows / NR][d][NR] of its transpose. */
+static void pack_columns(const Job *job, const float *x, size_t stride, size_t rows, float *out)
+{
+    const size_t NR = 2 * job->lanes->width, d = job->a->d;
+    for (size_t r = 0; r < rows; r += NR)
+        job->lanes->pack(&(LdmPack){.src = {x + r * stride, LDM_F32},
+                                    .ld = stride,
+                                    .rows = MIN(NR, rows - r),
+                                    .J = d,
+                                    .taps = 1,
+                                    .tap_stride = d,
+                                    .out = out + r * d});
+}
+
+/* scores [queries][PITCH] = x [queries, d] times packed columns. */
+static void multiply_keys(const Job *job, const float *x, size_t stride, size_t queries,
+                          const float *columns, size_t keys, float *scores)
+{
+    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows, d = job->a->d;
+    for (size_t i = 0; i < queries; i += MR)
+        for (size_t k = 0; k < keys; k += NR)
+            job->lanes->tile((int)MIN(MR, queries - i), &(LdmTile){.segments = 1,
+                                                                   .K = d,
+                                                                   .a = x + i * stride,
+                                                                   .lda = stride,
+                                                                   .b = columns + k * d,
+                                                                   .c = scores + i * PITCH + k,
+                                                                   .ldc = PITCH,
+                                                                   .vectors = 2});
+}
+
+/* y [rows, d] += w [rows, depth] times packed rows [d / NR][depth][NR]. */
+static void add_product(const Job *job, Scratch *s, const LdmTile *from, size_t rows, float *y,
+                        size_t stride)
+{
+    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows, d = job->a->d;
+    for (size_t i = 0; i < rows; i += MR)
+        for (size_t c = 0; c < d; c += NR) {
+            LdmTile t = *from;
+            t.segments = 1;
+            t.a += i * t.lda;
+            t.b += c * t.K;
+            t.c = y + i * stride + c;
+            t.ldc = stride;
+            t.add = true;
+            ldm_tile(job->lanes, (int)MIN(MR, rows - i), MIN(NR, d - c), &t, s->corner);
+        }
+}
+
+/* The gradients' shares of one block of queries and one of keys (packed). */
+static void go_back(const Job *job, const Buffers *b, const Head *h, size_t q0, size_t queries,
+                    size_t k0, size_t keys)
+{
+    const LdmAttention *a = job->a;
+    Scratch *s = b->s;
+    multiply_keys(job, h->q + q0 * a->q_stride, a->q_stride, queries, b->k_columns, keys, s->p);
+    multiply_keys(job, h->dy + q0 * a->heads * a->d, a->heads * a->d, queries, b->v_columns, keys,
+                  s->ds);
+    for (size_t i = 0; i < queries; i++) {
+        float *p = s->p + i * PITCH, *ds = s->ds + i * PITCH;
+        size_t valid = keys;
+        if (a->causal)
+            valid = q0 + i < k0 ? 0 : MIN(keys, q0 + i - k0 + 1);
+        job->lanes->softmax_backward(p, ds, valid, a->scale, s->logsumexp[i], s->delta[i]);
+        memset(p + valid, 0, (keys - valid) * sizeof(float));
+        memset(ds + valid, 0, (keys - valid) * sizeof(float));
+    }
+    if (h->dq != NULL)
+        add_product(job, s, &(LdmTile){.K = keys, .a = s->ds, .lda = PITCH, .b = b->k_rows},
+                    queries, h->dq + q0 * a->q_stride, a->q_stride);
+    if (h->dk != NULL) {
+        job->lanes->transpose(s->ds, PITCH, queries, keys, s->ds_turned, TURNED);
+        add_product(job, s,
+                    &(LdmTile){.K = queries, .a = s->ds_turned, .lda = TURNED, .b = b->q_rows},
+                    keys, h->dk + k0 * a->k_stride, a->k_stride);
+    }
+    if (h->dv != NULL) {
+        job->lanes->transpose(s->p, PITCH, queries, keys, s->p_turned, TURNED);
+        add_product(job, s,
+                    &(LdmTile){.K = queries, .a = s->p_turned, .lda = TURNED, .b = b->dy_rows},
+                    keys, h->dv + k0 * a->v_stride, a->v_stride);
+    }
+}
+
+static void clear_rows(float *x, size_t rows, size_t stride, size_t d)
+{
+    for (size_t i = 0; x != NULL && i < rows; i++)
+        memset(x + i * stride, 0, d * sizeof(float));
+}
+
+/* delta and logsumexp of a block of queries; their packed arrays. */
+static void prepare_queries(const Job *job, const Buffers *b, const Head *h, size_t q0,
+                            size_t queries)
+{
+    const LdmAttention *a = job->a;
+    size_t stride = a->heads * a->d;
+    memcpy(b->s->logsumexp, h->logsumexp + q0, queries * sizeof(float));
+    for (size_t i = 0; i < queries; i++) {
+        double sum = 0;
+        for (size_t c = 0; c < a->d; c++)
+            sum += (double)h->y[(q0 + i) * stride + c] * h->dy[(q0 + i) * stride + c];
+        b->s->delta[i] = (float)sum;
+    }
+    pack_rows(job, h->q + q0 * a->q_stride, a->q_stride, queries, b->q_rows);
+    pack_rows(job, h->dy + q0 * stride, stride, queries, b->dy_rows);
+}
+
+static void head_back(const Job *job, const Buffers *b, const Head *h)
+{
+    const LdmAttention *a = job->a;
+    if (!h->add_q)
+        clear_rows(h->dq, a->Tq, a->q_stride, a->d);
+    for (size_t k0 = 0; k0 < a->Tk; k0 += KEYS) {
+        size_t keys = MIN((size_t)KEYS, a->Tk - k0);
+        pack_columns(job, h->k + k0 * a->k_stride, a->k_stride, keys, b->k_columns);
+        pack_columns(job, h->v + k0 * a->v_stride, a->v_stride, keys, b->v_columns);
+        pack_rows(job, h->k + k0 * a->k_stride, a->k_stride, keys, b->k_rows);
+        size_t first = a->causal ? k0 / QUERIES * QUERIES : 0; /* earlier ones see none of them */
+        for (size_t q0 = first; q0 < a->Tq; q0 += QUERIES) {
+            size_t queries = MIN((size_t)QUERIES, a->Tq - q0);
+            prepare_queries(job, b, h, q0, queries);
+            go_back(job, b, h, q0, queries, k0, keys);
+        }
+    }
+}
+
+static void head_task(size_t index, int thread, void *data)
+{
+    const Job *job = data;
+    const LdmAttention *a = job->a;
+    Buffers b = buffers_of(job, thread);
+    size_t kv = index / a->heads, head = index % a->heads;
+    bool shared = a->Nkv == 1;
+    size_t first = shared ? 0 : kv, last = shared ? a->N : kv + 1;
+    for (size_t n = first; n < last; n++) {
+        Head h = head_of(job, n, kv, head);
+        if (n == first && !job->back->add_k)
+            clear_rows(h.dk, a->Tk, a->k_stride, a->d);
+        if (n == first && !job->back->add_v)
+            clear_rows(h.dv, a->Tk, a->v_stride, a->d);
+        head_back(job, &b, &h);
+    }
+}
+
+bool ldm_attention_backward(const LdmAttentionBackward *back, GCancellable *cancellable)
+{
+    Job job;
+    job_init(&job, back->attention);
+    job.back = back;
+    return ldm_parallel_for(back->attention->Nkv * back->attention->heads, head_task, &job,
+                            cancellable);
+}

@@ -1,0 +1,185 @@
+/* The inner loops of training: derivatives, sums over rows, transposition. As in norm-vector.h, sums
+ * run in f32 over short stretches and in double across them. Where `add` is set, results are added
+ * to what is there. */
+#pragma once
+
+#include "kernels/matrix-vector.h"
+#include "kernels/norm-vector.h"
+
+ALWAYS_INLINE void put(float *p, size_t n, Vec v, bool add)
+{
+    store_some(p, n, add ? load_some(p, n) + v : v);
+}
+
+/* y[c][r] = x[r][c] for r < rows, c < columns. */
+static void transpose_block(const float *x, size_t ldx, size_t rows, size_t columns, float *y,
+                            size_t ldy)
+{
+    for (size_t r0 = 0; r0 < rows; r0 += LANES) {
+        size_t height = MIN(rows - r0, (size_t)LANES);
+        for (size_t c0 = 0; c0 < columns; c0 += LANES) {
+            size_t width = MIN(columns - c0, (size_t)LANES);
+            Vec block[LANES];
+            for (size_t i = 0; i < LANES; i++)
+                block[i] = i < height ? load_some(x + (r0 + i) * ldx + c0, width) : (Vec){0};
+            transpose(block);
+            for (size_t i = 0; i < width; i++)
+                store_some(y + (c0 + i) * ldy + r0, height, block[i]);
+        }
+    }
+}
+
+/* sum[c] += x[r][c] over all rows, c < n. */
+static void sum_rows(const float *x, size_t rows, size_t stride, size_t n, double *sum)
+{
+    for (size_t r0 = 0; r0 < rows; r0 += STRETCH)
+        for (size_t c = 0; c < n; c += LANES) {
+            size_t width = MIN(LANES, n - c);
+            Vec part = {0};
+            for (size_t r = r0; r < MIN(r0 + STRETCH, rows); r++)
+                part += load_some(x + r * stride + c, width);
+            for (size_t i = 0; i < width; i++)
+                sum[c + i] += part[i];
+        }
+}
+
+/* ---- activations: dx = dy f'(x) ---- */
+
+/* of x s(x), s = 1 / (1 + e^-ax): s + a x s (1 - s) */
+static inline Vec vec_sigmoid_linear_slope(Vec x, float a)
+{
+    Vec s = 1.0f / (1.0f + vec_exp(-a * x));
+    return s + a * x * s * (1.0f - s);
+}
+
+/* of x Phi(x): Phi + x phi. Phi comes from GELU itself, but for small x, where it is 1/2 + x phi(0). */
+static inline Vec vec_gelu_slope(Vec x)
+{
+    Vec size = (Vec)((VecI)x & 0x7fffffff);
+    Vec tiny = 0.5f + x * 0.39894228f;
+    Vec Phi = choose(size < 1e-4f, tiny, vec_gelu(x) / choose(size < 1e-4f, spread(1), x));
+    return Phi + x * 0.39894228f * vec_exp(-0.5f * (x * x));
+}
+
+#define MAP_BACKWARD(name, SLOPE)                                                           \
+    static void name(const float *x, const float *dy, float *dx, size_t n, bool accumulate) \
+    {                                                                                       \
+        for (size_t i = 0; i < n; i += LANES) {                                             \
+            size_t width = MIN(n - i, (size_t)LANES);                                       \
+            Vec v = load_some(x + i, width);                                                \
+            put(dx + i, width, load_some(dy + i, width) * SLOPE, accumulate);               \
+        }                                                                                   \
+    }
+
+MAP_BACKWARD(silu_backward, vec_sigmoid_linear_slope(v, 1.0f))
+MAP_BACKWARD(quick_gelu_backward, vec_sigmoid_linear_slope(v, 1.702f))
+MAP_BACKWARD(gelu_backward, vec_gelu_slope(v))
+
+/* y = value * GELU(gate); x, dx: value | gate, n each. */
+static void geglu_backward(const float *x, const float *dy, float *dx, size_t n, bool accumulate)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t width = MIN(n - i, (size_t)LANES);
+        Vec value = load_some(x + i, width), gate = load_some(x + n + i, width);
+        Vec d = load_some(dy + i, width);
+        put(dx + i, width, d * vec_gelu(gate), accumulate);
+        put(dx + n + i, width, d * value * vec_gelu_slope(gate), accumulate);
+    }
+}
+
+/* ---- norms ---- */
+
+/* d(loss)/du where u = x * factor + shift went through SiLU or not. */
+ALWAYS_INLINE Vec before_silu(Vec x, Vec d, Vec factor, Vec shift, bool silu_too)
+{
+    return silu_too ? d * vec_sigmoid_linear_slope(x * factor + shift, 1.0f) : d;
+}
+
+static void norm_sums(const LdmNormRows *rows, double *sum, double *dot)
+{
+    for (size_t p0 = 0; p0 < rows->pixels; p0 += STRETCH)
+        for (size_t c = 0; c < rows->n; c += LANES) {
+            size_t width = MIN(LANES, rows->n - c);
+            Vec factor = load_some(rows->factor + c, width);
+            Vec shift = load_some(rows->shift + c, width), mean = load_some(rows->mean + c, width);
+            Vec part = {0}, product = {0};
+            for (size_t p = p0; p < MIN(p0 + STRETCH, rows->pixels); p++) {
+                size_t at = p * rows->stride + c;
+                Vec x = load_some(rows->x + at, width);
+                Vec du = before_silu(x, load_some(rows->dy + at, width), factor, shift, rows->silu);
+                part += du;
+                product += du * (x - mean);
+            }
+            for (size_t i = 0; i < width; i++) {
+                sum[c + i] += part[i];
+                dot[c + i] += product[i];
+            }
+        }
+}
+
+static void norm_backward(const LdmNormRows *rows, const float *slope, const float *offset,
+                          float *dx, bool accumulate)
+{
+    for (size_t p = 0; p < rows->pixels; p++)
+        for (size_t c = 0; c < rows->n; c += LANES) {
+            size_t width = MIN(LANES, rows->n - c), at = p * rows->stride + c;
+            Vec factor = load_some(rows->factor + c, width);
+            Vec x = load_some(rows->x + at, width);
+            Vec du = before_silu(x, load_some(rows->dy + at, width), factor,
+                                 load_some(rows->shift + c, width), rows->silu);
+            Vec centred = x - load_some(rows->mean + c, width);
+            Vec v =
+                du * factor + centred * load_some(slope + c, width) + load_some(offset + c, width);
+            put(dx + at, width, v, accumulate);
+        }
+}
+
+static void row_sums(const float *x, const float *dy, const float *gamma, size_t n, float mean,
+                     double *sum, double *dot)
+{
+    *sum = *dot = 0;
+    for (size_t start = 0; start < n; start += STRETCH * LANES) {
+        Vec part = {0}, product = {0};
+        for (size_t i = start; i < MIN(start + STRETCH * LANES, n); i += LANES) {
+            size_t width = MIN(n - i, (size_t)LANES);
+            Vec d = load_some(dy + i, width) * load_some(gamma + i, width);
+            part += d;
+            product += d * (load_some(x + i, width) - mean);
+        }
+        *sum += lanes_sum(part);
+        *dot += lanes_sum(product);
+    }
+}
+
+static void row_backward(const LdmRowBackward *row, const float *gamma, float *dx, bool accumulate)
+{
+    for (size_t i = 0; i < row->n; i += LANES) {
+        size_t width = MIN(row->n - i, (size_t)LANES);
+        Vec d = load_some(row->dy + i, width) * load_some(gamma + i, width);
+        Vec centred = load_some(row->x + i, width) - row->mean;
+        put(dx + i, width, d * row->factor + centred * row->slope + row->offset, accumulate);
+    }
+}
+
+static void row_parameters(const LdmRowBackward *row, float *dgamma, float *dbeta)
+{
+    for (size_t i = 0; i < row->n; i += LANES) {
+        size_t width = MIN(row->n - i, (size_t)LANES);
+        Vec d = load_some(row->dy + i, width);
+        put(dgamma + i, width, d * ((load_some(row->x + i, width) - row->mean) * row->factor),
+            true);
+        put(dbeta + i, width, d, true);
+    }
+}
+
+/* ---- attention: p = exp(score * scale - logsumexp), ds = p (dp - delta) scale, in place ---- */
+static void softmax_backward(float *score, float *dp, size_t n, float factor, float logsumexp,
+                             float delta)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t width = MIN(n - i, (size_t)LANES);
+        Vec p = vec_exp(load_some(score + i, width) * factor - logsumexp);
+        store_some(score + i, width, p);
+        store_some(dp + i, width, p * (load_some(dp + i, width) - delta) * factor);
+    }
+}

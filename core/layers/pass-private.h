@@ -1,0 +1,46 @@
+/* What pass.c and tape.c share; not for use outside this folder. */
+#pragma once
+
+#include "layers/arena.h"
+#include "layers/pass.h"
+
+typedef struct Handle Handle;
+struct Handle {
+    LdmTensor tensor; /* first: the handle that layers see */
+    int refs;
+    bool borrowed;         /* a caller's own array: never written over */
+    bool taped;            /* the tape names it: the handle stays when the array goes */
+    bool needs;            /* a gradient: something trained or wanted has influence on it */
+    bool wanted;           /* its gradient stays until the pass is reset */
+    Handle *gradient;      /* what has come in so far, or NULL */
+    size_t offset, bytes;  /* its block of the arena; bytes 0 = none */
+    Handle *next, *before; /* all handles of the pass */
+};
+
+struct LdmPass {
+    bool computes, check_finite, records;
+    uint8_t *memory; /* the arena; NULL while planning */
+    LdmArena arena;
+    Handle *handles;
+    GArray *tape; /* LdmOp, in the order they were done; their details are the tape's own copies */
+    GCancellable *cancellable;
+    LdmPassProgress progress;
+    void *progress_data;
+    LdmOp op; /* the operation announced last */
+    double flops;
+    GError *error; /* the first one */
+};
+
+/* Puts an announced operation on the tape if backward will need it. */
+void ldm_tape_add(LdmPass *pass, const LdmOp *op);
+
+/* Empties the tape without going back. */
+void ldm_tape_clear(LdmPass *pass);
+
+/* Fails the pass where an operation's result or gradient holds a NaN or infinity; `what` is "" or
+ * says which. */
+bool ldm_pass_check_finite(LdmPass *pass, const LdmOp *op, const LdmTensor *array,
+                           const char *what);
+
+/* True, and the pass failed, where its cancellable is cancelled. */
+bool ldm_pass_cancelled(LdmPass *pass);
