@@ -1,13 +1,22 @@
-"""What torch.optim.AdamW with gradient clipping makes of given gradients in a few steps:
-tests/reference/data/training/adamw-*.npy. The test repeats the steps and compares."""
+"""What PyTorch makes of a few training steps, for the tests to repeat (tests/reference/data/training/):
+adamw-*.npy: torch.optim.AdamW with gradient clipping on given gradients.
+curve-MODEL-*.npy: ten steps of L_LDM on the tiny models of make_networks.py, with given latents, noise,
+timesteps and captions, and the loss of each."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel
 
 DATA = Path(__file__).resolve().parent / "data" / "training"
+NETWORKS = DATA.parent / "networks"
 STEPS, COUNT, WARM_UP, TOTAL = 12, 37, 3, 20
+CURVE_STEPS, BATCH, H, W = 10, 2, 4, 6
+
+# prediction as the model's scheduler has it; gamma of min-SNR (0: none); is the text encoder trained, too
+CURVES = {"sd1": (0.0, False), "sd2": (5.0, False), "inpaint": (5.0, True)}
 
 
 def adamw():
@@ -32,6 +41,48 @@ def adamw():
     save("adamw-rates", torch.tensor(rates))
 
 
+def target_and_weight(schedule, z0, noise, t, gamma):
+    alpha_bar = schedule.alphas_cumprod[t].double()
+    snr = alpha_bar / (1 - alpha_bar)
+    if schedule.config.prediction_type == "epsilon":
+        return noise, torch.clamp(snr, max=gamma) / snr if gamma else torch.ones(BATCH)
+    return schedule.get_velocity(z0, noise, t), torch.clamp(snr, max=gamma) / (snr + 1)
+
+
+def curve(model, gamma, train_text):
+    torch.manual_seed(7)
+    folder = NETWORKS / model
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32).train()
+    text = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32).train()
+    schedule = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
+    text.requires_grad_(train_text)
+    parameters = [*unet.parameters(), *(text.parameters() if train_text else [])]
+    optimiser = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    n, channels = CURVE_STEPS * BATCH, unet.config.out_channels
+    extra = unet.config.in_channels - channels
+    z0, noise, hole = (torch.randn(n, c, H, W) for c in (channels, channels, max(extra, 1)))
+    t = torch.randint(0, 1000, (n,))
+    ids = torch.randint(1, text.config.vocab_size, (n, text.config.max_position_embeddings))
+    losses = []
+    for step in range(CURVE_STEPS):
+        part = slice(step * BATCH, (step + 1) * BATCH)
+        x = schedule.add_noise(z0[part], noise[part], t[part])
+        if extra:
+            x = torch.cat([x, hole[part]], 1)
+        target, weight = target_and_weight(schedule, z0[part], noise[part], t[part], gamma)
+        y = unet(x, t[part], text(ids[part]).last_hidden_state).sample
+        loss = (((y - target) ** 2).mean((1, 2, 3)) * weight.float()).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        losses.append(float(loss))
+    arrays = dict(z0=z0, noise=noise, timesteps=t, ids=ids, losses=torch.tensor(losses))
+    for name, array in (arrays | (dict(hole=hole) if extra else {})).items():
+        save(f"curve-{model}-{name}", array)
+    print(model, *(f"{loss:.5f}" for loss in losses))
+
+
 def save(name, array):
     np.save(DATA / f"{name}.npy", array.numpy().astype(np.float32))
 
@@ -39,3 +90,5 @@ def save(name, array):
 if __name__ == "__main__":
     DATA.mkdir(parents=True, exist_ok=True)
     adamw()
+    for model, (gamma, train_text) in CURVES.items():
+        curve(model, gamma, train_text)

@@ -1,0 +1,182 @@
+/* L_LDM. In: a batch of noisy latents, timesteps and captions. Out: the mean squared error of what
+ * the denoiser predicts, and its gradient added to every trained parameter. */
+#include "train/loss-ldm.h"
+
+#include "base/error.h"
+#include "layers/tape.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- batches ---- */
+
+bool ldm_batch_init(LdmBatch *batch, const LdmModel *model, size_t N, size_t h, size_t w,
+                    GError **error)
+{
+    const LdmModelConfig *config = &model->config;
+
+    *batch = (LdmBatch){
+        .N = N,
+        .x = ldm_tensor_new_nhwc(N, h, w, (size_t)config->unet.in_channels, error),
+        .timesteps = g_new0(double, N),
+        .weights = g_new0(double, N),
+        .ids = config->has_text ? g_new0(int32_t, N *(size_t)config->text.tokens) : NULL,
+    };
+    if (batch->x != NULL)
+        batch->target = ldm_tensor_new_nhwc(N, h, w, (size_t)config->unet.out_channels, error);
+    return batch->target != NULL;
+}
+
+void ldm_batch_clear(LdmBatch *batch)
+{
+    g_clear_pointer(&batch->x, ldm_tensor_free);
+    g_clear_pointer(&batch->target, ldm_tensor_free);
+    g_clear_pointer(&batch->timesteps, g_free);
+    g_clear_pointer(&batch->weights, g_free);
+    g_clear_pointer(&batch->ids, g_free);
+}
+
+/* What makes every timestep count as if its signal-to-noise ratio were at most gamma. */
+static double weight_of(LdmPrediction prediction, double alpha_bar, double gamma)
+{
+    double snr = alpha_bar / (1.0 - alpha_bar);
+
+    if (gamma <= 0.0)
+        return 1.0;
+    switch (prediction) {
+    case LDM_PREDICTION_EPSILON: return snr > gamma ? gamma / snr : 1.0;
+    case LDM_PREDICTION_V: return MIN(snr, gamma) / (snr + 1.0);
+    case LDM_PREDICTION_SAMPLE: break;
+    }
+    return MIN(snr, gamma);
+}
+
+void ldm_batch_set(LdmBatch *batch, size_t n, const LdmModel *model, const LdmLossOptions *options,
+                   const LdmSample *sample)
+{
+    LdmPrediction prediction = model->config.schedule.prediction;
+    size_t cells = batch->x->shape[1] * batch->x->shape[2], z = batch->target->shape[3];
+    size_t in = batch->x->shape[3];
+    float *x = ldm_tensor_f32(batch->x) + n * cells * in;
+    float *target = ldm_tensor_f32(batch->target) + n * cells * z;
+    float signal = (float)sqrt(sample->alpha_bar), spread = (float)sqrt(1.0 - sample->alpha_bar);
+
+    for (size_t i = 0; i < cells; i++) {
+        for (size_t c = 0; c < z; c++) {
+            float z0 = sample->z0[i * z + c], noise = sample->noise[i * z + c];
+            x[i * in + c] = signal * z0 + spread * noise;
+            target[i * z + c] = prediction == LDM_PREDICTION_EPSILON ? noise
+                                : prediction == LDM_PREDICTION_V     ? signal * noise - spread * z0
+                                                                     : z0;
+        }
+        if (sample->hole != NULL)
+            memcpy(x + i * in + z, sample->hole + i * (in - z), (in - z) * sizeof(float));
+    }
+    batch->timesteps[n] = sample->timestep;
+    batch->weights[n] = weight_of(prediction, sample->alpha_bar, options->snr_gamma);
+}
+
+/* ---- there and back ---- */
+
+struct LdmLoss {
+    const LdmModel *model;
+    LdmPass *pass;
+    LdmTensor *d_y; /* d(loss)/dy, [N, h, w, z] */
+};
+
+/* sum over samples of weight * mean (y - target)^2, over N; and its gradient. */
+static double square_error(const LdmBatch *batch, const LdmTensor *y, double scale, LdmTensor *d_y)
+{
+    size_t each = ldm_tensor_count(y) / batch->N;
+    double total = 0.0;
+
+    for (size_t n = 0; n < batch->N; n++) {
+        const float *a = ldm_tensor_f32(y) + n * each;
+        const float *b = ldm_tensor_f32(batch->target) + n * each;
+        float *d = ldm_tensor_f32(d_y) + n * each;
+        double share = scale * batch->weights[n] / ((double)batch->N * (double)each), sum = 0.0;
+        for (size_t i = 0; i < each; i++) {
+            double distance = (double)a[i] - b[i];
+            sum += distance * distance;
+            d[i] = (float)(2.0 * share * distance);
+        }
+        total += share * sum;
+    }
+    return total;
+}
+
+/* Data of `d_y` NULL: planning. */
+static void run(LdmPass *pass, const LdmModel *model, const LdmBatch *batch, double scale,
+                double *value, LdmTensor *d_y)
+{
+    LdmTensor *context = NULL;
+
+    if (model->text != NULL)
+        context = ldm_clip_text_forward(pass, model->text, batch->ids, batch->N);
+    LdmTensor *x = ldm_pass_input(pass, batch->x);
+    LdmTensor *y = ldm_unet_forward(pass, model->unet, x, batch->timesteps, context);
+    ldm_pass_drop(pass, x);
+    ldm_pass_drop(pass, context);
+    if (y->data != NULL)
+        *value += square_error(batch, y, scale, d_y);
+    ldm_pass_seed(pass, y, d_y);
+    ldm_pass_drop(pass, y);
+    ldm_pass_backward(pass);
+}
+
+bool ldm_loss_measure(const LdmModel *model, const LdmBatch *batch, size_t *bytes, double *flops,
+                      GError **error)
+{
+    g_autoptr(LdmPass) pass = ldm_pass_new_plan();
+    LdmTensor d_y = *batch->target;
+    double value = 0.0;
+
+    d_y.data = NULL;
+    ldm_pass_record(pass);
+    run(pass, model, batch, 1.0, &value, &d_y);
+    *bytes = ldm_pass_peak(pass);
+    *flops = ldm_pass_flops(pass);
+    return ldm_pass_end(pass, error);
+}
+
+LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, GCancellable *cancellable,
+                      GError **error)
+{
+    g_autoptr(LdmLoss) loss = g_new0(LdmLoss, 1);
+    const size_t *s = batch->target->shape;
+    size_t bytes;
+    double flops;
+
+    if (model->text == NULL && model->config.unet.context_width > 0) {
+        ldm_set_error(error, UNSUPPORTED,
+                      _("this model's denoiser takes text, but it has no text encoder: it cannot "
+                        "be trained"));
+        return NULL;
+    }
+    loss->model = model;
+    if (!ldm_loss_measure(model, batch, &bytes, &flops, error) ||
+        (loss->pass = ldm_pass_new_compute(bytes, cancellable, error)) == NULL ||
+        (loss->d_y = ldm_tensor_new_nhwc(s[0], s[1], s[2], s[3], error)) == NULL)
+        return NULL;
+    ldm_pass_record(loss->pass);
+    return g_steal_pointer(&loss);
+}
+
+void ldm_loss_free(LdmLoss *loss)
+{
+    if (loss == NULL)
+        return;
+    ldm_pass_free(loss->pass);
+    ldm_tensor_free(loss->d_y);
+    g_free(loss);
+}
+
+bool ldm_loss_backward(LdmLoss *loss, const LdmBatch *batch, double scale, double *value,
+                       GError **error)
+{
+    run(loss->pass, loss->model, batch, scale, value, loss->d_y);
+    bool done = ldm_pass_end(loss->pass, error);
+    ldm_pass_reset(loss->pass);
+    return done;
+}

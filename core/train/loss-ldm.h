@@ -1,0 +1,58 @@
+/* L_LDM = E || eps - eps_theta(z_t, t, tau_theta(y)) ||^2 (LDM, equations 2 and 3) and its gradient:
+ * one pass forward and back through the denoiser and, where it is trained too, the text encoder. */
+#pragma once
+
+#include "pipeline/model.h"
+
+typedef struct {
+    double snr_gamma; /* min-SNR weighting (arXiv 2303.09556); 0 = all timesteps weigh the same */
+} LdmLossOptions;
+
+/* What one pass is given: N samples. */
+typedef struct {
+    size_t N;
+    LdmTensor *x;      /* [N, h, w, in_channels]: z_t, then mask and masked latent if the model
+                        * has 2z + 1 channels in */
+    LdmTensor *target; /* [N, h, w, z]: noise, v or z_0, whatever the model predicts */
+    double *timesteps; /* [N] */
+    double *weights;   /* [N] of each sample's loss */
+    int32_t *ids;      /* [N * tokens] of the captions; NULL without text */
+} LdmBatch;
+
+/* Errors: MEMORY. */
+bool ldm_batch_init(LdmBatch *batch, const LdmModel *model, size_t N, size_t h, size_t w,
+                    GError **error);
+void ldm_batch_clear(LdmBatch *batch);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmBatch, ldm_batch_clear)
+
+/* One sample, channels last. */
+typedef struct {
+    const float *z0, *noise; /* [h, w, z] */
+    const float *hole;       /* [h, w, 1 + z] mask and masked latent, or NULL */
+    int timestep;
+    double alpha_bar; /* of that timestep */
+} LdmSample;
+
+/* z_t = sqrt(a) z_0 + sqrt(1 - a) noise into place n of the batch, with target and weight. The
+ * caption's ids are the caller's to set. */
+void ldm_batch_set(LdmBatch *batch, size_t n, const LdmModel *model, const LdmLossOptions *options,
+                   const LdmSample *sample);
+
+/* The pass that computes losses of batches of one shape. */
+typedef struct LdmLoss LdmLoss;
+
+/* Plans and allocates; what is trained is marked already (LdmParam.trained).
+ * Errors: MEMORY, UNSUPPORTED (a model that wants text and has no encoder). */
+LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, GCancellable *cancellable,
+                      GError **error);
+void ldm_loss_free(LdmLoss *loss);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmLoss, ldm_loss_free)
+
+/* Bytes and FLOPs of one pass there and back, without allocating. */
+bool ldm_loss_measure(const LdmModel *model, const LdmBatch *batch, size_t *bytes, double *flops,
+                      GError **error);
+
+/* Adds scale * d(mean loss) to the gradients and scale * (mean loss) to *value; the value may be
+ * NaN or infinite. Errors: CANCELLED, MEMORY. */
+bool ldm_loss_backward(LdmLoss *loss, const LdmBatch *batch, double scale, double *value,
+                       GError **error);
