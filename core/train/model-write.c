@@ -1,0 +1,146 @@
+/* The finished model. In: the folder that training began with, and the optimiser. Out: a folder of
+ * the same form; files of what was not trained are copied, a network's weights are written from the
+ * moving averages. */
+#include "train/model-write.h"
+
+#include "base/error.h"
+#include "base/file-atomic.h"
+#include "weights/file.h"
+#include "weights/safetensors-write.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+/* Subfolders, the table trained in each, and its weights' file. */
+static const struct {
+    const char *folder, *part, *weights;
+} parts[] = {
+    {"unet", "unet/", "diffusion_pytorch_model.safetensors"},
+    {"text_encoder", "text/", "model.safetensors"},
+    {"vae", "vae/", "diffusion_pytorch_model.safetensors"},
+    {"tokenizer", NULL, NULL},
+    {"scheduler", NULL, NULL},
+};
+
+bool ldm_model_writable(const LdmModel *model, GError **error)
+{
+    if (strcmp(model->info.layout, "diffusers") == 0)
+        return true;
+    ldm_set_error(error, UNSUPPORTED,
+                  _("“%s” is a single file; training starts from a diffusers folder"),
+                  model->info.path);
+    return false;
+}
+
+static bool copy_file(const char *from, const char *to, GError **error)
+{
+    size_t size;
+    const uint8_t *data = ldm_file_map(from, &size, error);
+
+    if (data == NULL)
+        return false;
+    bool done = ldm_file_write_atomic(to, data, size, error);
+    ldm_file_unmap(data, size);
+    return done;
+}
+
+static bool is_weights(const char *name)
+{
+    return strstr(name, ".safetensors") != NULL || g_str_has_suffix(name, ".bin");
+}
+
+static bool make_folder(const char *path, GError **error)
+{
+    if (g_mkdir_with_parents(path, 0777) == 0)
+        return true;
+    ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), path, g_strerror(errno));
+    return false;
+}
+
+/* Whom the model it began with is owed to; not its card, which tells what it could do. */
+static bool is_notice(const char *name)
+{
+    return g_str_has_prefix(name, "ATTRIBUTION") || g_str_has_prefix(name, "LICENSE") ||
+           g_str_has_prefix(name, "COPYING") || g_str_has_prefix(name, "NOTICE");
+}
+
+static bool all_but_weights(const char *name)
+{
+    return !is_weights(name);
+}
+
+/* Those files of a folder that `wanted` says, or all; not its folders. */
+static bool copy_folder(const char *from, const char *to, bool (*wanted)(const char *name),
+                        GError **error)
+{
+    g_autoptr(GDir) dir = g_dir_open(from, 0, NULL);
+    const char *name;
+
+    if (dir == NULL)
+        return true; /* the model has no such part */
+    if (!make_folder(to, error))
+        return false;
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *source = g_build_filename(from, name, NULL);
+        g_autofree char *target = g_build_filename(to, name, NULL);
+        if (name[0] == '.' || !g_file_test(source, G_FILE_TEST_IS_REGULAR) ||
+            (wanted != NULL && !wanted(name)))
+            continue;
+        if (!copy_file(source, target, error))
+            return false;
+    }
+    return true;
+}
+
+static bool is_trained(const LdmOptimiser *optimiser, const char *part)
+{
+    for (size_t i = 0; part != NULL && i < ldm_optimiser_length(optimiser); i++)
+        if (g_str_has_prefix(ldm_optimiser_at(optimiser, i)->name, part))
+            return true;
+    return false;
+}
+
+static bool write_weights(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,
+                          const char *path, GError **error)
+{
+    g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
+    size_t n = ldm_optimiser_length(optimiser);
+
+    for (size_t i = 0; i < n; i++) {
+        const LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+        if (g_str_has_prefix(trained->name, part))
+            ldm_file_writer_declare(writer, trained->param->name, dtype, trained->param->rank,
+                                    trained->param->shape);
+    }
+    if (!ldm_file_writer_open(writer, path, error))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+        if (g_str_has_prefix(trained->name, part) &&
+            !ldm_file_writer_put(writer, trained->ema, trained->count, error))
+            return false;
+    }
+    return ldm_file_writer_close(writer, error);
+}
+
+bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
+                     const char *folder, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *from = g_build_filename(model->info.path, parts[i].folder, NULL);
+        g_autofree char *to = g_build_filename(folder, parts[i].folder, NULL);
+        bool trained = is_trained(optimiser, parts[i].part);
+        if (!copy_folder(from, to, trained ? all_but_weights : NULL, error))
+            return false;
+        if (!trained)
+            continue;
+        g_autofree char *weights = g_build_filename(to, parts[i].weights, NULL);
+        if (!write_weights(optimiser, parts[i].part, dtype, weights, error))
+            return false;
+    }
+    g_autofree char *from = g_build_filename(model->info.path, "model_index.json", NULL);
+    g_autofree char *to = g_build_filename(folder, "model_index.json", NULL);
+    return copy_folder(model->info.path, folder, is_notice, error) &&
+           (!g_file_test(from, G_FILE_TEST_EXISTS) || copy_file(from, to, error));
+}

@@ -1,0 +1,14 @@
+/* A trained model as a diffusers folder, which this program and diffusers load. */
+#pragma once
+
+#include "pipeline/model.h"
+#include "train/optimiser.h"
+
+/* True where `model` is a diffusers folder: its configuration files are what the new one gets.
+ * Else an error, UNSUPPORTED. */
+bool ldm_model_writable(const LdmModel *model, GError **error);
+
+/* Writes the trained tables' moving averages in `dtype`, and everything else as it is in the
+ * model's own folder. Each file appears whole; model_index.json last. Errors: FILE, NONFINITE. */
+bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
+                     const char *folder, GError **error);

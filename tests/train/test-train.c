@@ -1,0 +1,241 @@
+/* Whole training runs on a made model and pictures: the same bytes whether a run was interrupted or
+ * not, a model folder that loads and has learnt, and every way in which a run is refused. */
+#include "made-model.h"
+#include "pipeline/model.h"
+#include "train/train-ldm.h"
+
+#include <math.h>
+#include <string.h>
+
+#define STEPS 8
+
+typedef struct {
+    char *folder, *model_folder, *pictures;
+} Place;
+
+static void place_clear(Place *place)
+{
+    made_remove(place->folder);
+    g_free(place->folder);
+    g_free(place->model_folder);
+    g_free(place->pictures);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_clear)
+
+/* Weights small enough that a network of random ones keeps finite. */
+static void calm(MadeModel *made)
+{
+    for (int part = 0; part < LDM_N_PARTS; part++) {
+        for (size_t i = 0; i < ldm_params_length(made->params[part]); i++) {
+            const LdmParam *param = ldm_params_at(made->params[part], i);
+            guint16 *half = (guint16 *)param->data;
+            for (size_t k = 0; k < made_bytes(param) / 2; k++)
+                half[k] = (guint16)((half[k] & 0x83ff) | 0x2800); /* 1/32 to 1/16 in size */
+        }
+    }
+}
+
+static Place place_new(void)
+{
+    LdmModelConfig config = made_config(false, MADE_WORDS);
+    MadeModel *made = made_model_new(&config);
+    Place place = {.folder = g_dir_make_tmp("pentimento-run-XXXXXX", NULL)};
+
+    calm(made);
+    place.model_folder = g_build_filename(place.folder, "model", NULL);
+    place.pictures = g_build_filename(place.folder, "pictures", NULL);
+    made_folder(made, place.model_folder);
+    made_model_free(made);
+    for (int i = 0; i < 5; i++) {
+        g_autofree char *name = g_strdup_printf("%d.png", i);
+        g_autofree char *text = g_strdup_printf("%d.txt", i);
+        made_text(place.pictures, "", name, i == 3 ? "broken" : name);
+        made_text(place.pictures, "", text, "a small picture");
+    }
+    return place;
+}
+
+/* A plain picture whose colour follows from its name. */
+static LdmTensor *read_picture(const char *path, void *data, GError **error)
+{
+    g_autofree char *text = NULL;
+    LdmTensor *picture;
+
+    if (!g_file_get_contents(path, &text, NULL, error))
+        return NULL;
+    if (strcmp(text, "broken") == 0) {
+        g_set_error(error, LDM_ERROR, LDM_ERROR_FORMAT, "%s is broken", path);
+        return NULL;
+    }
+    picture = ldm_tensor_new_nhwc(1, 20, 16, 4, error);
+    for (size_t i = 0; i < ldm_tensor_count(picture); i++)
+        ldm_tensor_f32(picture)[i] = i % 4 == 3 ? 1.0f : (float)(text[0] - '0') / 8.0f;
+    return picture;
+}
+
+typedef struct {
+    GCancellable *cancellable;
+    uint64_t stop_after;
+    double losses[STEPS];
+    LdmTrainPlan plan;
+    guint skipped;
+} Watch;
+
+static void stepped(const LdmTrainStep *step, void *data)
+{
+    Watch *watch = data;
+
+    watch->losses[step->step - 1] = step->loss;
+    if (step->step == watch->stop_after)
+        g_cancellable_cancel(watch->cancellable);
+}
+
+static void planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
+{
+    Watch *watch = data;
+
+    watch->plan = *plan;
+    watch->skipped = skipped->len;
+}
+
+static LdmTrainOptions options_of(const LdmModel *model)
+{
+    LdmTrainOptions options = ldm_train_defaults(model);
+
+    options.latents.augment.side = 16;
+    options.latents.augment.crop = 0.2;
+    options.latents.variants = 2;
+    options.optimiser.steps = STEPS;
+    options.optimiser.warm_up = 2;
+    options.batch = 2;
+    options.accumulate = 2;
+    options.train_text = true;
+    options.seed = 5;
+    options.save_every = 3;
+    return options;
+}
+
+static bool train(const Place *place, const char *run, Watch *watch, bool resume, GError **error)
+{
+    g_autoptr(LdmModel) model = ldm_model_load(place->model_folder, error);
+    g_autoptr(LdmDataset) dataset = model ? ldm_dataset_open(place->pictures, error) : NULL;
+    g_autofree char *folder = g_build_filename(place->folder, run, NULL);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+
+    if (dataset == NULL)
+        return false;
+    LdmTrainOptions options = options_of(model);
+    watch->cancellable = cancellable;
+    options.resume = resume;
+    const LdmTrainWatch callbacks = {.read = read_picture,
+                                     .cancellable = cancellable,
+                                     .planned = planned,
+                                     .stepped = stepped,
+                                     .data = watch};
+    return ldm_train_ldm(model, dataset, &options, &callbacks, folder, error);
+}
+
+static void assert_same_file(const Place *place, const char *a, const char *b, const char *name)
+{
+    g_autofree char *path_a = g_build_filename(place->folder, a, name, NULL);
+    g_autofree char *path_b = g_build_filename(place->folder, b, name, NULL);
+    g_autofree char *text_a = NULL, *text_b = NULL;
+    gsize length_a, length_b;
+
+    g_assert_true(g_file_get_contents(path_a, &text_a, &length_a, NULL));
+    g_assert_true(g_file_get_contents(path_b, &text_b, &length_b, NULL));
+    g_assert_cmpmem(text_a, length_a, text_b, length_b);
+}
+
+static void test_resume(void)
+{
+    static const char *const same[] = {
+        "unet/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "model_index.json",
+        "log.jsonl",
+        "checkpoints/step-0000000008.safetensors",
+        "checkpoints/step-0000000008.json",
+    };
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    Watch whole = {0}, parts = {.stop_after = 4};
+
+    g_assert_true(train(&place, "whole", &whole, false, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(whole.plan.examples, ==, 4);
+    g_assert_cmpuint(whole.skipped, ==, 1);
+    g_assert_cmpuint(whole.plan.bytes, >, 1000000);
+
+    g_assert_false(train(&place, "parts", &parts, false, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_clear_error(&error);
+    parts.stop_after = 0;
+    g_assert_true(train(&place, "parts", &parts, true, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(parts.plan.first_step, ==, 4);
+    g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
+    for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
+        assert_same_file(&place, "whole", "parts", same[i]);
+}
+
+static void test_result(void)
+{
+    g_auto(Place) place = place_new();
+    g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
+    g_autoptr(GError) error = NULL;
+    Watch watch = {0};
+
+    g_assert_true(train(&place, "run", &watch, false, &error));
+    g_autoptr(LdmModel) before = ldm_model_load(place.model_folder, &error);
+    g_autoptr(LdmModel) after = ldm_model_load(folder, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(ldm_model_info(after)->parameters, ==, ldm_model_info(before)->parameters);
+    g_assert_cmpint(ldm_model_info(after)->dtype, ==, LDM_F16);
+    const LdmParam *a = ldm_params_at(before->unet_params, 0);
+    const LdmParam *b = ldm_params_at(after->unet_params, 0);
+    g_assert_cmpint(memcmp(a->data, b->data, made_bytes(a)), !=, 0); /* it has moved */
+    for (int i = 0; i < STEPS; i++)
+        g_assert_true(isfinite(watch.losses[i]));
+    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_GENERATE);
+    request->steps = 1;
+    request->width = request->height = 16;
+    request->seed = 1;
+    g_autoptr(LdmResult) result = ldm_generate(after, request, NULL, &error);
+    g_assert_no_error(error);
+}
+
+static void test_refusals(void)
+{
+    g_auto(Place) place = place_new();
+    g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
+    g_autoptr(GError) error = NULL;
+    Watch watch = {0};
+
+    g_assert_false(train(&place, "run", &watch, true, &error)); /* nothing to resume */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
+    g_clear_error(&error);
+    g_autoptr(LdmCheckpoints) other = ldm_checkpoints_open(folder, 1, &error);
+    g_assert_no_error(error);
+    g_assert_false(train(&place, "run", &watch, false, &error)); /* another run is at work */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
+    g_clear_error(&error);
+    g_clear_pointer(&other, ldm_checkpoints_free);
+    g_assert_true(train(&place, "run", &watch, false, &error));
+    g_assert_false(train(&place, "run", &watch, false, &error)); /* it would be overwritten */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    /* a finished run resumed: nothing to do, and the model is still there */
+    g_assert_true(train(&place, "run", &watch, true, &error));
+    g_assert_no_error(error);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/train/resume", test_resume);
+    g_test_add_func("/train/result", test_result);
+    g_test_add_func("/train/refusals", test_refusals);
+    return g_test_run();
+}
