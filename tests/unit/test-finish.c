@@ -1,19 +1,9 @@
 /* finish: colour match, blend factor, alpha, and the composite that touches nothing outside. */
 #include "finish/finish.h"
-#include "tensor/tensor.h"
+#include "made-array.h"
 
 #include <math.h>
 #include <string.h>
-
-static LdmTensor *array(size_t h, size_t w, size_t c, float value)
-{
-    g_autoptr(GError) error = NULL;
-    LdmTensor *t = ldm_tensor_new_nhwc(1, h, w, c, &error);
-    g_assert_no_error(error);
-    for (size_t i = 0; i < ldm_tensor_count(t); i++)
-        ldm_tensor_f32(t)[i] = value;
-    return t;
-}
 
 /* A work image of 32 x 32 cells of 4 pixels, marked from column `left` on. */
 static LdmPrepared prepared(size_t left)

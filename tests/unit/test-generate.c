@@ -6,22 +6,12 @@
 #include "diffuse/latents.h"
 #include "ldm.h"
 #include "made-model.h"
-#include "tensor/tensor.h"
+#include "made-array.h"
 
 #include <math.h>
 #include <string.h>
 
 static LdmModel *model;
-
-static LdmTensor *array(size_t h, size_t w, size_t c, float value)
-{
-    g_autoptr(GError) error = NULL;
-    LdmTensor *t = ldm_tensor_new_nhwc(1, h, w, c, &error);
-    g_assert_no_error(error);
-    for (size_t i = 0; i < ldm_tensor_count(t); i++)
-        ldm_tensor_f32(t)[i] = value;
-    return t;
-}
 
 /* Two steps of whatever task; pictures are a slope with alpha 1. */
 static LdmRequest *request_for(LdmTask task, int width, int height)

@@ -3,7 +3,7 @@
 #include "base/parallel.h"
 #include "ldm.h"
 #include "pipeline/plan.h"
-#include "tensor/tensor.h"
+#include "made-array.h"
 
 #include <glib/gstdio.h>
 #include <malloc.h>
@@ -11,16 +11,6 @@
 #include <unistd.h>
 
 static LdmModel *model;
-
-static LdmTensor *array(size_t h, size_t w, size_t c, float value)
-{
-    g_autoptr(GError) error = NULL;
-    LdmTensor *t = ldm_tensor_new_nhwc(1, h, w, c, &error);
-    g_assert_no_error(error);
-    for (size_t i = 0; i < ldm_tensor_count(t); i++)
-        ldm_tensor_f32(t)[i] = value;
-    return t;
-}
 
 static LdmRequest *generate(int width, int height)
 {

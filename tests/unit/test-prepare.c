@@ -1,20 +1,10 @@
 /* prepare: the window around a mask, pictures of any size, pixels without colour, latent cells. */
 #include "prepare/prepare.h"
-#include "tensor/tensor.h"
+#include "made-array.h"
 
 #include <math.h>
 
 static const LdmPrepareOptions small = {.f = 4, .native = 64, .max_side = 128};
-
-static LdmTensor *array(size_t h, size_t w, size_t c, float value)
-{
-    g_autoptr(GError) error = NULL;
-    LdmTensor *t = ldm_tensor_new_nhwc(1, h, w, c, &error);
-    g_assert_no_error(error);
-    for (size_t i = 0; i < ldm_tensor_count(t); i++)
-        ldm_tensor_f32(t)[i] = value;
-    return t;
-}
 
 static void mark(LdmTensor *mask, LdmRect r, float s)
 {
