@@ -55,6 +55,11 @@ int pentimento_settings_seed(GimpProcedureConfig *config)
 
 /* ---- onto the layer ---------------------------------------------------------------------- */
 
+/* Undoable, so that they go with the pixels they tell of. When Redo attaches one again, GIMP
+ * prints "gimp_image_undo_group_end: assertion 'private->group_count > 0' failed": its
+ * gimp_item_parasite_attach ends an undo group that it then has not begun (3.0.4). The assertion
+ * keeps that without effect, and no flag avoids it: what is persistent and not undoable would cut
+ * off all earlier undo steps. */
 static void attach(GimpLayer *layer, const char *name, guint flags, GVariant *content)
 {
     gsize length;

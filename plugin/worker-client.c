@@ -22,6 +22,23 @@ typedef struct {
 
 enum { JOB = 1 }; /* our only job on this connection */
 
+/* The library's words, made for going on with after "pentimento: ", as a sentence of their own. A
+ * name at the front (unet.conv_in.weight, model.safetensors) keeps its case. */
+static char *as_sentence(const char *words)
+{
+    const char *const stops[] = {".", "!", "?", "。"};
+    const size_t word = strspn(words, "abcdefghijklmnopqrstuvwxyz");
+    g_autofree char *sentence = g_strdup(words);
+
+    if (word > 0 && words[word] == ' ')
+        sentence[0] = g_ascii_toupper(sentence[0]);
+    for (size_t i = 0; i < G_N_ELEMENTS(stops); i++)
+        if (g_str_has_suffix(sentence, stops[i]))
+            return g_steal_pointer(&sentence);
+    /* a sentence that wants its full stop */
+    return g_strdup_printf(_("%s."), sentence);
+}
+
 /* ---- finding and starting ---------------------------------------------------------------- */
 
 /* $PENTIMENTO_WORKER, else beside the plug-in, else where it was installed. */
@@ -53,6 +70,7 @@ static bool start_worker(GError **error)
 {
     g_autofree char *path = find_worker(error);
     g_autofree char *words = NULL;
+    g_autofree char *sentence = NULL;
     g_autoptr(GError) cause = NULL;
     char *argv[] = {path, NULL};
     int status;
@@ -61,14 +79,16 @@ static bool start_worker(GError **error)
         return false;
     if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &words,
                       &status, &cause)) {
-        pentimento_set_error(error, EXECUTION_ERROR, _("%s cannot be started: %s"), path,
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("%s cannot be started (%s): install Pentimento again."), path,
                              cause->message);
         return false;
     }
     if (g_spawn_check_wait_status(status, &cause))
         return true;
     g_strstrip(words);
-    pentimento_set_error(error, EXECUTION_ERROR, "%s", *words ? words : cause->message);
+    sentence = as_sentence(*words ? words : cause->message);
+    pentimento_set_error(error, EXECUTION_ERROR, "%s", sentence);
     return false;
 }
 
@@ -286,22 +306,22 @@ static bool read_reply(const Exchange *exchange, const PentimentoJob *job, Penti
 static void explain(GError *cause, GError **error)
 {
     g_autofree char *name = g_dbus_error_get_remote_error(cause);
+    g_autofree char *sentence = NULL;
 
     if (g_strcmp0(name, PENTIMENTO_ERROR_CANCELLED) == 0) {
         pentimento_set_error(error, CANCEL, "cancelled");
     } else if (name != NULL && g_str_has_prefix(name, PENTIMENTO_ERROR_PREFIX)) {
         g_dbus_error_strip_remote_error(cause);
+        sentence = as_sentence(cause->message);
         g_set_error_literal(error, PENTIMENTO_ERROR,
                             g_str_equal(name, PENTIMENTO_ERROR_INVALID) ? GIMP_PDB_CALLING_ERROR
                                                                         : GIMP_PDB_EXECUTION_ERROR,
-                            cause->message);
+                            sentence);
     } else {
-        g_dbus_error_strip_remote_error(cause);
         pentimento_set_error(error, EXECUTION_ERROR,
                              _("pentimento-worker, the program that does the work, ended in the "
-                               "middle of it (%s): nothing was changed; try again, with less "
-                               "memory in use or a smaller selection."),
-                             cause->message);
+                               "middle of it: nothing was changed; try again, with less memory in "
+                               "use or a smaller selection."));
     }
 }
 

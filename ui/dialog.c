@@ -10,32 +10,43 @@ static bool has(GimpProcedureConfig *config, const char *argument)
     return g_object_class_find_property(G_OBJECT_GET_CLASS(config), argument) != NULL;
 }
 
-/* A prompt: its label above a text field of a few lines that scrolls. */
-static void add_prompt(GimpProcedureDialog *dialog, const char *argument, const char *label,
-                       const char *label_id, const char *scroller_id, const char *frame_id)
+/* A prompt on top of `box`: its label above a text field of a few lines that scrolls. GIMP's own
+ * helper knows text fields without labels only, so without mnemonics. Returns the text field. */
+static GtkWidget *add_prompt(GtkBox *box, GimpProcedureConfig *config, const char *argument)
 {
-    const int width = 360, height = 64;
-    GtkWidget *text = gimp_procedure_dialog_get_widget(dialog, argument, GTK_TYPE_TEXT_VIEW);
-    GtkWidget *title, *scroller;
+    const int width = 360, height = 64, spacing = 4;
+    GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), argument);
+    g_autoptr(GtkTextBuffer) buffer = gimp_prop_text_buffer_new(G_OBJECT(config), argument, -1);
+    GtkWidget *text = gtk_text_view_new_with_buffer(buffer);
+    GtkWidget *title = gtk_label_new_with_mnemonic(g_param_spec_get_nick(spec));
+    GtkWidget *scroller = gtk_scrolled_window_new(NULL, NULL);
+    GtkWidget *prompt = gtk_box_new(GTK_ORIENTATION_VERTICAL, spacing);
 
     gtk_text_view_set_wrap_mode(GTK_TEXT_VIEW(text), GTK_WRAP_WORD_CHAR);
     gtk_text_view_set_accepts_tab(GTK_TEXT_VIEW(text), FALSE);
-    title = gimp_procedure_dialog_get_label(dialog, label_id, label, FALSE, TRUE);
+    gtk_widget_set_tooltip_text(text, g_param_spec_get_blurb(spec));
     gtk_label_set_mnemonic_widget(GTK_LABEL(title), text);
-    scroller = gimp_procedure_dialog_fill_scrolled_window(dialog, scroller_id, argument);
+    gtk_label_set_xalign(GTK_LABEL(title), 0);
     gtk_scrolled_window_set_shadow_type(GTK_SCROLLED_WINDOW(scroller), GTK_SHADOW_IN);
     gtk_widget_set_size_request(scroller, width, height);
-    gimp_procedure_dialog_fill_frame(dialog, frame_id, label_id, FALSE, scroller_id);
+    gtk_container_add(GTK_CONTAINER(scroller), text);
+    gtk_box_pack_start(GTK_BOX(prompt), title, FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(prompt), scroller, TRUE, TRUE, 0);
+    gtk_box_pack_start(box, prompt, TRUE, TRUE, 0);
+    gtk_box_reorder_child(box, prompt, 0);
+    gtk_widget_show_all(prompt);
+    return text;
 }
 
-static void add_advanced(GimpProcedureDialog *dialog)
+static void add_advanced(GimpProcedureDialog *dialog, GimpProcedureConfig *config)
 {
-    GtkWidget *label, *expander;
+    GtkWidget *box, *label, *expander;
 
     gimp_procedure_dialog_get_spin_scale(dialog, "steps", 1);
     gimp_procedure_dialog_get_spin_scale(dialog, "guidance", 1);
-    gimp_procedure_dialog_fill_box(dialog, "advanced-box", "negative-frame", "steps", "guidance",
-                                   "sampler", "schedule", "seed", "model", NULL);
+    box = gimp_procedure_dialog_fill_box(dialog, "advanced-box", "steps", "guidance", "sampler",
+                                         "schedule", "seed", "model", NULL);
+    add_prompt(GTK_BOX(box), config, "negative-prompt");
     label = gimp_procedure_dialog_get_label(dialog, "advanced-label", _("Ad_vanced settings"),
                                             FALSE, TRUE);
     expander = gimp_procedure_dialog_fill_expander(dialog, "advanced", "advanced-label", FALSE,
@@ -47,21 +58,19 @@ bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config
 {
     GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, title);
     GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
+    GtkBox *content = GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(widget)));
+    GtkWidget *prompt = add_prompt(content, config, "prompt");
     bool confirmed;
 
-    add_prompt(dialog, "prompt", _("_Prompt"), "prompt-label", "prompt-scroller", "prompt-frame");
-    add_prompt(dialog, "negative-prompt", _("_Negative prompt"), "negative-label",
-               "negative-scroller", "negative-frame");
-    gimp_procedure_dialog_fill(dialog, "prompt-frame", NULL);
     if (has(config, "width"))
         gimp_procedure_dialog_fill(dialog, "width", "height", NULL);
     if (has(config, "strength")) {
-        gimp_procedure_dialog_get_spin_scale(dialog, "strength", 100);
+        gimp_procedure_dialog_get_spin_scale(dialog, "strength", 1);
         gimp_procedure_dialog_fill(dialog, "strength", "output", NULL);
     }
-    add_advanced(dialog);
+    add_advanced(dialog, config);
     gimp_procedure_dialog_fill(dialog, "advanced", NULL);
-    gtk_widget_grab_focus(gimp_procedure_dialog_get_widget(dialog, "prompt", G_TYPE_NONE));
+    gtk_widget_grab_focus(prompt);
     confirmed = gimp_procedure_dialog_run(dialog);
     gtk_widget_destroy(widget);
     return confirmed;

@@ -174,7 +174,8 @@ def refused(procedure, image, layers, words, status=None, **arguments):
     check(status is None or answer.status == status, f"status {answer.status}")
     for word in words:
         check(word in answer.message, f"»{answer.message}« does not say »{word}«")
-    check(answer.message and "\n" not in answer.message, f"one sentence: {answer.message}")
+    check(answer.message and "\n" not in answer.message and answer.message.endswith(".") and
+          not answer.message.split()[0].islower(), f"one sentence: {answer.message}")
     if image is not None:
         check(state(image) == before, "a refused run changed something")
 

@@ -28,10 +28,8 @@ def test_reimagine_undo_redo_repeat():
     set_steps(2)
     shot("reimagine")
     keys("alt+o")
-    wait_for("the result", lambda: len(image.get_layers()) == 2)
-    time.sleep(0.5)
+    first = result_in(image)
     shot("result")
-    first = image.get_layers()[0]
     check(prompts(first)["prompt"] == "a wooden table", "what was typed is the prompt")
     check(image.get_parasite_list() and not any(
         b"wooden" in bytes(c & 0xff for c in image.get_parasite(name).get_data())
@@ -42,8 +40,7 @@ def test_reimagine_undo_redo_repeat():
     wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
     check(content(image) == before, "one undo restores every byte")
     keys("ctrl+f")
-    wait_for("the repeated result", lambda: len(image.get_layers()) == 2)
-    again = image.get_layers()[0]
+    again = result_in(image)
     check(prompts(again)["prompt"] == "a wooden table", "Repeat uses the same prompt")
     check(settings(again)["seed"] != seed, "and a new seed")
     kept = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "prompts")
@@ -74,6 +71,7 @@ def replaced_and_undone(precision, base=None):
     keys("ctrl+y")
     wait_for("redo", lambda: content(image) != before, 10)
     check(content(image) == after, "redo brings back every byte")
+    shot("redone")
     display.delete()
 
 
@@ -143,6 +141,5 @@ def test_generate():
     set_steps(2)
     shot("generate")
     keys("alt+o")
-    wait_for("the result", lambda: len(image.get_layers()) == 2)
-    check(prompts(image.get_layers()[0])["prompt"] == "a red apple", "made from what was typed")
+    check(prompts(result_in(image))["prompt"] == "a red apple", "made from what was typed")
     display.delete()

@@ -17,6 +17,6 @@ def test_japanese():
     keys("Tab")
     shot("japanese")
     keys("alt+o")
-    wait_for("the result", lambda: len(image.get_layers()) == 2)
-    check(image.get_layers()[0].get_name().startswith("描き変え、シード "), image.get_layers()[0].get_name())
+    name = result_in(image).get_name()
+    check(name.startswith("描き変え、シード "), name)
     display.delete()

@@ -63,3 +63,16 @@ def dialog(title, seconds=20):
 
 def write(text):
     xdotool("type", "--delay", "20", text)
+
+
+def result_in(image):
+    """Waits for the new layer, and until the plug-in that made it has ended and GIMP has taken note.
+
+    GIMP keeps the layer a plug-in returned until then, but not its image: where the image is deleted in
+    between, GIMP reads the image's freed memory when it drops the layer (gimp_item_finalize), at the latest
+    when it quits.
+    """
+    wait_for("the result", lambda: len(image.get_layers()) == 2)
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    time.sleep(0.5)
+    return image.get_layers()[0]
