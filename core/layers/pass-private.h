@@ -18,8 +18,12 @@ struct Handle {
 };
 
 struct LdmPass {
-    bool computes, check_finite, records;
-    uint8_t *memory; /* the arena; NULL while planning */
+    bool computes, check_finite;
+    bool records;
+    bool checkpoints; /* blocks are recorded as a whole */
+    bool paused;      /* inside such a block, on the way forward */
+    bool influenced;  /* something trained or wanted went into that block */
+    uint8_t *memory;  /* the arena; NULL while planning */
     LdmArena arena;
     Handle *handles;
     GArray *tape; /* LdmOp, in the order they were done; their details are the tape's own copies */

@@ -4,6 +4,7 @@
 #include "layers/resblock.h"
 
 #include "layers/elementwise.h"
+#include "layers/tape.h"
 
 void ldm_resblock_init(LdmResblock *block, LdmScope scope, const LdmResblockSizes *sizes)
 {
@@ -22,9 +23,11 @@ void ldm_resblock_init(LdmResblock *block, LdmScope scope, const LdmResblockSize
         ldm_linear_init_1x1(&block->shortcut, ldm_scope(&scope, "conv_shortcut"), in, out);
 }
 
-LdmTensor *ldm_resblock_forward(LdmPass *pass, const LdmResblock *block, LdmTensor *x,
-                                LdmTensor *time)
+/* inputs: x, time. */
+static LdmTensor *forward(LdmPass *pass, const void *data, LdmTensor *const *inputs)
 {
+    const LdmResblock *block = data;
+    LdmTensor *x = inputs[0], *time = inputs[1];
     LdmTensor *residual = ldm_pass_keep(pass, x);
     if (block->in != block->out)
         residual = ldm_linear_forward(pass, &block->shortcut, residual, NULL);
@@ -37,4 +40,10 @@ LdmTensor *ldm_resblock_forward(LdmPass *pass, const LdmResblock *block, LdmTens
     }
     h = ldm_group_norm_forward(pass, &block->norm2, h, true);
     return ldm_conv2d_forward(pass, &block->conv2, h, residual);
+}
+
+LdmTensor *ldm_resblock_forward(LdmPass *pass, const LdmResblock *block, LdmTensor *x,
+                                LdmTensor *time)
+{
+    return ldm_pass_block(pass, forward, block, (LdmTensor *[LDM_OP_INPUTS]){x, time});
 }

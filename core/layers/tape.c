@@ -15,9 +15,14 @@ void ldm_pass_record(LdmPass *pass)
     pass->records = true;
 }
 
+void ldm_pass_set_checkpoints(LdmPass *pass, bool on)
+{
+    pass->checkpoints = on;
+}
+
 bool ldm_pass_records(const LdmPass *pass)
 {
-    return pass->records;
+    return pass->records && !pass->paused;
 }
 
 void ldm_pass_want_gradient(LdmPass *pass, LdmTensor *x)
@@ -57,16 +62,8 @@ static bool is_trained(LdmPass *pass, const LdmParam *param)
     return true;
 }
 
-void ldm_tape_add(LdmPass *pass, const LdmOp *op)
+static void append(LdmPass *pass, const LdmOp *op)
 {
-    if (!pass->records || op->backward == NULL)
-        return;
-    bool parameter = is_trained(pass, op->parameter), second = is_trained(pass, op->second);
-    bool needs = parameter || second;
-    for (int i = 0; i < op->n_inputs; i++)
-        needs = needs || ((Handle *)op->inputs[i])->needs;
-    if (!needs)
-        return;
     LdmOp copy = *op;
     copy.detail = op->detail != NULL ? g_memdup2(op->detail, op->detail_bytes) : NULL;
     for (int i = 0; i < op->n_inputs; i++)
@@ -77,6 +74,20 @@ void ldm_tape_add(LdmPass *pass, const LdmOp *op)
         if (saved_array(op, i) != NULL)
             ldm_pass_keep(pass, saved_array(op, i));
     g_array_append_val(pass->tape, copy);
+}
+
+void ldm_tape_add(LdmPass *pass, const LdmOp *op)
+{
+    if (!pass->records || op->backward == NULL)
+        return;
+    bool parameter = is_trained(pass, op->parameter), second = is_trained(pass, op->second);
+    bool needs = parameter || second;
+    for (int i = 0; i < op->n_inputs; i++)
+        needs = needs || ((Handle *)op->inputs[i])->needs;
+    if (pass->paused)
+        pass->influenced = pass->influenced || needs;
+    else if (needs)
+        append(pass, op);
 }
 
 /* Forgets an operation and gives back what it kept. */
@@ -196,4 +207,41 @@ void ldm_pass_backward(LdmPass *pass)
             output->gradient = NULL;
         }
     }
+}
+
+/* ---- checkpoints ---- */
+
+/* Runs the block once more, recording this time: what it appends is gone back through next. */
+static void block_backward(LdmPass *pass, const LdmOp *op)
+{
+    LdmBlockForward *forward = *(LdmBlockForward *const *)op->detail;
+    ldm_pass_keep(pass, op->inputs[0]);
+    LdmTensor *y = forward(pass, op->layer, op->inputs);
+    ldm_tape_hand_on(pass, op, y);
+    ldm_pass_drop(pass, y);
+}
+
+LdmTensor *ldm_pass_block(LdmPass *pass, LdmBlockForward *forward, const void *block,
+                          LdmTensor *const *inputs)
+{
+    if (!ldm_pass_records(pass) || !pass->checkpoints || pass->error != NULL)
+        return forward(pass, block, inputs);
+    LdmOp op = {.name = "checkpoint",
+                .layer = block,
+                .backward = block_backward,
+                .detail = &forward,
+                .detail_bytes = sizeof forward};
+    for (int i = 0; i < LDM_OP_INPUTS && inputs[i] != NULL; i++) {
+        op.inputs[op.n_inputs++] = ldm_pass_keep(pass, inputs[i]);
+        op.saved |= LDM_SAVE_INPUT(i);
+    }
+    pass->influenced = false;
+    pass->paused = true;
+    op.output = forward(pass, block, inputs);
+    pass->paused = false;
+    if (pass->influenced)
+        append(pass, &op);
+    for (int i = 0; i < op.n_inputs; i++)
+        ldm_pass_drop(pass, op.inputs[i]);
+    return op.output;
 }

@@ -37,6 +37,11 @@ bool ldm_pass_records(const LdmPass *pass);
  * it before x is first used. Without effect where the pass does not record. */
 void ldm_pass_want_gradient(LdmPass *pass, LdmTensor *x);
 
+/* Memory for time: resblocks and transformers keep nothing but their inputs, and are run once more
+ * on the way back (activation checkpointing). Gradients are the same bit for bit. Set before
+ * the first array; planning and computing alike. */
+void ldm_pass_set_checkpoints(LdmPass *pass, bool on);
+
 /* Adds d_y (y's shape; data may be NULL while planning) to the gradient of y: where backward
  * starts. Copied. */
 void ldm_pass_seed(LdmPass *pass, LdmTensor *y, const LdmTensor *d_y);
@@ -48,6 +53,16 @@ void ldm_pass_backward(LdmPass *pass);
 /* After backward: d(loss)/dx of an array whose gradient was wanted, x's shape, valid until the pass
  * is reset; NULL where the loss does not depend on x. data is NULL while planning. */
 const LdmTensor *ldm_pass_gradient(LdmPass *pass, LdmTensor *x);
+
+/* ---- for blocks of layers ---- */
+
+/* A block that can be run again: takes inputs[0] over, borrows the others (NULL: none). */
+typedef LdmTensor *LdmBlockForward(LdmPass *pass, const void *block, LdmTensor *const *inputs);
+
+/* Runs it; where the pass checkpoints, all that the tape gets is the block with its inputs.
+ * inputs [LDM_OP_INPUTS], those that are there first. */
+LdmTensor *ldm_pass_block(LdmPass *pass, LdmBlockForward *forward, const void *block,
+                          LdmTensor *const *inputs);
 
 /* ---- for operations: what an LdmBackward calls ---- */
 

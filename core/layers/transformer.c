@@ -4,6 +4,7 @@
 #include "layers/transformer.h"
 
 #include "layers/elementwise.h"
+#include "layers/tape.h"
 
 #define GROUP_NORM_EPS 1e-6
 #define LAYER_NORM_EPS 1e-5
@@ -72,12 +73,20 @@ static LdmTensor *block_forward(LdmPass *pass, const LdmTransformer *layer,
     return ldm_linear_forward(pass, &block->feed_out, h, x);
 }
 
-LdmTensor *ldm_transformer_forward(LdmPass *pass, const LdmTransformer *layer, LdmTensor *x,
-                                   LdmTensor *context)
+/* inputs: x, context. */
+static LdmTensor *forward(LdmPass *pass, const void *data, LdmTensor *const *inputs)
 {
+    const LdmTransformer *layer = data;
+    LdmTensor *x = inputs[0], *context = inputs[1];
     LdmTensor *h = ldm_group_norm_forward(pass, &layer->norm, ldm_pass_keep(pass, x), false);
     h = ldm_linear_forward(pass, &layer->proj_in, h, NULL);
     for (size_t i = 0; i < layer->depth; i++)
         h = block_forward(pass, layer, &layer->blocks[i], h, context);
     return ldm_linear_forward(pass, &layer->proj_out, h, x);
+}
+
+LdmTensor *ldm_transformer_forward(LdmPass *pass, const LdmTransformer *layer, LdmTensor *x,
+                                   LdmTensor *context)
+{
+    return ldm_pass_block(pass, forward, layer, (LdmTensor *[LDM_OP_INPUTS]){x, context});
 }

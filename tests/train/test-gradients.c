@@ -58,17 +58,19 @@ static void step(LdmPass *pass, Call *call)
 }
 
 /* Plans, computes on exactly what was planned, and leaves the pass. */
-static LdmPass *run(Call *call)
+static LdmPass *run(Call *call, bool checkpoints)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(LdmPass) plan = ldm_pass_new_plan();
     ldm_pass_record(plan);
+    ldm_pass_set_checkpoints(plan, checkpoints);
     step(plan, call);
     ldm_pass_end(plan, &error);
     g_assert_no_error(error);
     LdmPass *pass = ldm_pass_new_compute(ldm_pass_peak(plan), NULL, &error);
     g_assert_no_error(error);
     ldm_pass_record(pass);
+    ldm_pass_set_checkpoints(pass, checkpoints);
     step(pass, call);
     g_assert_cmpuint(ldm_pass_peak(pass), ==, ldm_pass_peak(plan));
     g_assert_cmpfloat(ldm_pass_flops(pass), ==, ldm_pass_flops(plan));
@@ -160,6 +162,17 @@ static void train_all(LdmParams *params)
     g_assert_no_error(error);
 }
 
+/* With blocks run twice: the same bits. */
+static void check_checkpoints(Call *call, LdmParams *params)
+{
+    size_t bytes = ldm_params_gradient_bytes(params);
+    const float *gradients = ldm_params_at(params, 0)->gradient; /* all in one block */
+    g_autofree float *expected = g_memdup2(gradients, bytes);
+    ldm_params_clear_gradients(params);
+    g_autoptr(LdmPass) second = run(call, true);
+    g_assert_cmpmem(gradients, bytes, expected, bytes);
+}
+
 static void unet_case(LdmUnet *unet, LdmParams *params, const char *model, const char *name)
 {
     g_autoptr(LdmTensor) x = network_array(model, "unet-%s-x", name);
@@ -172,10 +185,11 @@ static void unet_case(LdmUnet *unet, LdmParams *params, const char *model, const
     for (size_t n = 0; n < times->shape[0]; n++)
         call.timesteps[n] = ldm_tensor_f32(times)[n];
     ldm_params_clear_gradients(params);
-    g_autoptr(LdmPass) pass = run(&call);
+    g_autoptr(LdmPass) pass = run(&call, false);
     check_parameters(params, model, file);
     check_input(pass, call.x_handle, model, x_file);
     check_input(pass, call.context_handle, model, context_file);
+    check_checkpoints(&call, params);
 }
 
 static void test_unet(const void *model)
@@ -202,8 +216,8 @@ static void test_vae(const void *model)
     Call decode = {.decoder = ldm_vae_decoder_new(&source->config.vae, params), .x = z};
     network_bind(source, LDM_PART_VAE, params);
     train_all(params);
-    g_autoptr(LdmPass) first = run(&encode);
-    g_autoptr(LdmPass) second = run(&decode);
+    g_autoptr(LdmPass) first = run(&encode, false);
+    g_autoptr(LdmPass) second = run(&decode, false);
     check_parameters(params, model, "vae");
     check_input(first, encode.x_handle, model, "vae-x");
     check_input(second, decode.x_handle, model, "vae-z");
@@ -225,9 +239,34 @@ static void test_text(const void *model)
                  .n = count / (size_t)source->config.text.tokens};
     network_bind(source, LDM_PART_TEXT, params);
     train_all(params);
-    g_autoptr(LdmPass) pass = run(&call);
+    g_autoptr(LdmPass) pass = run(&call, false);
     check_parameters(params, model, "text");
     ldm_clip_text_free(call.text);
+}
+
+static size_t planned(Call *call, bool checkpoints)
+{
+    g_autoptr(LdmPass) plan = ldm_pass_new_plan();
+    ldm_pass_record(plan);
+    ldm_pass_set_checkpoints(plan, checkpoints);
+    step(plan, call);
+    g_assert_true(ldm_pass_end(plan, NULL));
+    return ldm_pass_peak(plan);
+}
+
+/* What the option is for, where arrays are larger than the kernels' scratch memory. */
+static void test_memory(void)
+{
+    g_autoptr(LdmSource) source = network_source("sd1");
+    g_autoptr(LdmParams) params = ldm_params_new();
+    LdmTensor x = {.rank = 4, .shape = {4, 64, 64, 4}},
+              context = {.rank = 3, .shape = {4, 11, 24, 1}};
+    Call call = {.unet = ldm_unet_new(&source->config.unet, params), .x = &x, .context = &context};
+    train_all(params);
+    size_t all = planned(&call, false), blocks = planned(&call, true);
+    g_test_message("checkpoints: %.1f MB instead of %.1f", blocks / 1e6, all / 1e6);
+    g_assert_cmpuint(blocks, <, all / 2);
+    ldm_unet_free(call.unet);
 }
 
 static void add(const char *part, const char *model, GTestDataFunc func)
@@ -244,5 +283,6 @@ int main(int argc, char **argv)
         add("vae", network_models[i], test_vae);
         add("text", network_models[i], test_text);
     }
+    g_test_add_func("/gradients/memory", test_memory);
     return g_test_run();
 }
