@@ -64,11 +64,21 @@ static char *find_worker(GError **error)
     return NULL;
 }
 
+/* The worker's environment: ours, with the place of the catalogues beside the plug-in. */
+static char **worker_environment(void)
+{
+    g_autofree char *folder = g_path_get_dirname(gimp_get_progname());
+    g_autofree char *locale = g_build_filename(folder, "locale", NULL);
+
+    return g_environ_setenv(g_get_environ(), "PENTIMENTO_LOCALE_DIR", locale, FALSE);
+}
+
 /* Runs it; it returns as soon as a worker listens, which then lives in a session of its own. The
  * descriptors we have from GIMP are closed in it. */
 static bool start_worker(GError **error)
 {
     g_autofree char *path = find_worker(error);
+    g_auto(GStrv) environment = worker_environment();
     g_autofree char *words = NULL;
     g_autofree char *sentence = NULL;
     g_autoptr(GError) cause = NULL;
@@ -77,7 +87,7 @@ static bool start_worker(GError **error)
 
     if (path == NULL)
         return false;
-    if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &words,
+    if (!g_spawn_sync(NULL, argv, environment, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &words,
                       &status, &cause)) {
         pentimento_set_error(error, EXECUTION_ERROR,
                              _("%s cannot be started (%s): install Pentimento again."), path,

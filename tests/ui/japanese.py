@@ -7,6 +7,8 @@ def test_japanese():
     image, layer = photo(120, 100)
     answer = call(INPAINT, image, [layer])
     check("選択されていません" in answer.message, f"a refusal in Japanese: {answer.message}")
+    answer = call(IMG2IMG, image, [layer], model="no-such-model")
+    check("no-such-model" in answer.message and answer.message.endswith("。"), f"so is the worker's: {answer.message}")
     feathered(image)
     display = show(image)
     choose(2)
