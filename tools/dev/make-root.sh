@@ -29,7 +29,8 @@ step() {
     fi
 }
 
-# The machine's own Debian mirrors, as apt understands them, mapped to the suite; else Debian's public ones.
+# The machine's own Debian mirrors, as apt understands them, mapped to the suite; else the mirror that $PENTIMENTO_DEBIAN_MIRROR
+# names.
 sources() {
     local codename
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
@@ -44,12 +45,9 @@ sources() {
             esac
         done | sort -u >"$work/sources.list"
     if ! grep -q " $suite main" "$work/sources.list" || [ "$(. /etc/os-release && echo "$ID")" != debian ]; then
-        say "no Debian mirror among this system's package sources: using Debian's own"
-        cat >"$work/sources.list" <<END
-deb http://deb.debian.org/debian $suite main
-deb http://deb.debian.org/debian $suite-updates main
-deb http://security.debian.org/debian-security $suite-security main
-END
+        [ -n "${PENTIMENTO_DEBIAN_MIRROR-}" ] ||
+            die "this system's package sources name no Debian mirror. Give one's URL in PENTIMENTO_DEBIAN_MIRROR"
+        echo "deb $PENTIMENTO_DEBIAN_MIRROR $suite main" >"$work/sources.list"
     fi
 }
 
