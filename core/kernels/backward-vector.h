@@ -1,6 +1,6 @@
-/* The inner loops of training: derivatives, sums over rows, transposition. As in norm-vector.h, sums
- * run in f32 over short stretches and in double across them. Where `add` is set, results are added
- * to what is there. */
+/* The inner loops of training: derivatives, sums over rows, transposition. As in norm-vector.h,
+ * sums run in f32 over short stretches and in double across them. Where `add` or `accumulate` is
+ * set, results are added to what is there. */
 #pragma once
 
 #include "kernels/matrix-vector.h"
@@ -52,7 +52,7 @@ static inline Vec vec_sigmoid_linear_slope(Vec x, float a)
     return s + a * x * s * (1.0f - s);
 }
 
-/* of x Phi(x): Phi + x phi. Phi comes from GELU itself, but for small x, where it is 1/2 + x phi(0). */
+/* of x Phi(x): Phi + x phi. Phi comes from GELU itself; for small x it is 1/2 + x phi(0). */
 static inline Vec vec_gelu_slope(Vec x)
 {
     Vec size = (Vec)((VecI)x & 0x7fffffff);

@@ -57,7 +57,8 @@ bool ldm_conv(const LdmConv *conv, GCancellable *cancellable);
 
 /* ---- norm ----
  * GroupNorm over x [N, P, C] (P pixels), statistics per (n, group) in double or compensated f32;
- * y = (x - mean) / sqrt(var + eps) * gamma[C] + beta[C], then SiLU where `silu`. In place allowed. */
+ * y = (x - mean) / sqrt(var + eps) * gamma[C] + beta[C], then SiLU where `silu`. In place allowed.
+ */
 typedef struct {
     size_t N, P, C, groups;
     float eps;

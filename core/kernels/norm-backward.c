@@ -1,5 +1,5 @@
 /* The way back through GroupNorm [+ SiLU] and LayerNorm. With v = (x - mean) / deviation,
- * u = gamma v + beta, du = d(loss)/du, and averages over all m numbers that share mean and deviation:
+ * u = gamma v + beta, du = d(loss)/du, and averages over all numbers of one mean and deviation:
  *     dgamma = sum du v,  dbeta = sum du,
  *     dx = (gamma du - average(gamma du) - v average(gamma du v)) / deviation.
  * Statistics are taken from x again: reading it costs less than keeping v. */
@@ -66,7 +66,7 @@ static void moments_task(size_t index, int thread, void *data)
                                  job->moments + at, job->squares + at);
 }
 
-/* The moments of channels -> what the forward multiplied by and added; slope keeps 1 / deviation. */
+/* The moments of channels -> what the forward multiplied by and added; slope: 1 / deviation. */
 static void join_groups(const GroupJob *job)
 {
     const LdmGroupNorm *norm = job->back->norm;

@@ -121,7 +121,8 @@ static double parameter_error(const LdmParam *param, const float *row)
     return isfinite(squares) ? error : INFINITY;
 }
 
-/* Some gradients are zero (of keys' biases, say) but for rounding: the floor is 1e-6 of the longest. */
+/* Some gradients are zero (of keys' biases, say) but for rounding: the floor of errors is 1e-6 of
+ * the longest gradient. */
 static void check_parameters(LdmParams *params, const char *model, const char *name)
 {
     g_autoptr(LdmTensor) rows = reference(model, name);

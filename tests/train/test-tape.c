@@ -157,7 +157,7 @@ static void test_accumulate(void)
     net_clear(&net);
 }
 
-/* Frozen weights in half precision: the gradient that passes through them is that of their values. */
+/* Frozen weights in half precision: the gradient that passes through is that of their values. */
 static void test_half(void)
 {
     Net net;
