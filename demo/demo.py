@@ -75,14 +75,14 @@ def main():
 
     image, layer = photo()
     soft_ellipse(image, *CHANGE, 10)
-    tell("Reimagine", *call("img2img", image, layer, prompt="grass", strength=0.75, steps=30, guidance=5.0,
-                            seed=2), before, save(image, "reimagine.png"))
+    tell("Reimagine", *call("img2img", image, layer, prompt="green leaf", strength=0.9, steps=30, guidance=4.0,
+                            seed=4), before, save(image, "reimagine.png"))
     image.delete()
 
-    result = call("generate", prompt="red apple", steps=30, seed=3)
+    result = call("generate", prompt="red heart", steps=30, seed=5)
     tell("Generate", *result, save(result[0].get_image(), "generate.png"))
 
 
 FILL = (470, 60, 80, 70)  # a part of the table: new wood
-CHANGE = (455, 290, 120, 90)  # another: grass
+CHANGE = (455, 290, 120, 90)  # another: leaves
 main()
