@@ -1,7 +1,8 @@
 /* The tape of a recording pass: which operations were done, in order. Comes in: announced
- * operations and the gradients to start from; goes out: the gradients of trained parameters and of wanted
- * arrays. Walking back, an array's gradient is complete once every later operation has been gone
- * through; it lives from the first contribution until the operation that made the array is done. */
+ * operations and the gradients to start from; goes out: the gradients of trained parameters and of
+ * wanted arrays. Walking back, an array's gradient is complete once every later operation has been
+ * gone through; it lives from the first contribution until the operation that made the array is
+ * done. */
 #include "layers/tape.h"
 
 #include "base/error.h"
