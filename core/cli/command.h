@@ -20,6 +20,7 @@ bool pentimento_predict(int argc, char **argv, GError **error);
 bool pentimento_generate(int argc, char **argv, GError **error);
 bool pentimento_img2img(int argc, char **argv, GError **error);
 bool pentimento_inpaint(int argc, char **argv, GError **error);
+bool pentimento_train(int argc, char **argv, GError **error);
 
 /* ---- arguments --------------------------------------------------------------------------- */
 

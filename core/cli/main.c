@@ -21,6 +21,7 @@ static const struct {
     {"generate", pentimento_generate, N_("Make a picture from a prompt")},
     {"img2img", pentimento_img2img, N_("Make a new picture on the lines of a given one")},
     {"inpaint", pentimento_inpaint, N_("Repaint the masked part of a picture")},
+    {"train", pentimento_train, N_("Train a model on pictures with captions")},
 };
 
 static void set_language(void)

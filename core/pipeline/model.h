@@ -1,5 +1,5 @@
-/* A loaded model: configuration, networks bound to mapped weights, tokenizer. Only pipeline/, the
- * command line and tests see it; a stage gets the one network it needs. */
+/* A loaded model: configuration, networks bound to mapped weights, tokenizer. Only pipeline/,
+ * train/, the command line and tests see it; a stage gets the one network it needs. */
 #pragma once
 
 #include "condition/clip-text.h"

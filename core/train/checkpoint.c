@@ -262,6 +262,19 @@ static const char *member_string(JsonObject *object, const char *name)
     return node != NULL && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
 }
 
+/* The words of `theirs` that are not in `ours`: "batch=4 rate=0.001". */
+static char *difference(const char *theirs, const char *ours)
+{
+    g_auto(GStrv) words = g_strsplit(theirs, " ", -1);
+    g_auto(GStrv) known = g_strsplit(ours, " ", -1);
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; words[i] != NULL; i++)
+        if (!g_strv_contains((const char *const *)known, words[i]))
+            g_string_append_printf(text, "%s%s", text->len > 0 ? " " : "", words[i]);
+    return g_string_free(text, FALSE);
+}
+
 static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
                           LdmOptimiserState *state, GError **error)
 {
@@ -277,10 +290,12 @@ static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
     }
     if (strcmp(settings, checkpoints->settings) == 0)
         return true;
-    ldm_set_error(error, INVALID,
-                  _("%s was made with other settings (%s) than these (%s): resume with the same "
-                    "ones, or train into another folder"),
-                  path, settings, checkpoints->settings);
+    g_autofree char *other = difference(settings, checkpoints->settings);
+    ldm_set_error(
+        error, INVALID,
+        _("%s was made with other settings (%s): resume with the same ones, or train into "
+          "another folder"),
+        path, other);
     return false;
 }
 

@@ -259,8 +259,12 @@ static bool make(const Maker *maker, const char *path, GError **error)
 
 /* ---- opening ---- */
 
-static bool map(LdmLatentCache *cache, const char *path, size_t total, GError **error)
+/* `made` just now: why pictures were skipped is known already. */
+static bool map(LdmLatentCache *cache, const char *path, const LdmDataset *dataset, bool made,
+                GError **error)
 {
+    size_t total = ldm_dataset_length(dataset);
+
     g_clear_pointer(&cache->files, ldm_files_free);
     cache->files = ldm_files_new();
     if (!ldm_files_add(cache->files, path, error))
@@ -279,6 +283,9 @@ static bool map(LdmLatentCache *cache, const char *path, size_t total, GError **
     for (size_t i = 0; i < total; i++)
         if (((const float *)used->data)[i] > 0.0f)
             cache->info.examples[cache->info.count++] = i;
+        else if (!made)
+            g_ptr_array_add(cache->info.skipped, g_strdup_printf(_("%s: it could not be used"),
+                                                                 ldm_dataset_at(dataset, i)->path));
     return cache->info.count > 0;
 }
 
@@ -312,10 +319,9 @@ LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *d
                       g_strerror(errno));
         return NULL;
     }
-    if (g_file_test(path, G_FILE_TEST_EXISTS) &&
-        map(cache, path, ldm_dataset_length(dataset), NULL))
+    if (g_file_test(path, G_FILE_TEST_EXISTS) && map(cache, path, dataset, false, NULL))
         return g_steal_pointer(&cache);
-    if (!make(&maker, path, error) || !map(cache, path, ldm_dataset_length(dataset), error))
+    if (!make(&maker, path, error) || !map(cache, path, dataset, true, error))
         return NULL;
     return g_steal_pointer(&cache);
 }

@@ -28,7 +28,7 @@ typedef struct {
     size_t variants;  /* of each example */
     size_t *examples; /* [count]: those that could be used, numbers in the data set */
     size_t count;
-    GPtrArray *skipped; /* of char *: "FILE: why", only where the latents were made just now */
+    GPtrArray *skipped; /* of char *: "FILE: why" */
 } LdmCacheInfo;
 
 typedef struct LdmLatentCache LdmLatentCache;

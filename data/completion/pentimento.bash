@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 _pentimento() {
-    local commands='inspect encode decode condition predict generate img2img inpaint'
+    local commands='inspect encode decode condition predict generate img2img inpaint train'
     local common='--help --model --threads --json --quiet'
     local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --eta --seed --count --latent --no-metadata'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options=
@@ -20,7 +20,7 @@ _pentimento() {
     case $before in
         --sampler) options='ddim euler euler-a dpmpp-2m' ;;
         --schedule) options='model karras' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep) return ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
@@ -32,8 +32,10 @@ _pentimento() {
             predict) options="$common --output --latent --timestep --context --concat" ;;
             generate) options="$common $task --size --width --height" ;;
             img2img | inpaint) options="$common $task --mask --strength" ;;
+            train) options="$common --output --data --config --steps --batch --rate --seed --resume" ;;
         esac
     fi
+    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options=ldm
     if [ -n "$options" ]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
     else

@@ -1,5 +1,5 @@
 # fish completion for pentimento(1). tests/cli compares its options with --help.
-set -l commands inspect encode decode condition predict generate img2img inpaint
+set -l commands inspect encode decode condition predict generate img2img inpaint train
 set -l writers encode decode condition predict generate img2img inpaint
 set -l tasks generate img2img inpaint
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -f
@@ -12,6 +12,7 @@ complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a predict
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Make a picture from a prompt'
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a img2img -d 'Make a new picture on the lines of a given one'
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a inpaint -d 'Repaint the masked part of a picture'
+complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a train -d 'Train a model on pictures with captions'
 complete -c pentimento -s h -l help -d 'Document the command'
 complete -c pentimento -n "__fish_seen_subcommand_from $commands" -s m -l model -r -d 'Model: a folder, a file or a name'
 complete -c pentimento -n "__fish_seen_subcommand_from $commands" -s t -l threads -x -d 'Number of threads'
@@ -38,3 +39,12 @@ complete -c pentimento -n "__fish_seen_subcommand_from encode" -l sample -d 'Dra
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l timestep -x -d '0 to 999'
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l context -r -d 'The conditioning'
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l concat -r -d 'Further input channels'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a ldm -d 'A latent diffusion model'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -s o -l output -r -d 'Folder of the run'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -s d -l data -r -d 'Folder or list of pictures'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -s c -l config -r -d 'Settings'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l steps -x -d 'Steps of the whole run'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l batch -x -d 'Pictures of one pass'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l rate -x -d 'Highest learning rate'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l seed -x -d 'The same seed gives the same model'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l resume -d 'Go on from the newest checkpoint'

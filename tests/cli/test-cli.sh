@@ -7,7 +7,7 @@ tree=$(realpath "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-commands='inspect encode decode condition predict generate img2img inpaint'
+commands='inspect encode decode condition predict generate img2img inpaint train'
 number=0
 
 ok() { # STATUS NAME
@@ -274,5 +274,55 @@ fi
 "$cli" generate "${small[@]}" -o bar.png 2>err
 ! grep -q '\[#' err
 ok $? 'no bar without a terminal'
+
+# --- training: a few steps on the default model, interrupted, resumed, used ---
+mkdir pictures
+for i in 1 2 3; do
+    convert -size 80x64 gradient:red-blue -rotate $((i * 40)) pictures/$i.png
+    echo "a gradient, number $i" >pictures/$i.txt
+done
+echo damaged >pictures/4.png
+training=(train ldm --data pictures --config train.conf -o run)
+printf 'steps = 4\nbatch = 2 # pictures\nseed = 3\n' >train.conf
+code 2 'what to train' train
+code 2 'cannot be trained' train vae --data pictures -o run
+code 2 '--data' train ldm -o run
+code 2 'output folder' train ldm --data pictures
+code 2 '--steps' "${training[@]}" --steps many
+mkdir nothing
+code 1 'no pictures' train ldm --data nothing -o empty
+code 1 'batch is 0' "${training[@]}" --batch 0
+code 1 'no checkpoint' "${training[@]}" --resume
+code 0 'pictures/4.png' "${training[@]}"
+grep -q '3 pictures, 11.3 M weights, steps 1 to 4; .* of memory, about' err
+ok $? 'training tells what it needs'
+[ "$(grep -c '"kind":"taken"' run/log.jsonl)" -eq 4 ]
+ok $? 'the log has a line for each step'
+code 1 'resume it' "${training[@]}"
+code 1 'other settings (batch=2' "${training[@]}" --resume --batch 3
+code 0 '' generate -m run -p 'a gradient' "${small[@]}" -o trained.png
+code 0 '' train ldm --data pictures --config train.conf -o other --json
+"$cli" train ldm --data pictures --config train.conf -o long --steps 5000 --json >long.out 2>err </dev/null &
+trained=$!
+for _ in {1..600}; do
+    ! grep -q '"step":2,' long.out && kill -0 $trained 2>/dev/null || break
+    sleep 0.1
+done
+code 1 'another training run' train ldm --data pictures --config train.conf -o long --steps 5000
+kill -TERM $trained
+wait $trained
+ok $(($? != 130)) 'a request to end stops training'
+find long/checkpoints -name '*.json' | grep -q .
+ok $? 'and saves it'
+"$cli" train ldm --data pictures --config train.conf -o long --steps 5000 --resume --json >out 2>err </dev/null &
+trained=$!
+for _ in {1..600}; do
+    ! grep -q '"event":"step"' out && kill -0 $trained 2>/dev/null || break
+    sleep 0.1
+done
+kill -KILL $trained
+wait $trained 2>/dev/null
+[ "$(grep -o '"step":[0-9]*' out | head -1)" != '"step":1' ] && grep -q '"event":"step"' out
+ok $? 'a resumed run goes on where it was'
 
 echo "1..$number"

@@ -217,7 +217,7 @@ static void test_refusals(void)
     checkpoints = open_folder(folder, "seed=2 batch=4");
     g_assert_false(ldm_checkpoints_load(checkpoints, run.optimiser, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
-    g_assert_nonnull(strstr(error->message, "seed=2"));
+    g_assert_nonnull(strstr(error->message, "(seed=1)"));
     g_clear_error(&error);
     g_assert_null(ldm_checkpoints_open("/proc/nothing", 2, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);

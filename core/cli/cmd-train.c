@@ -1,0 +1,237 @@
+/* `pentimento train ldm`: a model, pictures with captions and settings in, a trained model out. What
+ * it needs is told before the first step; Ctrl-C saves and stops, --resume goes on. */
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/picture-io.h"
+#include "cli/train-config.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TOLD_SKIPPED 5 /* names of pictures that could not be used */
+
+typedef struct {
+    PentimentoCommon common;
+    char *data, *config, *steps, *batch, *rate, *seed;
+    gboolean resume;
+} Arguments;
+
+static void arguments_clear(Arguments *arguments)
+{
+    char *texts[] = {arguments->data,  arguments->config, arguments->steps,
+                     arguments->batch, arguments->rate,   arguments->seed};
+
+    pentimento_common_clear(&arguments->common);
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
+        g_free(texts[i]);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
+
+static void add_entries(GOptionContext *context, Arguments *arguments)
+{
+    const GOptionEntry entries[] = {
+        {"output", 'o', 0, G_OPTION_ARG_FILENAME, &arguments->common.output,
+         _("Folder of the run: checkpoints, log and at last the trained model"), _("DIR")},
+        {"data", 'd', 0, G_OPTION_ARG_FILENAME, &arguments->data,
+         _("Pictures: a folder with a .txt file of the same name beside each, or a .tsv or .jsonl "
+           "list"),
+         _("DIR|FILE")},
+        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &arguments->config,
+         _("Settings: a JSON object, or lines “name = value”"), _("FILE")},
+        {"steps", 0, 0, G_OPTION_ARG_STRING, &arguments->steps, _("Steps of the whole run"),
+         _("N")},
+        {"batch", 0, 0, G_OPTION_ARG_STRING, &arguments->batch, _("Pictures of one pass"), _("N")},
+        {"rate", 0, 0, G_OPTION_ARG_STRING, &arguments->rate, _("Highest learning rate"), _("X")},
+        {"seed", 0, 0, G_OPTION_ARG_STRING, &arguments->seed,
+         _("The same seed gives the same model"), _("N")},
+        {"resume", 0, 0, G_OPTION_ARG_NONE, &arguments->resume,
+         _("Go on from the newest checkpoint in the folder"), NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+
+    g_option_context_add_main_entries(context, entries, NULL);
+}
+
+static bool check_arguments(const Arguments *arguments, GError **error)
+{
+    if (arguments->common.files == NULL)
+        pentimento_set_usage(error, _("say what to train: “ldm”"));
+    else if (strcmp(arguments->common.files[0], "ldm") != 0)
+        pentimento_set_usage(error, _("“%s” cannot be trained; “ldm” can"),
+                             arguments->common.files[0]);
+    else if (arguments->data == NULL)
+        pentimento_set_usage(error, _("--data is needed: a folder of pictures, or a list"));
+    else if (arguments->common.output == NULL || *arguments->common.output == '\0')
+        pentimento_set_usage(error, _("an output folder is missing: give one with -o DIR"));
+    else
+        return true;
+    return false;
+}
+
+/* The file first, then what was typed. */
+static bool read_options(const Arguments *arguments, LdmTrainOptions *options, GError **error)
+{
+    const struct {
+        const char *name, *text;
+    } typed[] = {
+        {"steps", arguments->steps},
+        {"batch", arguments->batch},
+        {"rate", arguments->rate},
+        {"seed", arguments->seed},
+    };
+
+    if (arguments->config != NULL && !pentimento_train_read(options, arguments->config, error))
+        return false;
+    for (size_t i = 0; i < G_N_ELEMENTS(typed); i++) {
+        g_autoptr(GError) reason = NULL;
+        if (typed[i].text == NULL ||
+            pentimento_train_set(options, typed[i].name, typed[i].text, &reason))
+            continue;
+        pentimento_set_usage(error, "--%s", reason->message); /* it begins with the name */
+        return false;
+    }
+    options->resume = arguments->resume;
+    if (options->optimiser.warm_up > options->optimiser.steps) /* a short run */
+        options->optimiser.warm_up = options->optimiser.steps / 10;
+    return true;
+}
+
+/* ---- what the user sees ------------------------------------------------------------------ */
+
+static LdmTensor *read_picture(const char *path, void *data, GError **error)
+{
+    return pentimento_picture_read(path, NULL, error);
+}
+
+/* "1 h 05 min" */
+static char *duration(double seconds)
+{
+    int minutes = (int)MIN(ceil(seconds / 60.0), 1e9);
+
+    return minutes < 60 ? g_strdup_printf(_("%d min"), minutes)
+                        : g_strdup_printf(_("%d h %02d min"), minutes / 60, minutes % 60);
+}
+
+static void on_encoding(size_t done, size_t total, void *data)
+{
+    const PentimentoReport *report = data;
+
+    if (report->bar) {
+        g_printerr(_("\rpicture %zu of %zu"), done + 1, total);
+        g_printerr("\033[K");
+    }
+}
+
+static void on_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
+{
+    const PentimentoReport *report = data;
+    g_autofree char *memory = g_format_size(plan->bytes);
+    g_autofree char *time = duration(plan->seconds * (double)(plan->steps - plan->first_step));
+    g_autofree char *text = g_strdup_printf(
+        _("%zu pictures, %.1f M weights, steps %" PRIu64 " to %" PRIu64 "; %s of memory, about %s"),
+        plan->examples, (double)plan->trained / 1e6, plan->first_step + 1, plan->steps, memory,
+        time);
+
+    for (guint i = 0; i < MIN(skipped->len, TOLD_SKIPPED); i++) {
+        g_autofree char *note =
+            g_strdup_printf(_("left out: %s"), (const char *)g_ptr_array_index(skipped, i));
+        pentimento_report_note(report, note);
+    }
+    if (skipped->len > TOLD_SKIPPED) {
+        g_autofree char *note = g_strdup_printf(_("and %u others"), skipped->len - TOLD_SKIPPED);
+        pentimento_report_note(report, note);
+    }
+    if (plan->first_step < plan->steps)
+        pentimento_report_note(report, text);
+}
+
+static void step_json(const PentimentoReport *report, const LdmTrainStep *step)
+{
+    GVariantBuilder fields;
+
+    g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&fields, "{sv}", "event", g_variant_new_string("step"));
+    g_variant_builder_add(&fields, "{sv}", "step", g_variant_new_uint64(step->step));
+    g_variant_builder_add(&fields, "{sv}", "steps", g_variant_new_uint64(step->steps));
+    if (isfinite(step->loss))
+        g_variant_builder_add(&fields, "{sv}", "loss", g_variant_new_double(step->loss));
+    g_variant_builder_add(&fields, "{sv}", "taken",
+                          g_variant_new_boolean(step->update.kind == LDM_STEP_TAKEN));
+    g_variant_builder_add(&fields, "{sv}", "seconds_left",
+                          g_variant_new_double(step->seconds_left));
+    pentimento_print_json(report->stream, g_variant_builder_end(&fields));
+}
+
+static void on_step(const LdmTrainStep *step, void *data)
+{
+    const PentimentoReport *report = data;
+    char loss[G_ASCII_DTOSTR_BUF_SIZE];
+
+    if (report->json) {
+        step_json(report, step);
+    } else if (report->bar) {
+        g_autofree char *left = duration(step->seconds_left);
+        g_ascii_formatd(loss, sizeof loss, "%.4f", step->loss);
+        g_printerr(_("\rstep %" PRIu64 " of %" PRIu64 ", loss %s, %s left"), step->step,
+                   step->steps, loss, left);
+        g_printerr("\033[K");
+    }
+}
+
+static void report_end(const PentimentoReport *report, const char *folder)
+{
+    GVariantBuilder fields;
+
+    g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&fields, "{sv}", "event", g_variant_new_string("done"));
+    g_variant_builder_add(&fields, "{sv}", "output", g_variant_new_string(folder));
+    pentimento_report_done(report, folder, g_variant_builder_end(&fields));
+}
+
+/* ---- the command ------------------------------------------------------------------------- */
+
+static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
+{
+    g_autoptr(LdmDataset) dataset = ldm_dataset_open(arguments->data, error);
+    g_autoptr(LdmModel) model =
+        dataset != NULL ? ldm_model_load(arguments->common.model, error) : NULL;
+    const LdmTrainWatch watch = {
+        .read = read_picture,
+        .cancellable = report->monitor.cancellable,
+        .encoding = on_encoding,
+        .planned = on_planned,
+        .stepped = on_step,
+        .data = (void *)report,
+    };
+
+    if (model == NULL)
+        return false;
+    LdmTrainOptions options = ldm_train_defaults(model);
+    return read_options(arguments, &options, error) &&
+           ldm_train_ldm(model, dataset, &options, &watch, arguments->common.output, error);
+}
+
+bool pentimento_train(int argc, char **argv, GError **error)
+{
+    g_auto(Arguments) arguments = {0};
+    g_autoptr(GOptionContext) context =
+        pentimento_context_new(&arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm"),
+                               _("Trains a latent diffusion model on pictures with captions."));
+    PentimentoReport report;
+    bool done;
+
+    add_entries(context, &arguments);
+    if (!pentimento_context_parse(context, &arguments.common, argc, argv, (int[]){0, 1}, error) ||
+        !check_arguments(&arguments, error))
+        return false;
+    pentimento_report_init(&report, &arguments.common);
+    pentimento_interrupt_hold(); /* a checkpoint is saved before the end */
+    done = train(&arguments, &report, error);
+    pentimento_interrupt_release();
+    pentimento_report_end(&report);
+    if (done)
+        report_end(&report, arguments.common.output);
+    return done;
+}
