@@ -173,7 +173,7 @@ def check_translations():
             fault(path, 1, f"has texts to translate but is not in {listing}")
     if faults:
         return
-    pot = subprocess.run(["xgettext", "--from-code=UTF-8", "--omit-header", "-k_", "-kN_", "-kC_:1c,2", "-kNC_:1c,2",
+    pot = subprocess.run(["xgettext", "--from-code=UTF-8", "-k_", "-kN_", "-kC_:1c,2", "-kNC_:1c,2",
                           "-kg_dngettext:2,3", "--output=-", f"--files-from={listing}"],
                          cwd=tree, capture_output=True, check=True).stdout
     merged = subprocess.run(["msgmerge", "--quiet", "--no-fuzzy-matching", str(catalogue), "-"],
