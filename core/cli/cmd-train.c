@@ -1,5 +1,5 @@
-/* `pentimento train ldm`: a model, pictures with captions and settings in, a trained model out. What
- * it needs is told before the first step; Ctrl-C saves and stops, --resume goes on. */
+/* `pentimento train ldm`: a model, pictures with captions and settings in, a trained model out.
+ * What it needs is told before the first step; Ctrl-C saves and stops, --resume goes on. */
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"

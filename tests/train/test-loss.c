@@ -1,5 +1,5 @@
-/* Ten steps of L_LDM beside PyTorch's, on the tiny models of reference/make_networks.py: epsilon and
- * v, min-SNR weights, masks, the text encoder frozen and trained. */
+/* Ten steps of L_LDM beside PyTorch's, on the tiny models of reference/make_networks.py: epsilon
+ * and v, min-SNR weights, masks, the text encoder frozen and trained. */
 #include "diffuse/schedule.h"
 #include "pipeline/model.h"
 #include "tensor/tensor.h"
