@@ -1,5 +1,6 @@
 /* L_LDM = E || eps - eps_theta(z_t, t, tau_theta(y)) ||^2 (LDM, equations 2 and 3) and its
- * gradient: one pass forward and back through the denoiser and, where it is trained too, the text encoder. */
+ * gradient: one pass forward and back through the denoiser and, where it is trained too, the text
+ * encoder. */
 #pragma once
 
 #include "pipeline/model.h"

@@ -1,5 +1,5 @@
 /* The log. In: what happened in a step. Out: one line, on the disk's queue before the next step, so
- * that whoever draws the curve sees it grow. Numbers that are not finite are null, as JSON wants. */
+ * that whoever draws the curve sees it grow. Numbers that are not finite are null, as in JSON. */
 #include "train/train-log.h"
 
 #include "base/error.h"

@@ -1,6 +1,6 @@
 /* Checkpoints: the writer's files, going on bit for bit, two runs on one folder, full disks,
- * damaged files, and runs killed at any moment. A run here is an optimiser fed with gradients that follow
- * from the step, so that its state at every step can be made again. */
+ * damaged files, and runs killed at any moment. A run here is an optimiser fed with gradients that
+ * follow from the step, so that its state at every step can be made again. */
 #include "made-model.h"
 #include "train/checkpoint.h"
 #include "weights/safetensors-write.h"
