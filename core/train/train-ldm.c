@@ -1,6 +1,6 @@
 /* The training loop. In: a model, a data set, options. Out: the trained model in a folder. Each
- * step draws its samples (which example and variant, noise, timestep, whether the caption is left
- * out) by (seed, step, place in the step), so that a step is the same whether the run was interrupted
+ * step draws its samples (example and variant, noise, timestep, whether the caption is left out)
+ * by (seed, step, place in the step), so that a step is the same whether the run was interrupted
  * before it or not. */
 #include "train/train-ldm.h"
 
