@@ -164,7 +164,8 @@ static GDBusConnection *connect_worker(GError **error)
     }
     g_dbus_error_strip_remote_error(cause);
     pentimento_set_error(error, EXECUTION_ERROR,
-                         _("pentimento-worker was started but does not answer: %s"),
+                         _("pentimento-worker was started but does not answer (%s): try again, and "
+                           "install Pentimento again if this goes on."),
                          cause->message);
     return NULL;
 }
