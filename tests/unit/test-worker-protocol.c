@@ -358,8 +358,8 @@ static void test_generate(World *world, gconstpointer data)
 
     g_assert_cmpint(start_worker(world, NULL), ==, 0);
     client_open(&client, world);
-    run_generate(&client, "{'prompt': <'a red apple'>, 'steps': <60>, 'width': <48>, 'height': <36>,"
-                          " 'seed': <int64 7>, 'guidance': <3>, 'threads': <1>}");
+    run_generate(&client, "{'prompt': <'a red apple'>, 'steps': <60>, 'width': <48>,"
+                          " 'height': <36>, 'seed': <int64 7>, 'guidance': <3>, 'threads': <1>}");
     g_assert_no_error(client.error);
     g_assert_cmpint(reply_int(&client, "width"), ==, 48);
     g_assert_cmpint(reply_int(&client, "height"), ==, 36);
