@@ -3,6 +3,8 @@
  * converts from the layer's own precision, gamma and colour profile, once. */
 #include "pixels-in.h"
 
+#include "pixel-grid.h"
+
 #include "core/worker/protocol.h"
 
 #include <gegl.h>
@@ -57,6 +59,7 @@ int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
     buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(region->layer));
     gegl_buffer_get(buffer, GEGL_RECTANGLE(0, 0, region->width, region->height), 1.0,
                     babl_format("R'G'B'A float"), map, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+    pentimento_snap(gegl_buffer_get_format(buffer), map, count * 4);
     g_object_unref(buffer);
     return seal(fd, map, bytes);
 }
@@ -76,6 +79,7 @@ int pentimento_mask_read(const PentimentoRegion *region, GError **error)
     gegl_buffer_get(
         buffer, GEGL_RECTANGLE(region->offset_x, region->offset_y, region->width, region->height),
         1.0, babl_format("Y float"), map, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+    pentimento_snap(gegl_buffer_get_format(buffer), map, bytes / sizeof(float));
     g_object_unref(buffer);
     return seal(fd, map, bytes);
 }

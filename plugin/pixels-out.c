@@ -3,6 +3,8 @@
  * undo step; outside the mask the drawable's own bytes, in whatever precision it has. */
 #include "pixels-out.h"
 
+#include "pixel-grid.h"
+
 #include <gegl.h>
 #include <glib/gi18n-lib.h>
 
@@ -22,13 +24,20 @@ static GimpImageType layer_type(GimpImage *image)
     }
 }
 
-static void write_pixels(GimpDrawable *drawable, const Babl *format, const float *pixels, int width,
-                         int height)
+/* Rows of `channels` floats in `format`, onto the drawable. */
+static void write_pixels(GimpDrawable *drawable, const Babl *format, const float *pixels,
+                         int channels, int width, int height)
 {
     GeglBuffer *buffer = gimp_drawable_get_buffer(drawable);
+    const size_t count = (size_t)width * channels;
+    g_autofree float *row = g_new(float, count);
 
-    gegl_buffer_set(buffer, GEGL_RECTANGLE(0, 0, width, height), 0, format, pixels,
-                    GEGL_AUTO_ROWSTRIDE);
+    for (int y = 0; y < height; y++) {
+        memcpy(row, pixels + y * count, count * sizeof(float));
+        pentimento_snap(gegl_buffer_get_format(buffer), row, count);
+        gegl_buffer_set(buffer, GEGL_RECTANGLE(0, y, width, 1), 0, format, row,
+                        GEGL_AUTO_ROWSTRIDE);
+    }
     g_object_unref(buffer); /* hands the last tiles over */
 }
 
@@ -46,12 +55,12 @@ GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const Pentim
                              reply->width, reply->height);
         return NULL;
     }
-    write_pixels(GIMP_DRAWABLE(layer), picture_format(), reply->pixels, reply->width,
+    write_pixels(GIMP_DRAWABLE(layer), picture_format(), reply->pixels, 4, reply->width,
                  reply->height);
     if (reply->alpha == NULL)
         return layer;
     mask = gimp_layer_create_mask(layer, GIMP_ADD_MASK_WHITE);
-    write_pixels(GIMP_DRAWABLE(mask), babl_format("Y float"), reply->alpha, reply->width,
+    write_pixels(GIMP_DRAWABLE(mask), babl_format("Y float"), reply->alpha, 1, reply->width,
                  reply->height);
     gimp_layer_add_mask(layer, mask);
     gimp_layer_set_edit_mask(layer, FALSE);
@@ -107,9 +116,11 @@ static void blend_rows(const PentimentoRegion *region, const PentimentoReply *re
 
         gegl_buffer_get(buffer, GEGL_RECTANGLE(work.x, y, work.width, 1), 1.0, picture_format(),
                         row, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+        pentimento_snap(format, row, (size_t)work.width * 4);
         for (int x = 0; x < work.width; x++)
             blend_pixel(row + 4 * x, reply->pixels + 4 * (first + x), reply->alpha[first + x],
                         keep_opacity);
+        pentimento_snap(format, row, (size_t)work.width * 4);
         babl_process(fish, row, made, work.width);
         for (int x = 0; x < work.width; x++)
             if (reply->alpha[first + x] > 0)
