@@ -92,9 +92,9 @@ static bool read_options(const Arguments *arguments, LdmTrainOptions *options, G
         pentimento_set_usage(error, "--%s", reason->message); /* it begins with the name */
         return false;
     }
-    options->resume = arguments->resume;
-    if (options->optimiser.warm_up > options->optimiser.steps) /* a short run */
-        options->optimiser.warm_up = options->optimiser.steps / 10;
+    options->loop.resume = arguments->resume;
+    if (options->loop.optimiser.warm_up > options->loop.optimiser.steps) /* a short run */
+        options->loop.optimiser.warm_up = options->loop.optimiser.steps / 10;
     return true;
 }
 

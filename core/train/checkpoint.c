@@ -1,4 +1,4 @@
-/* Checkpoints. In: an optimiser. Out: two files per checkpoint, and back. Both appear by rename
+/* Checkpoints. In: optimisers. Out: two files per checkpoint, and back. Both appear by rename
  * after they have reached the disk; a run killed between them leaves arrays without their .json,
  * which the next save removes. Numbers pass through text as hexadecimal bits, not as decimals. */
 #include "train/checkpoint.h"
@@ -19,6 +19,7 @@
 
 #define VERSION     1
 #define NAME_FORMAT "step-%010" PRIu64
+#define STATE_WORDS 9 /* numbers of an optimiser */
 
 /* What is kept of each parameter. */
 static const struct {
@@ -161,14 +162,24 @@ static void clean(const LdmCheckpoints *checkpoints)
 
 /* ---- writing ---- */
 
-static bool save_arrays(const LdmOptimiser *optimiser, const char *path, GError **error)
+/* The trained parameters of all optimisers, one after another. */
+static GPtrArray *all_trained(LdmOptimiser *const *optimisers, size_t count)
+{
+    GPtrArray *all = g_ptr_array_new();
+
+    for (size_t k = 0; k < count; k++)
+        for (size_t i = 0; i < ldm_optimiser_length(optimisers[k]); i++)
+            g_ptr_array_add(all, ldm_optimiser_at(optimisers[k], i));
+    return all;
+}
+
+static bool save_arrays(const GPtrArray *all, const char *path, GError **error)
 {
     g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
-    size_t n = ldm_optimiser_length(optimiser);
 
     for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
-        for (size_t i = 0; i < n; i++) {
-            const LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+        for (guint i = 0; i < all->len; i++) {
+            const LdmTrained *trained = g_ptr_array_index(all, i);
             g_autofree char *name = g_strconcat(kinds[kind].prefix, trained->name, NULL);
             ldm_file_writer_declare(writer, name, LDM_F32, trained->param->rank,
                                     trained->param->shape);
@@ -177,8 +188,8 @@ static bool save_arrays(const LdmOptimiser *optimiser, const char *path, GError 
     if (!ldm_file_writer_open(writer, path, error))
         return false;
     for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
-        for (size_t i = 0; i < n; i++) {
-            LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+        for (guint i = 0; i < all->len; i++) {
+            LdmTrained *trained = g_ptr_array_index(all, i);
             if (!ldm_file_writer_put(writer, array_of(trained, kind), trained->count, error))
                 return false;
         }
@@ -199,14 +210,11 @@ static char *state_text(const LdmOptimiserState *s)
                            bits[1], bits[2], bits[3]);
 }
 
-static bool state_parse(const char *text, LdmOptimiserState *s)
+static bool state_parse(char *const *words, LdmOptimiserState *s)
 {
-    g_auto(GStrv) words = g_strsplit(text, " ", -1);
-    uint64_t n[9];
+    uint64_t n[STATE_WORDS];
     double doubles[4];
 
-    if (g_strv_length(words) != G_N_ELEMENTS(n))
-        return false;
     for (size_t i = 0; i < G_N_ELEMENTS(n); i++)
         if (!g_ascii_string_to_unsigned(words[i], 16, 0, G_MAXUINT64, &n[i], NULL))
             return false;
@@ -223,31 +231,46 @@ static bool state_parse(const char *text, LdmOptimiserState *s)
     return true;
 }
 
-static bool save_manifest(const LdmCheckpoints *checkpoints, const LdmOptimiserState *state,
-                          const char *path, GError **error)
+static bool states_parse(const char *text, LdmOptimiserState *states, size_t count)
+{
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+    bool good = g_strv_length(words) == count * STATE_WORDS;
+
+    for (size_t k = 0; good && k < count; k++)
+        good = state_parse(words + k * STATE_WORDS, &states[k]);
+    return good;
+}
+
+static bool save_manifest(const LdmCheckpoints *checkpoints, LdmOptimiser *const *optimisers,
+                          size_t count, const char *path, GError **error)
 {
     g_autoptr(JsonObject) object = json_object_new();
     g_autoptr(JsonNode) root = json_node_alloc();
-    g_autofree char *counters = state_text(state);
+    g_autoptr(GString) counters = g_string_new(NULL);
 
+    for (size_t k = 0; k < count; k++) {
+        g_autofree char *words = state_text(ldm_optimiser_state(optimisers[k]));
+        g_string_append_printf(counters, "%s%s", k > 0 ? " " : "", words);
+    }
     json_object_set_int_member(object, "version", VERSION);
-    json_object_set_int_member(object, "step", (gint64)state->step);
-    json_object_set_string_member(object, "state", counters);
+    json_object_set_int_member(object, "step", (gint64)ldm_optimiser_state(optimisers[0])->step);
+    json_object_set_string_member(object, "state", counters->str);
     json_object_set_string_member(object, "settings", checkpoints->settings);
     json_node_init_object(root, object);
     g_autofree char *text = json_to_string(root, TRUE);
     return ldm_file_write_atomic(path, text, strlen(text), error);
 }
 
-bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error)
+bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *const *optimisers,
+                          size_t count, GError **error)
 {
-    const LdmOptimiserState *state = ldm_optimiser_state(optimiser);
-    g_autofree char *name = g_strdup_printf(NAME_FORMAT, state->step);
+    g_autofree char *name = g_strdup_printf(NAME_FORMAT, ldm_optimiser_state(optimisers[0])->step);
+    g_autoptr(GPtrArray) all = all_trained(optimisers, count);
     g_autofree char *arrays = path_of(checkpoints, name, ".safetensors");
     g_autofree char *manifest = path_of(checkpoints, name, ".json");
 
-    if (!save_arrays(optimiser, arrays, error) ||
-        !save_manifest(checkpoints, state, manifest, error))
+    if (!save_arrays(all, arrays, error) ||
+        !save_manifest(checkpoints, optimisers, count, manifest, error))
         return false;
     clean(checkpoints);
     return true;
@@ -276,7 +299,7 @@ static char *difference(const char *theirs, const char *ours)
 }
 
 static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
-                          LdmOptimiserState *state, GError **error)
+                          LdmOptimiserState *states, size_t count, GError **error)
 {
     g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, error);
 
@@ -284,7 +307,7 @@ static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
         return false;
     const char *text = member_string(object, "state");
     const char *settings = member_string(object, "settings");
-    if (text == NULL || settings == NULL || !state_parse(text, state)) {
+    if (text == NULL || settings == NULL || !states_parse(text, states, count)) {
         ldm_set_error(error, FORMAT, _("%s is damaged"), path);
         return false;
     }
@@ -306,10 +329,10 @@ static bool same_shape(const LdmFileTensor *t, const LdmParam *param)
 }
 
 /* Looks through everything before anything is changed. */
-static bool check_arrays(const LdmFiles *files, const LdmOptimiser *optimiser, GError **error)
+static bool check_arrays(const LdmFiles *files, const GPtrArray *all, GError **error)
 {
-    for (size_t k = 0; k < G_N_ELEMENTS(kinds) * ldm_optimiser_length(optimiser); k++) {
-        const LdmTrained *trained = ldm_optimiser_at(optimiser, k / G_N_ELEMENTS(kinds));
+    for (size_t k = 0; k < G_N_ELEMENTS(kinds) * all->len; k++) {
+        const LdmTrained *trained = g_ptr_array_index(all, k / G_N_ELEMENTS(kinds));
         g_autofree char *name =
             g_strconcat(kinds[k % G_N_ELEMENTS(kinds)].prefix, trained->name, NULL);
         const LdmFileTensor *t = ldm_files_find(files, name);
@@ -322,14 +345,14 @@ static bool check_arrays(const LdmFiles *files, const LdmOptimiser *optimiser, G
     return true;
 }
 
-static bool load_arrays(LdmOptimiser *optimiser, const char *path, GError **error)
+static bool load_arrays(const GPtrArray *all, const char *path, GError **error)
 {
     g_autoptr(LdmFiles) files = ldm_files_new();
 
-    if (!ldm_files_add(files, path, error) || !check_arrays(files, optimiser, error))
+    if (!ldm_files_add(files, path, error) || !check_arrays(files, all, error))
         return false;
-    for (size_t i = 0; i < ldm_optimiser_length(optimiser); i++) {
-        LdmTrained *trained = ldm_optimiser_at(optimiser, i);
+    for (guint i = 0; i < all->len; i++) {
+        LdmTrained *trained = g_ptr_array_index(all, i);
         for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
             g_autofree char *name = g_strconcat(kinds[kind].prefix, trained->name, NULL);
             memcpy(array_of(trained, kind), ldm_files_find(files, name)->data,
@@ -340,28 +363,31 @@ static bool load_arrays(LdmOptimiser *optimiser, const char *path, GError **erro
     return true;
 }
 
-static bool load_one(const LdmCheckpoints *checkpoints, const char *name, LdmOptimiser *optimiser,
-                     GError **error)
+static bool load_one(const LdmCheckpoints *checkpoints, const char *name,
+                     LdmOptimiser *const *optimisers, size_t count, GError **error)
 {
+    g_autoptr(GPtrArray) all = all_trained(optimisers, count);
+    g_autofree LdmOptimiserState *states = g_new(LdmOptimiserState, count);
     g_autofree char *arrays = path_of(checkpoints, name, ".safetensors");
     g_autofree char *manifest = path_of(checkpoints, name, ".json");
-    LdmOptimiserState state;
 
-    if (!load_manifest(checkpoints, manifest, &state, error) ||
-        !load_arrays(optimiser, arrays, error))
+    if (!load_manifest(checkpoints, manifest, states, count, error) ||
+        !load_arrays(all, arrays, error))
         return false;
-    *ldm_optimiser_state(optimiser) = state;
+    for (size_t k = 0; k < count; k++)
+        *ldm_optimiser_state(optimisers[k]) = states[k];
     return true;
 }
 
-bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error)
+bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *const *optimisers,
+                          size_t count, GError **error)
 {
     g_autoptr(GPtrArray) names = list(checkpoints);
     g_autoptr(GError) first = NULL;
 
     for (guint i = 0; i < names->len; i++) {
         g_autoptr(GError) reason = NULL;
-        if (load_one(checkpoints, g_ptr_array_index(names, i), optimiser, &reason))
+        if (load_one(checkpoints, g_ptr_array_index(names, i), optimisers, count, &reason))
             return true;
         bool refused = g_error_matches(reason, LDM_ERROR, LDM_ERROR_INVALID);
         if (first == NULL)

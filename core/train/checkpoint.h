@@ -22,11 +22,13 @@ void ldm_checkpoints_set_settings(LdmCheckpoints *checkpoints, const char *setti
 /* True where there is anything to go on from. */
 bool ldm_checkpoints_exist(LdmCheckpoints *checkpoints);
 
-/* Writes the state, then removes all but the newest `keep`. A failure leaves the older ones as they
- * are. Errors: FILE, NONFINITE. */
-bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error);
+/* Writes the state of all of a run's optimisers (the step is the first one's), then removes all but
+ * the newest `keep`. A failure leaves the older ones as they are. Errors: FILE, NONFINITE. */
+bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *const *optimisers,
+                          size_t count, GError **error);
 
-/* Restores the newest checkpoint that is whole into an optimiser with the same tables.
+/* Restores the newest checkpoint that is whole into as many optimisers with the same tables.
  * Errors: MISSING (none), INVALID (other settings: says which), SHAPE, FORMAT (all are damaged: the
  * newest one's fault). */
-bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *optimiser, GError **error);
+bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *const *optimisers,
+                          size_t count, GError **error);

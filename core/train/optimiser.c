@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "kernels/kernels.h"
+#include "train/check.h"
 
 #include <math.h>
 #include <string.h>
@@ -52,30 +53,21 @@ LdmOptimiserOptions ldm_optimiser_defaults(void)
     };
 }
 
-static bool check(const char *name, double value, double least, double most, GError **error)
-{
-    if (value >= least && value <= most)
-        return true;
-    ldm_set_error(error, INVALID, _("%s is %g, but must lie between %g and %g"), name, value, least,
-                  most);
-    return false;
-}
-
 static bool check_options(const LdmOptimiserOptions *o, GError **error)
 {
     const double below_one = nextafter(1.0, 0.0);
 
-    return check("rate", o->rate, 0.0, 1.0, error) &&
-           check("beta1", o->beta1, 0.0, below_one, error) &&
-           check("beta2", o->beta2, 0.0, below_one, error) &&
-           check("eps", o->eps, 1e-30, 1.0, error) &&
-           check("weight-decay", o->weight_decay, 0.0, 10.0, error) &&
-           check("clip", o->clip, 0.0, 1e30, error) &&
-           check("ema", o->ema, 0.0, below_one, error) &&
-           check("outlier", o->outlier, 0.0, 1e6, error) &&
-           check("patience", o->patience, 0, 1e6, error) &&
-           check("steps", (double)o->steps, 1, 1e12, error) &&
-           check("warm-up", (double)o->warm_up, 0, (double)o->steps, error);
+    return ldm_option_check("rate", o->rate, 0.0, 1.0, error) &&
+           ldm_option_check("beta1", o->beta1, 0.0, below_one, error) &&
+           ldm_option_check("beta2", o->beta2, 0.0, below_one, error) &&
+           ldm_option_check("eps", o->eps, 1e-30, 1.0, error) &&
+           ldm_option_check("weight-decay", o->weight_decay, 0.0, 10.0, error) &&
+           ldm_option_check("clip", o->clip, 0.0, 1e30, error) &&
+           ldm_option_check("ema", o->ema, 0.0, below_one, error) &&
+           ldm_option_check("outlier", o->outlier, 0.0, 1e6, error) &&
+           ldm_option_check("patience", o->patience, 0, 1e6, error) &&
+           ldm_option_check("steps", (double)o->steps, 1, 1e12, error) &&
+           ldm_option_check("warm-up", (double)o->warm_up, 0, (double)o->steps, error);
 }
 
 static void trained_free(gpointer data)
@@ -189,6 +181,14 @@ LdmOptimiserState *ldm_optimiser_state(LdmOptimiser *optimiser)
 const LdmOptimiserOptions *ldm_optimiser_options(const LdmOptimiser *optimiser)
 {
     return &optimiser->options;
+}
+
+void ldm_optimiser_clear_gradients(LdmOptimiser *optimiser)
+{
+    for (guint i = 0; i < optimiser->trained->len; i++) {
+        LdmTrained *trained = g_ptr_array_index(optimiser->trained, i);
+        memset(trained->gradient, 0, trained->count * sizeof(float));
+    }
 }
 
 /* ---- one step ---- */
@@ -324,10 +324,7 @@ bool ldm_optimiser_step(LdmOptimiser *optimiser, double loss, LdmStep *step, GEr
     step->kind = judge(optimiser, loss, step->norm);
     if (step->kind == LDM_STEP_TAKEN)
         update(optimiser, step->norm, step->rate);
-    for (guint i = 0; i < optimiser->trained->len; i++) {
-        LdmTrained *trained = g_ptr_array_index(optimiser->trained, i);
-        memset(trained->gradient, 0, trained->count * sizeof(float));
-    }
+    ldm_optimiser_clear_gradients(optimiser);
     if (state->nonfinite_row <= (uint64_t)optimiser->options.patience)
         return true;
     ldm_set_error(error, NONFINITE,

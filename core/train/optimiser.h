@@ -62,6 +62,8 @@ LdmTrained *ldm_optimiser_at(const LdmOptimiser *optimiser, size_t i);
 LdmOptimiserState *ldm_optimiser_state(LdmOptimiser *optimiser);
 const LdmOptimiserOptions *ldm_optimiser_options(const LdmOptimiser *optimiser);
 
+void ldm_optimiser_clear_gradients(LdmOptimiser *optimiser);
+
 /* Bytes that a table of `count` weights takes. */
 size_t ldm_optimiser_bytes(size_t count);
 

@@ -1,18 +1,15 @@
-/* The training loop. In: a model, a data set, options. Out: the trained model in a folder. Each
- * step draws its samples (example and variant, noise, timestep, whether the caption is left out)
- * by (seed, step, place in the step), so that a step is the same whether the run was interrupted
- * before it or not. */
+/* Training of the denoiser. In: a model, a data set, options. Out: the trained model in a folder.
+ * Each step draws its samples (example and variant, noise, timestep, whether the caption is left
+ * out) by (seed, step, place in the step); the rest is the loop's. */
 #include "train/train-ldm.h"
 
-#include "base/checked.h"
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/rng.h"
 #include "diffuse/schedule.h"
 #include "tensor/tensor.h"
+#include "train/check.h"
 #include "train/keyed.h"
 #include "train/model-write.h"
-#include "train/train-log.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,43 +22,24 @@ typedef struct {
     const char *folder;
     LdmDtype dtype; /* of the model as it was: the finished one gets the same */
     LdmLatentCache *cache;
-    LdmCheckpoints *checkpoints;
-    LdmOptimiser *optimiser;
+    LdmLoop *loop;
     LdmBatch batch;
     LdmLoss *loss;
     double *alpha_bar; /* [train_steps] */
-    size_t *order;     /* [examples] of `epoch` */
-    uint64_t epoch;
     float *z0, *noise; /* [h, w, z] of the sample at hand */
-    char *log_path;
-    FILE *log;
-    double seconds; /* of one step */
 } Run;
 
 LdmTrainOptions ldm_train_defaults(const LdmModel *model)
 {
     return (LdmTrainOptions){
-        .optimiser = ldm_optimiser_defaults(),
+        .loop = ldm_loop_defaults(),
         .latents = {.augment = {.side = (size_t)model->info.native_size, .flip = true},
                     .variants = 4},
-        .batch = 8,
-        .accumulate = 1,
         .drop = 0.1,
-        .save_every = 100,
-        .keep = 2,
     };
 }
 
 /* ---- options ---- */
-
-static bool check(const char *name, double value, double least, double most, GError **error)
-{
-    if (value >= least && value <= most)
-        return true;
-    ldm_set_error(error, INVALID, _("%s is %g, but must lie between %g and %g"), name, value, least,
-                  most);
-    return false;
-}
 
 static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GError **error)
 {
@@ -71,65 +49,33 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
         ldm_set_error(error, INVALID, _("size is %zu, but must be a multiple of %zu"), side, f);
         return false;
     }
-    return check("size", (double)side, 8, 4096, error) &&
-           check("crop", o->latents.augment.crop, 0.0, 0.9, error) &&
-           check("variants", (double)o->latents.variants, 1, 1000, error) &&
-           check("batch", (double)o->batch, 1, 4096, error) &&
-           check("accumulate", (double)o->accumulate, 1, 4096, error) &&
-           check("drop", o->drop, 0.0, 1.0, error) &&
-           check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error) &&
-           check("seed", (double)o->seed, 0.0, 9.3e18, error) &&
-           check("save-every", (double)o->save_every, 1, 1e9, error) &&
-           check("keep", o->keep, 1, 1000, error);
+    return ldm_option_check("size", (double)side, 8, 4096, error) &&
+           ldm_option_check("crop", o->latents.augment.crop, 0.0, 0.9, error) &&
+           ldm_option_check("variants", (double)o->latents.variants, 1, 1000, error) &&
+           ldm_option_check("drop", o->drop, 0.0, 1.0, error) &&
+           ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error);
 }
 
-/* Everything that the numbers of a run depend on, as one text. */
+/* What the numbers of a run depend on besides the loop's own options. */
 static char *settings_text(const Run *run)
 {
     const LdmTrainOptions *o = run->options;
-    const LdmOptimiserOptions *a = &o->optimiser;
-    const double numbers[] = {a->rate, a->beta1, a->beta2,   a->eps,  a->weight_decay,
-                              a->clip, a->ema,   a->outlier, o->drop, o->loss.snr_gamma};
-    static const char *const names[] = {"rate", "beta1", "beta2",   "eps",  "weight-decay",
-                                        "clip", "ema",   "outlier", "drop", "snr-gamma"};
-    GString *text = g_string_new(NULL);
-    char number[G_ASCII_DTOSTR_BUF_SIZE];
+    char drop[G_ASCII_DTOSTR_BUF_SIZE], gamma[G_ASCII_DTOSTR_BUF_SIZE];
 
-    g_string_printf(text,
-                    "seed=%" G_GINT64_FORMAT " batch=%zu accumulate=%zu steps=%" G_GUINT64_FORMAT
-                    " warm-up=%" G_GUINT64_FORMAT " train-text=%d latents=%s",
-                    (gint64)o->seed, o->batch, o->accumulate, (guint64)a->steps,
-                    (guint64)a->warm_up, o->train_text, ldm_latent_cache_key(run->cache));
-    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
-        g_string_append_printf(text, " %s=%s", names[i],
-                               g_ascii_dtostr(number, sizeof number, numbers[i]));
-    return g_string_free(text, FALSE);
+    return g_strdup_printf("train-text=%d latents=%s drop=%s snr-gamma=%s", o->train_text,
+                           ldm_latent_cache_key(run->cache),
+                           g_ascii_dtostr(drop, sizeof drop, o->drop),
+                           g_ascii_dtostr(gamma, sizeof gamma, o->loss.snr_gamma));
 }
 
 /* ---- samples ---- */
-
-/* Fisher and Yates, once an epoch. */
-static void shuffle(Run *run, uint64_t epoch)
-{
-    size_t count = ldm_latent_cache_info(run->cache)->count;
-    LdmKeyed keyed = ldm_keyed((uint64_t)run->options->seed, LDM_KEY_ORDER, epoch, 0);
-
-    for (size_t i = 0; i < count; i++)
-        run->order[i] = i;
-    for (size_t i = count; i > 1; i--) {
-        size_t k = ldm_keyed_below(&keyed, i), kept = run->order[i - 1];
-        run->order[i - 1] = run->order[k];
-        run->order[k] = kept;
-    }
-    run->epoch = epoch;
-}
 
 /* scale * (mean + exp(logvar / 2) * noise), the posterior's sample. */
 static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sample)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
     const LdmVaeConfig *vae = &run->model->config.vae;
-    LdmKeyed keyed = ldm_keyed((uint64_t)run->options->seed, LDM_KEY_POSTERIOR, step, sample);
+    LdmKeyed keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_POSTERIOR, step, sample);
     size_t z = info->z;
     LdmRng rng;
 
@@ -141,7 +87,7 @@ static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sa
         double value = mean[0] + spread * run->z0[i];
         run->z0[i] = (float)((value - vae->shift_factor) * vae->scale_factor);
     }
-    keyed = ldm_keyed((uint64_t)run->options->seed, LDM_KEY_NOISE, step, sample);
+    keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_NOISE, step, sample);
     ldm_rng_seed(&rng, ldm_keyed_next(&keyed));
     ldm_rng_normal(&rng, run->noise, info->h * info->w * z);
 }
@@ -150,7 +96,7 @@ static bool set_caption(Run *run, size_t example, uint64_t step, size_t sample, 
                         GError **error)
 {
     const LdmTokenizer *tokenizer = run->model->tokenizer;
-    LdmKeyed keyed = ldm_keyed((uint64_t)run->options->seed, LDM_KEY_DROP, step, sample);
+    LdmKeyed keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_DROP, step, sample);
     bool dropped = ldm_keyed_uniform(&keyed) < run->options->drop;
 
     if (tokenizer == NULL)
@@ -165,13 +111,11 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
 {
     const LdmTrainOptions *o = run->options;
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
-    uint64_t seed = (uint64_t)o->seed, n = step * o->batch * o->accumulate + sample;
+    uint64_t seed = (uint64_t)o->loop.seed;
     LdmKeyed variant = ldm_keyed(seed, LDM_KEY_VARIANT, step, sample);
     LdmKeyed time = ldm_keyed(seed, LDM_KEY_TIMESTEP, step, sample);
 
-    if (n / info->count != run->epoch)
-        shuffle(run, n / info->count);
-    size_t i = run->order[n % info->count];
+    size_t i = ldm_loop_example(run->loop, step, sample);
     const float *row =
         ldm_latent_cache_at(run->cache, i, ldm_keyed_below(&variant, info->variants));
     draw_latent(run, row, step, sample);
@@ -186,68 +130,24 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
     return set_caption(run, info->examples[i], step, sample, place, error);
 }
 
-/* One pass of a step. */
-static bool pass(Run *run, uint64_t step, size_t number, double *loss, GError **error)
+static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
 {
-    const LdmTrainOptions *o = run->options;
+    Run *run = data;
+    const LdmLoopOptions *o = &run->options->loop;
 
     for (size_t k = 0; k < o->batch; k++)
-        if (!draw(run, step, number * o->batch + k, k, error))
+        if (!draw(run, step->step - 1, number * o->batch + k, k, error))
             return false;
-    return ldm_loss_backward(run->loss, &run->batch, 1.0 / (double)o->accumulate, loss, error);
+    return ldm_loss_backward(run->loss, &run->batch, 1.0 / (double)o->accumulate, &step->loss,
+                             error);
 }
 
-/* ---- the loop ---- */
-
-static bool take_step(Run *run, LdmTrainStep *step, GError **error)
+static bool write_model(void *data, GError **error)
 {
-    uint64_t number = ldm_optimiser_state(run->optimiser)->step;
-    gint64 begun = g_get_monotonic_time();
+    Run *run = data;
 
-    *step = (LdmTrainStep){.step = number + 1, .steps = run->options->optimiser.steps};
-    for (size_t k = 0; k < run->options->accumulate; k++)
-        if (!pass(run, number, k, &step->loss, error))
-            return false;
-    bool good = ldm_optimiser_step(run->optimiser, step->loss, &step->update, error);
-    double seconds = (double)(g_get_monotonic_time() - begun) / 1e6;
-    run->seconds = 0.9 * run->seconds + 0.1 * seconds;
-    step->seconds_left = run->seconds * (double)(step->steps - step->step);
-    return ldm_train_log_step(run->log, run->log_path, step, good ? error : NULL) && good;
-}
-
-static bool save(Run *run, uint64_t *saved, GError **error)
-{
-    uint64_t step = ldm_optimiser_state(run->optimiser)->step;
-
-    if (step == *saved)
-        return true;
-    *saved = step;
-    return ldm_checkpoints_save(run->checkpoints, run->optimiser, error);
-}
-
-static bool loop(Run *run, GError **error)
-{
-    const LdmOptimiserState *state = ldm_optimiser_state(run->optimiser);
-    uint64_t saved = state->step;
-
-    while (state->step < run->options->optimiser.steps) {
-        g_autoptr(GError) reason = NULL;
-        LdmTrainStep step;
-        if (!take_step(run, &step, &reason)) {
-            /* an interrupted step has changed no weight */
-            if (g_error_matches(reason, LDM_ERROR, LDM_ERROR_CANCELLED) &&
-                !save(run, &saved, error))
-                return false;
-            g_propagate_error(error, g_steal_pointer(&reason));
-            return false;
-        }
-        if (run->watch->stepped != NULL)
-            run->watch->stepped(&step, run->watch->data);
-        if (state->step % run->options->save_every == 0 && !save(run, &saved, error))
-            return false;
-    }
-    return save(run, &saved, error) &&
-           ldm_model_write(run->model, run->optimiser, run->dtype, run->folder, error);
+    return ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder,
+                           error);
 }
 
 /* ---- before the loop ---- */
@@ -273,7 +173,7 @@ static bool open_cache(Run *run, GError **error)
     };
     g_autofree char *folder = g_build_filename(run->folder, "latents", NULL);
 
-    options.augment.seed = (uint64_t)run->options->seed;
+    options.augment.seed = (uint64_t)run->options->loop.seed;
     run->cache = ldm_latent_cache_open(run->model, run->dataset, &options, &source, folder, error);
     return run->cache != NULL;
 }
@@ -281,11 +181,11 @@ static bool open_cache(Run *run, GError **error)
 /* The tables that are trained, into the optimiser. */
 static bool add_tables(Run *run, GError **error)
 {
-    run->optimiser = ldm_optimiser_new(&run->options->optimiser, error);
-    return run->optimiser != NULL &&
-           ldm_optimiser_add(run->optimiser, "unet", run->model->unet_params, error) &&
+    LdmOptimiser *optimiser = ldm_loop_optimiser(run->loop);
+
+    return ldm_optimiser_add(optimiser, "unet", run->model->unet_params, error) &&
            (!run->options->train_text || run->model->text == NULL ||
-            ldm_optimiser_add(run->optimiser, "text", run->model->text_params, error));
+            ldm_optimiser_add(optimiser, "text", run->model->text_params, error));
 }
 
 static size_t trained_count(const Run *run)
@@ -303,14 +203,7 @@ static bool plan_memory(Run *run, size_t *bytes, GError **error)
     if (!ldm_loss_measure(run->model, &run->batch, bytes, &flops, error))
         return false;
     *bytes += ldm_optimiser_bytes(trained_count(run));
-    if (*bytes <= ldm_memory_available())
-        return true;
-    g_autofree char *needed = g_format_size(*bytes);
-    g_autofree char *left = g_format_size(ldm_memory_available());
-    ldm_set_error(error, MEMORY,
-                  _("training needs %s of memory and %s are free: take a smaller batch or size"),
-                  needed, left);
-    return false;
+    return ldm_loop_check_memory(*bytes, error);
 }
 
 static void mark_trained(LdmParams *params, bool trained)
@@ -319,82 +212,37 @@ static void mark_trained(LdmParams *params, bool trained)
         ldm_params_at(params, i)->trained = trained;
 }
 
-static bool open_folder(Run *run, GError **error)
-{
-    run->checkpoints = ldm_checkpoints_open(run->folder, run->options->keep, error);
-    if (run->checkpoints == NULL)
-        return false;
-    if (run->options->resume || !ldm_checkpoints_exist(run->checkpoints))
-        return true;
-    ldm_set_error(error, INVALID,
-                  _("“%s” has checkpoints of an earlier run: resume it or choose another folder"),
-                  run->folder);
-    return false;
-}
-
-/* A step that is not counted tells how long one takes. */
-static bool time_step(Run *run, GError **error)
-{
-    gint64 begun = g_get_monotonic_time();
-    double loss = 0.0;
-
-    if (!pass(run, 0, 0, &loss, error))
-        return false;
-    for (size_t i = 0; i < ldm_optimiser_length(run->optimiser); i++) {
-        LdmTrained *trained = ldm_optimiser_at(run->optimiser, i);
-        memset(trained->gradient, 0, trained->count * sizeof(float));
-    }
-    run->seconds =
-        (double)(g_get_monotonic_time() - begun) / 1e6 * (double)run->options->accumulate;
-    return true;
-}
-
-static bool prepare(Run *run, GError **error)
+static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
-    LdmTrainPlan plan = {.examples = info->count,
-                         .skipped = info->skipped->len,
-                         .trained = trained_count(run),
-                         .steps = run->options->optimiser.steps};
     g_autofree char *settings = settings_text(run);
 
-    ldm_checkpoints_set_settings(run->checkpoints, settings);
+    *plan = (LdmTrainPlan){
+        .examples = info->count, .skipped = info->skipped->len, .trained = trained_count(run)};
+    ldm_loop_set_settings(run->loop, settings);
+    ldm_loop_set_examples(run->loop, info->count);
     mark_trained(run->model->unet_params, true);
     mark_trained(run->model->text_params, run->options->train_text);
-    run->order = g_new(size_t, info->count);
     run->z0 = g_new(float, info->h * info->w * info->z);
     run->noise = g_new(float, info->h * info->w * info->z);
     run->alpha_bar = g_new(double, run->model->config.schedule.train_steps);
     ldm_schedule_alpha_bar(&run->model->config.schedule, run->alpha_bar);
-    shuffle(run, 0);
-    if (!ldm_batch_init(&run->batch, run->model, run->options->batch, info->h, info->w, error) ||
-        !plan_memory(run, &plan.bytes, error) || !add_tables(run, error) ||
-        (run->options->resume && !ldm_checkpoints_load(run->checkpoints, run->optimiser, error)))
+    if (!ldm_batch_init(&run->batch, run->model, run->options->loop.batch, info->h, info->w,
+                        error) ||
+        !plan_memory(run, &plan->bytes, error) || !add_tables(run, error))
         return false;
     run->loss = ldm_loss_new(run->model, &run->batch, run->watch->cancellable, error);
-    plan.first_step = ldm_optimiser_state(run->optimiser)->step;
-    if (run->loss == NULL || !time_step(run, error))
-        return false;
-    plan.seconds = run->seconds;
-    if (run->watch->planned != NULL)
-        run->watch->planned(&plan, info->skipped, run->watch->data);
-    run->log_path = g_build_filename(run->folder, "log.jsonl", NULL);
-    run->log = ldm_train_log_open(run->log_path, plan.first_step, error);
-    return run->log != NULL;
+    return run->loss != NULL;
 }
 
 static void run_clear(Run *run)
 {
-    g_clear_pointer(&run->log, fclose);
-    g_free(run->log_path);
     g_free(run->z0);
     g_free(run->noise);
-    g_free(run->order);
     g_free(run->alpha_bar);
     ldm_loss_free(run->loss);
     ldm_batch_clear(&run->batch);
-    ldm_optimiser_free(run->optimiser);
-    ldm_checkpoints_free(run->checkpoints);
+    ldm_loop_free(run->loop);
     ldm_latent_cache_free(run->cache);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
@@ -409,9 +257,13 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
                        .watch = watch,
                        .folder = folder,
                        .dtype = model->info.dtype};
+    const LdmLoopWork work = {.pass = pass, .write = write_model, .data = &run};
+    LdmTrainPlan plan;
 
     own.latents.holes = model->info.concat_inpainting;
-    return check_options(model, &own, error) && ldm_model_writable(model, error) &&
-           open_folder(&run, error) && open_cache(&run, error) && prepare(&run, error) &&
-           loop(&run, error);
+    if (!check_options(model, &own, error) || !ldm_model_writable(model, error) ||
+        (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
+        return false;
+    return open_cache(&run, error) && prepare(&run, &plan, error) &&
+           ldm_loop_run(run.loop, &plan, ldm_latent_cache_info(run.cache)->skipped, &work, error);
 }

@@ -63,11 +63,16 @@ bool ldm_train_log_step(FILE *log, const char *path, const LdmTrainStep *step, G
         [LDM_STEP_NONFINITE] = "not finite",
     };
     char loss[G_ASCII_DTOSTR_BUF_SIZE], norm[G_ASCII_DTOSTR_BUF_SIZE];
-    char rate[G_ASCII_DTOSTR_BUF_SIZE];
+    char rate[G_ASCII_DTOSTR_BUF_SIZE], value[G_ASCII_DTOSTR_BUF_SIZE];
+    g_autoptr(GString) terms = g_string_new(NULL);
 
-    if (fprintf(log, "{\"step\":%" PRIu64 ",\"loss\":%s,\"norm\":%s,\"rate\":%s,\"kind\":\"%s\"}\n",
+    for (size_t i = 0; i < LDM_TRAIN_TERMS && step->terms[i].name != NULL; i++)
+        g_string_append_printf(terms, ",\"%s\":%s", step->terms[i].name,
+                               number(value, step->terms[i].value));
+    if (fprintf(log,
+                "{\"step\":%" PRIu64 ",\"loss\":%s,\"norm\":%s,\"rate\":%s,\"kind\":\"%s\"%s}\n",
                 step->step, number(loss, step->loss), number(norm, step->update.norm),
-                number(rate, step->update.rate), kinds[step->update.kind]) > 0 &&
+                number(rate, step->update.rate), kinds[step->update.kind], terms->str) > 0 &&
         fflush(log) == 0)
         return true;
     return fail(path, errno, error);

@@ -1,7 +1,7 @@
 /* The log of a run: a JSON object a line, one for each step. */
 #pragma once
 
-#include "train/train-ldm.h"
+#include "train/loop.h"
 
 #include <stdio.h>
 

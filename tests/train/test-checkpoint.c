@@ -182,17 +182,17 @@ static void test_resume(void)
     g_autoptr(GError) error = NULL;
 
     g_assert_false(ldm_checkpoints_exist(checkpoints));
-    g_assert_false(ldm_checkpoints_load(checkpoints, second.optimiser, &error));
+    g_assert_false(ldm_checkpoints_load(checkpoints, &second.optimiser, 1, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
     g_clear_error(&error);
     for (int i = 0; i < 8; i++)
         run_step(&whole);
     for (int i = 0; i < 4; i++) {
         run_step(&first);
-        g_assert_true(ldm_checkpoints_save(checkpoints, first.optimiser, &error));
+        g_assert_true(ldm_checkpoints_save(checkpoints, &first.optimiser, 1, &error));
     }
     g_assert_cmpuint(files_in(folder), ==, 4); /* the last two */
-    g_assert_true(ldm_checkpoints_load(checkpoints, second.optimiser, &error));
+    g_assert_true(ldm_checkpoints_load(checkpoints, &second.optimiser, 1, &error));
     for (int i = 0; i < 4; i++)
         run_step(&second);
     assert_same(&whole, &second);
@@ -211,11 +211,11 @@ static void test_refusals(void)
     g_assert_nonnull(strstr(error->message, folder));
     g_clear_error(&error);
     run_step(&run);
-    g_assert_true(ldm_checkpoints_save(checkpoints, run.optimiser, &error));
+    g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
     g_clear_pointer(&checkpoints, ldm_checkpoints_free);
 
     checkpoints = open_folder(folder, "seed=2 batch=4");
-    g_assert_false(ldm_checkpoints_load(checkpoints, run.optimiser, &error));
+    g_assert_false(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_assert_nonnull(strstr(error->message, "(seed=1)"));
     g_clear_error(&error);
@@ -252,18 +252,18 @@ static void test_damage(void)
         g_autoptr(GError) error = NULL;
         for (int i = 0; i < 2; i++) {
             run_step(&run);
-            g_assert_true(ldm_checkpoints_save(checkpoints, run.optimiser, &error));
+            g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
         }
         g_autofree char *path = newest(folder, endings[k]);
         g_assert_cmpint(truncate(path, 40), ==, 0);
-        g_assert_true(ldm_checkpoints_load(checkpoints, run.optimiser, &error)); /* the older */
+        g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error)); /* the older */
         run_step(&expected);
         assert_same(&expected, &run);
         /* the damaged one is replaced in its turn */
         run_step(&run);
-        g_assert_true(ldm_checkpoints_save(checkpoints, run.optimiser, &error));
+        g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
         run_step(&expected);
-        g_assert_true(ldm_checkpoints_load(checkpoints, run.optimiser, &error));
+        g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
         assert_same(&expected, &run);
         made_remove(folder);
     }
@@ -281,18 +281,18 @@ static void test_full_disk(void)
 
     run_step(&run);
     run_step(&expected);
-    g_assert_true(ldm_checkpoints_save(checkpoints, run.optimiser, &error));
+    g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
     run_step(&run);
     g_assert_cmpint(getrlimit(RLIMIT_FSIZE, &old), ==, 0);
     small.rlim_max = old.rlim_max;
     signal(SIGXFSZ, SIG_IGN);
     g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &small), ==, 0);
-    g_assert_false(ldm_checkpoints_save(checkpoints, run.optimiser, &error));
+    g_assert_false(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
     g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &old), ==, 0);
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
     g_assert_cmpuint(files_in(folder), ==, 2); /* nothing half-written remains */
     g_clear_error(&error);
-    g_assert_true(ldm_checkpoints_load(checkpoints, run.optimiser, &error));
+    g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
     assert_same(&expected, &run);
     made_remove(folder);
 }
@@ -307,13 +307,13 @@ static int child(const char *folder)
         return 1;
     ldm_checkpoints_set_settings(checkpoints, SETTINGS);
     if ((ldm_checkpoints_exist(checkpoints) &&
-         !ldm_checkpoints_load(checkpoints, run.optimiser, NULL)))
+         !ldm_checkpoints_load(checkpoints, &run.optimiser, 1, NULL)))
         return 1;
     if (write(STDOUT_FILENO, ".", 1) != 1)
         return 1;
     for (;;) {
         run_step(&run);
-        if (!ldm_checkpoints_save(checkpoints, run.optimiser, NULL))
+        if (!ldm_checkpoints_save(checkpoints, &run.optimiser, 1, NULL))
             return 1;
     }
 }
@@ -350,7 +350,7 @@ static void test_kills(void)
             g_assert_cmpuint(before, ==, 0);
             continue;
         }
-        g_assert_true(ldm_checkpoints_load(checkpoints, run.optimiser, &error));
+        g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
         guint64 step = ldm_optimiser_state(run.optimiser)->step;
         g_assert_cmpuint(step, >=, before);
         before = step;

@@ -105,13 +105,13 @@ static LdmTrainOptions options_of(const LdmModel *model)
     options.latents.augment.side = 16;
     options.latents.augment.crop = 0.2;
     options.latents.variants = 2;
-    options.optimiser.steps = STEPS;
-    options.optimiser.warm_up = 2;
-    options.batch = 2;
-    options.accumulate = 2;
+    options.loop.optimiser.steps = STEPS;
+    options.loop.optimiser.warm_up = 2;
+    options.loop.batch = 2;
+    options.loop.accumulate = 2;
     options.train_text = true;
-    options.seed = 5;
-    options.save_every = 3;
+    options.loop.seed = 5;
+    options.loop.save_every = 3;
     return options;
 }
 
@@ -126,7 +126,7 @@ static bool train(const Place *place, const char *run, Watch *watch, bool resume
         return false;
     LdmTrainOptions options = options_of(model);
     watch->cancellable = cancellable;
-    options.resume = resume;
+    options.loop.resume = resume;
     const LdmTrainWatch callbacks = {.read = read_picture,
                                      .cancellable = cancellable,
                                      .planned = planned,

@@ -1,0 +1,14 @@
+/* One check for every option of training. In: what was asked for. Out: yes, or a sentence with the
+ * option's name as files and the command line have it. */
+#include "train/check.h"
+
+#include "base/error.h"
+
+bool ldm_option_check(const char *name, double value, double least, double most, GError **error)
+{
+    if (value >= least && value <= most)
+        return true;
+    ldm_set_error(error, INVALID, _("%s is %g, but must lie between %g and %g"), name, value, least,
+                  most);
+    return false;
+}

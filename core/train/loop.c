@@ -1,0 +1,285 @@
+/* The loop. In: options, an optimiser with the tables that are trained, a function that does one
+ * pass. Out: a folder with checkpoints, the log and at last the trained model. What a step draws
+ * follows from (seed, step, place in the step), so that it is the same whether the run was
+ * interrupted before it or not. */
+#include "train/loop.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "train/check.h"
+#include "train/keyed.h"
+#include "train/train-log.h"
+
+#include <string.h>
+
+struct LdmLoop {
+    const LdmLoopOptions *options;
+    const LdmTrainWatch *watch;
+    const char *folder;
+    LdmCheckpoints *checkpoints;
+    LdmOptimiser *optimisers[2]; /* the second: the adversary's, or NULL */
+    uint64_t adversary_start;
+    size_t *order; /* [count] of `epoch` */
+    size_t count;
+    uint64_t epoch;
+    char *log_path;
+    FILE *log;
+    double seconds; /* of one step */
+};
+
+LdmLoopOptions ldm_loop_defaults(void)
+{
+    return (LdmLoopOptions){
+        .optimiser = ldm_optimiser_defaults(),
+        .batch = 8,
+        .accumulate = 1,
+        .save_every = 100,
+        .keep = 2,
+    };
+}
+
+void ldm_train_step_add(LdmTrainStep *step, const char *name, double value)
+{
+    for (size_t i = 0; i < LDM_TRAIN_TERMS; i++) {
+        if (step->terms[i].name != NULL && strcmp(step->terms[i].name, name) != 0)
+            continue;
+        step->terms[i].name = name;
+        step->terms[i].value += value;
+        return;
+    }
+}
+
+/* ---- opening ---- */
+
+static bool check_options(const LdmLoopOptions *o, GError **error)
+{
+    return ldm_option_check("batch", (double)o->batch, 1, 4096, error) &&
+           ldm_option_check("accumulate", (double)o->accumulate, 1, 4096, error) &&
+           ldm_option_check("seed", (double)o->seed, 0.0, 9.3e18, error) &&
+           ldm_option_check("save-every", (double)o->save_every, 1, 1e9, error) &&
+           ldm_option_check("keep", o->keep, 1, 1000, error);
+}
+
+static bool open_folder(LdmLoop *loop, GError **error)
+{
+    loop->checkpoints = ldm_checkpoints_open(loop->folder, loop->options->keep, error);
+    if (loop->checkpoints == NULL)
+        return false;
+    if (loop->options->resume || !ldm_checkpoints_exist(loop->checkpoints))
+        return true;
+    ldm_set_error(error, INVALID,
+                  _("“%s” has checkpoints of an earlier run: resume it or choose another folder"),
+                  loop->folder);
+    return false;
+}
+
+LdmLoop *ldm_loop_new(const LdmLoopOptions *options, const LdmTrainWatch *watch, const char *folder,
+                      GError **error)
+{
+    g_autoptr(LdmLoop) loop = g_new0(LdmLoop, 1);
+
+    loop->options = options;
+    loop->watch = watch;
+    loop->folder = folder;
+    if (!check_options(options, error) || !open_folder(loop, error))
+        return NULL;
+    loop->optimisers[0] = ldm_optimiser_new(&options->optimiser, error);
+    return loop->optimisers[0] != NULL ? g_steal_pointer(&loop) : NULL;
+}
+
+void ldm_loop_free(LdmLoop *loop)
+{
+    if (loop == NULL)
+        return;
+    g_clear_pointer(&loop->log, fclose);
+    g_free(loop->log_path);
+    g_free(loop->order);
+    for (size_t i = 0; i < G_N_ELEMENTS(loop->optimisers); i++)
+        ldm_optimiser_free(loop->optimisers[i]);
+    ldm_checkpoints_free(loop->checkpoints);
+    g_free(loop);
+}
+
+LdmOptimiser *ldm_loop_optimiser(LdmLoop *loop)
+{
+    return loop->optimisers[0];
+}
+
+LdmOptimiser *ldm_loop_add_adversary(LdmLoop *loop, const LdmOptimiserOptions *options,
+                                     uint64_t start, GError **error)
+{
+    loop->optimisers[1] = ldm_optimiser_new(options, error);
+    loop->adversary_start = start;
+    return loop->optimisers[1];
+}
+
+void ldm_loop_set_settings(LdmLoop *loop, const char *others)
+{
+    const LdmLoopOptions *o = loop->options;
+    const LdmOptimiserOptions *a = &o->optimiser;
+    const double numbers[] = {a->rate,         a->beta1, a->beta2, a->eps,
+                              a->weight_decay, a->clip,  a->ema,   a->outlier};
+    static const char *const names[] = {"rate",         "beta1", "beta2", "eps",
+                                        "weight-decay", "clip",  "ema",   "outlier"};
+    g_autoptr(GString) text = g_string_new(NULL);
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+
+    g_string_printf(text,
+                    "seed=%" G_GINT64_FORMAT " batch=%zu accumulate=%zu steps=%" G_GUINT64_FORMAT
+                    " warm-up=%" G_GUINT64_FORMAT,
+                    (gint64)o->seed, o->batch, o->accumulate, (guint64)a->steps,
+                    (guint64)a->warm_up);
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
+        g_string_append_printf(text, " %s=%s", names[i],
+                               g_ascii_dtostr(number, sizeof number, numbers[i]));
+    g_string_append_printf(text, " %s", others);
+    ldm_checkpoints_set_settings(loop->checkpoints, text->str);
+}
+
+/* ---- examples ---- */
+
+/* Fisher and Yates, once an epoch. */
+static void shuffle(LdmLoop *loop, uint64_t epoch)
+{
+    LdmKeyed keyed = ldm_keyed((uint64_t)loop->options->seed, LDM_KEY_ORDER, epoch, 0);
+
+    for (size_t i = 0; i < loop->count; i++)
+        loop->order[i] = i;
+    for (size_t i = loop->count; i > 1; i--) {
+        size_t k = ldm_keyed_below(&keyed, i), kept = loop->order[i - 1];
+        loop->order[i - 1] = loop->order[k];
+        loop->order[k] = kept;
+    }
+    loop->epoch = epoch;
+}
+
+void ldm_loop_set_examples(LdmLoop *loop, size_t count)
+{
+    loop->order = g_renew(size_t, loop->order, count);
+    loop->count = count;
+    shuffle(loop, 0);
+}
+
+size_t ldm_loop_example(LdmLoop *loop, uint64_t step, size_t sample)
+{
+    uint64_t n = step * loop->options->batch * loop->options->accumulate + sample;
+
+    if (n / loop->count != loop->epoch)
+        shuffle(loop, n / loop->count);
+    return loop->order[n % loop->count];
+}
+
+/* ---- steps ---- */
+
+static LdmTrainStep step_new(const LdmLoop *loop, uint64_t number)
+{
+    return (LdmTrainStep){.step = number + 1, .steps = loop->options->optimiser.steps};
+}
+
+static bool update(LdmLoop *loop, LdmTrainStep *step, GError **error)
+{
+    LdmOptimiser *adversary = loop->optimisers[1];
+    LdmStep other;
+
+    return ldm_optimiser_step(loop->optimisers[0], step->loss, &step->update, error) &&
+           (adversary == NULL || step->step <= loop->adversary_start ||
+            ldm_optimiser_step(adversary, step->adversary, &other, error));
+}
+
+static bool take_step(LdmLoop *loop, const LdmLoopWork *work, LdmTrainStep *step, GError **error)
+{
+    gint64 begun = g_get_monotonic_time();
+
+    *step = step_new(loop, ldm_optimiser_state(loop->optimisers[0])->step);
+    for (size_t k = 0; k < loop->options->accumulate; k++)
+        if (!work->pass(work->data, k, step, error))
+            return false;
+    bool good = update(loop, step, error);
+    double seconds = (double)(g_get_monotonic_time() - begun) / 1e6;
+    loop->seconds = 0.9 * loop->seconds + 0.1 * seconds;
+    step->seconds_left = loop->seconds * (double)(step->steps - step->step);
+    return ldm_train_log_step(loop->log, loop->log_path, step, good ? error : NULL) && good;
+}
+
+static bool save(LdmLoop *loop, uint64_t *saved, GError **error)
+{
+    uint64_t step = ldm_optimiser_state(loop->optimisers[0])->step;
+
+    if (step == *saved)
+        return true;
+    *saved = step;
+    return ldm_checkpoints_save(loop->checkpoints, loop->optimisers,
+                                loop->optimisers[1] != NULL ? 2 : 1, error);
+}
+
+static bool take_steps(LdmLoop *loop, const LdmLoopWork *work, GError **error)
+{
+    const LdmOptimiserState *state = ldm_optimiser_state(loop->optimisers[0]);
+    uint64_t saved = state->step;
+
+    while (state->step < loop->options->optimiser.steps) {
+        g_autoptr(GError) reason = NULL;
+        LdmTrainStep step;
+        if (!take_step(loop, work, &step, &reason)) {
+            /* an interrupted step has changed no weight */
+            if (g_error_matches(reason, LDM_ERROR, LDM_ERROR_CANCELLED) &&
+                !save(loop, &saved, error))
+                return false;
+            g_propagate_error(error, g_steal_pointer(&reason));
+            return false;
+        }
+        if (loop->watch->stepped != NULL)
+            loop->watch->stepped(&step, loop->watch->data);
+        if (state->step % loop->options->save_every == 0 && !save(loop, &saved, error))
+            return false;
+    }
+    return save(loop, &saved, error) && work->write(work->data, error);
+}
+
+/* ---- before the first ---- */
+
+bool ldm_loop_check_memory(size_t bytes, GError **error)
+{
+    if (bytes <= ldm_memory_available())
+        return true;
+    g_autofree char *needed = g_format_size(bytes);
+    g_autofree char *left = g_format_size(ldm_memory_available());
+    ldm_set_error(error, MEMORY,
+                  _("training needs %s of memory and %s are free: take a smaller batch or size"),
+                  needed, left);
+    return false;
+}
+
+/* A pass that is not counted tells how long a step takes. */
+static bool time_step(LdmLoop *loop, const LdmLoopWork *work, GError **error)
+{
+    gint64 begun = g_get_monotonic_time();
+    LdmTrainStep step = step_new(loop, ldm_optimiser_state(loop->optimisers[0])->step);
+
+    if (!work->pass(work->data, 0, &step, error))
+        return false;
+    for (size_t i = 0; i < G_N_ELEMENTS(loop->optimisers); i++)
+        if (loop->optimisers[i] != NULL)
+            ldm_optimiser_clear_gradients(loop->optimisers[i]);
+    loop->seconds =
+        (double)(g_get_monotonic_time() - begun) / 1e6 * (double)loop->options->accumulate;
+    return true;
+}
+
+bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
+                  const LdmLoopWork *work, GError **error)
+{
+    if (loop->options->resume && !ldm_checkpoints_load(loop->checkpoints, loop->optimisers,
+                                                       loop->optimisers[1] != NULL ? 2 : 1, error))
+        return false;
+    plan->steps = loop->options->optimiser.steps;
+    plan->first_step = ldm_optimiser_state(loop->optimisers[0])->step;
+    if (!time_step(loop, work, error))
+        return false;
+    plan->seconds = loop->seconds;
+    if (loop->watch->planned != NULL)
+        loop->watch->planned(plan, skipped, loop->watch->data);
+    loop->log_path = g_build_filename(loop->folder, "log.jsonl", NULL);
+    loop->log = ldm_train_log_open(loop->log_path, plan->first_step, error);
+    return loop->log != NULL && take_steps(loop, work, error);
+}

@@ -1,0 +1,101 @@
+/* The loop that every kind of training runs in: epochs, steps, checkpoints, log, time left. A kind
+ * of training (train-ldm.c, train-autoencoder.c) gives it one function that does one pass, and one
+ * that writes the finished model. The folder of a run holds the finished model, "checkpoints/" and
+ * "log.jsonl". */
+#pragma once
+
+#include "train/checkpoint.h"
+#include "train/dataset.h"
+
+typedef struct {
+    LdmOptimiserOptions optimiser;
+    size_t batch;      /* samples of one pass */
+    size_t accumulate; /* passes of one step */
+    int64_t seed;
+    size_t save_every; /* steps between checkpoints */
+    int keep;          /* checkpoints kept */
+    bool resume;       /* from the newest one; it must be there */
+} LdmLoopOptions;
+
+LdmLoopOptions ldm_loop_defaults(void);
+
+/* Known before the first step is taken. */
+typedef struct {
+    size_t examples, skipped;
+    size_t trained; /* weights */
+    size_t bytes;   /* of memory: weights, gradients, moments, averages, the passes */
+    double seconds; /* of one step, measured on one that is not counted */
+    uint64_t first_step, steps;
+} LdmTrainPlan;
+
+#define LDM_TRAIN_TERMS 6
+
+typedef struct {
+    uint64_t step, steps; /* 1-based */
+    double loss;
+    double adversary; /* the discriminator's loss, where there is one */
+    LdmStep update;
+    double seconds_left;
+    /* What the loss is made of, means over the passes; for the log. */
+    struct {
+        const char *name;
+        double value;
+    } terms[LDM_TRAIN_TERMS];
+} LdmTrainStep;
+
+/* Adds to a term of the step; it begins at zero. */
+void ldm_train_step_add(LdmTrainStep *step, const char *name, double value);
+
+/* What the caller lends and wants to see; callbacks may be NULL, all but `read`. */
+typedef struct {
+    LdmPictureRead read;
+    void *read_data;
+    GCancellable *cancellable;
+    void (*encoding)(size_t done, size_t total, void *data);
+    void (*planned)(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data);
+    void (*stepped)(const LdmTrainStep *step, void *data);
+    void *data;
+} LdmTrainWatch;
+
+typedef struct {
+    /* Pass `number` of step->step: adds 1 / accumulate of its gradients, loss and terms. */
+    bool (*pass)(void *data, size_t number, LdmTrainStep *step, GError **error);
+    /* After the last step: the finished model. */
+    bool (*write)(void *data, GError **error);
+    void *data;
+} LdmLoopWork;
+
+typedef struct LdmLoop LdmLoop;
+
+/* Checks the options, opens and locks the folder. options, watch and folder are borrowed.
+ * Errors: INVALID (an option; a folder that has checkpoints, without `resume`), FILE. */
+LdmLoop *ldm_loop_new(const LdmLoopOptions *options, const LdmTrainWatch *watch, const char *folder,
+                      GError **error);
+void ldm_loop_free(LdmLoop *loop);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmLoop, ldm_loop_free)
+
+/* `others`: everything that the run's numbers depend on besides the loop's own options, as
+ * "name=value" words. */
+void ldm_loop_set_settings(LdmLoop *loop, const char *others);
+
+/* The tables that are trained go in here. */
+LdmOptimiser *ldm_loop_optimiser(LdmLoop *loop);
+
+/* A second optimiser for a network that is trained against the first, steps from `start` on; it
+ * belongs to the loop. Errors: INVALID. */
+LdmOptimiser *ldm_loop_add_adversary(LdmLoop *loop, const LdmOptimiserOptions *options,
+                                     uint64_t start, GError **error);
+
+/* The example of sample `sample` of step 0, 1 ...: all `count` once an epoch, shuffled anew for
+ * each. */
+void ldm_loop_set_examples(LdmLoop *loop, size_t count);
+size_t ldm_loop_example(LdmLoop *loop, uint64_t step, size_t sample);
+
+/* Errors: MEMORY, where `bytes` are not free. */
+bool ldm_loop_check_memory(size_t bytes, GError **error);
+
+/* Resumes if asked to, tells the plan (whose times and steps are filled in), takes the steps and
+ * writes the model. Cancelling saves a checkpoint of the last whole step; the error is then
+ * CANCELLED. Errors: those of the parts. */
+bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
+                  const LdmLoopWork *work, GError **error);
