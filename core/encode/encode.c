@@ -2,60 +2,33 @@
  * scale * mean (or a sample), whole or in overlapping tiles. */
 #include "encode/encode.h"
 
-#include "base/checked.h"
-#include "tensor/tiles.h"
+#include "layers/tiled.h"
+#include "tensor/tensor.h"
 
-typedef struct {
-    const LdmEncode *job;
-    const LdmTensor *x;
-    double flops_before; /* of the tiles already done */
-    double flops_now;
-} Run;
-
-static LdmTensor *forward(LdmPass *pass, const void *data)
+static LdmTensor *forward(LdmPass *pass, const void *encoder, LdmTensor *x)
 {
-    const Run *run = data;
-    LdmTensor *x = ldm_pass_input(pass, run->x);
-    LdmTensor *moments = ldm_vae_encoder_forward(pass, run->job->encoder, x);
-    ldm_pass_drop(pass, x);
-    return moments;
+    return ldm_vae_encoder_forward(pass, encoder, x);
 }
 
-static void progress(double flops, void *data)
+static LdmTiled tiled(const LdmEncode *job)
 {
-    Run *run = data;
-    run->flops_now = flops;
-    if (run->job->progress != NULL)
-        run->job->progress(run->flops_before + flops, run->job->progress_data);
-}
-
-static LdmTensor *run_tile(const LdmTensor *tile, void *data, GError **error)
-{
-    Run *run = data;
-    run->x = tile;
-    LdmTensor *moments = ldm_forward_run(forward, run, progress, run, run->job->cancellable, error);
-    run->flops_before += run->flops_now;
-    return moments;
-}
-
-static LdmTiling tiling(const LdmEncode *job, Run *run)
-{
-    return (LdmTiling){.tile = job->tile > 0 ? job->tile : SIZE_MAX,
-                       .overlap = job->tile / 4,
-                       .in = (size_t)1 << (job->config->levels - 1),
-                       .out = 1,
-                       .run = run_tile,
-                       .data = run};
+    return (LdmTiled){.forward = forward,
+                      .network = job->encoder,
+                      .tile = job->tile,
+                      .in = (size_t)1 << (job->config->levels - 1),
+                      .out = 1,
+                      .channels_in = (size_t)job->config->in_channels,
+                      .channels_out = 2 * (size_t)job->config->latent_channels,
+                      .progress = job->progress,
+                      .progress_data = job->progress_data,
+                      .cancellable = job->cancellable};
 }
 
 LdmTensor *ldm_encode_picture(const LdmEncode *job, const LdmTensor *x, const LdmTensor *noise,
                               GError **error)
 {
-    Run run = {.job = job};
-    LdmTiling tiles = tiling(job, &run);
-    g_autoptr(LdmTensor) moments =
-        job->tile == 0 ? run_tile(x, &run, error)
-                       : ldm_tiles_run(&tiles, x, 2 * (size_t)job->config->latent_channels, error);
+    LdmTiled encoder = tiled(job);
+    g_autoptr(LdmTensor) moments = ldm_tiled_run(&encoder, x, error);
     if (moments == NULL)
         return NULL;
     g_autoptr(LdmTensor) z = ldm_latent_from_moments(moments, noise, job->config->scale_factor,
@@ -68,19 +41,10 @@ LdmTensor *ldm_encode_picture(const LdmEncode *job, const LdmTensor *x, const Ld
 bool ldm_encode_measure(const LdmEncode *job, size_t H, size_t W, size_t *bytes, double *flops,
                         GError **error)
 {
-    Run run = {.job = job};
-    LdmTiling tiles = tiling(job, &run);
-    size_t h = H / tiles.in, w = W / tiles.in, z = (size_t)job->config->latent_channels;
-    size_t th = ldm_tiles_size(&tiles, h), tw = ldm_tiles_size(&tiles, w);
-    const LdmTensor x = {
-        .dtype = LDM_F32, .rank = 4, .shape = {1, th * tiles.in, tw * tiles.in, 3}};
-    run.x = &x;
-    if (!ldm_forward_measure(forward, &run, bytes, flops, error))
+    LdmTiled encoder = tiled(job);
+    size_t h = H / encoder.in, w = W / encoder.in;
+    if (!ldm_tiled_measure(&encoder, h, w, bytes, flops, error))
         return false;
-    size_t count = ldm_tiles_count(&tiles, h) * ldm_tiles_count(&tiles, w);
-    *bytes += th * tw * 2 * z * sizeof(float); /* moments of one pass */
-    if (count > 1)                             /* the tile, sums and shares */
-        *bytes += ldm_tensor_count(&x) * sizeof(float) + h * w * (2 * z + 1) * sizeof(float);
-    *flops *= (double)count;
+    *bytes += h * w * encoder.channels_out * sizeof(float); /* the moments */
     return true;
 }

@@ -30,6 +30,26 @@ static void layer_norm_backward(LdmPass *pass, const LdmOp *op)
                       ldm_layer_norm_backward_scratch(op->detail));
 }
 
+/* Both norms: the arithmetic differs, what the pass is told does not. True: compute now. */
+static bool announce(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, LdmTensor *y,
+                     const LdmGroupNorm *norm, LdmBackward *backward)
+{
+    const char *name = backward == layer_norm_backward ? "layer-norm"
+                       : norm->silu                    ? "group-norm-silu"
+                                                       : "group-norm";
+    return ldm_pass_op(pass, &(LdmOp){.name = name,
+                                      .layer = layer,
+                                      .parameter = layer->weight,
+                                      .second = layer->bias,
+                                      .inputs = {x},
+                                      .n_inputs = 1,
+                                      .output = y,
+                                      .backward = backward,
+                                      .saved = LDM_SAVE_INPUT(0),
+                                      .detail = norm,
+                                      .detail_bytes = sizeof *norm});
+}
+
 LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, bool silu)
 {
     LdmTensor *y = ldm_pass_over(pass, x);
@@ -43,17 +63,7 @@ LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
                          .gamma = ldm_param_weights(layer->weight),
                          .beta = ldm_param_weights(layer->bias),
                          .y = y->data};
-    if (ldm_pass_op(pass, &(LdmOp){.name = silu ? "group-norm-silu" : "group-norm",
-                                   .layer = layer,
-                                   .parameter = layer->weight,
-                                   .second = layer->bias,
-                                   .inputs = {x},
-                                   .n_inputs = 1,
-                                   .output = y,
-                                   .backward = group_norm_backward,
-                                   .saved = LDM_SAVE_INPUT(0),
-                                   .detail = &norm,
-                                   .detail_bytes = sizeof norm}))
+    if (announce(pass, layer, x, y, &norm, group_norm_backward))
         ldm_pass_check(pass, ldm_group_norm(&norm, ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, x);
     return y;
@@ -72,17 +82,7 @@ LdmTensor *ldm_layer_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
                          .gamma = ldm_param_weights(layer->weight),
                          .beta = ldm_param_weights(layer->bias),
                          .y = y->data};
-    if (ldm_pass_op(pass, &(LdmOp){.name = "layer-norm",
-                                   .layer = layer,
-                                   .parameter = layer->weight,
-                                   .second = layer->bias,
-                                   .inputs = {x},
-                                   .n_inputs = 1,
-                                   .output = y,
-                                   .backward = layer_norm_backward,
-                                   .saved = LDM_SAVE_INPUT(0),
-                                   .detail = &norm,
-                                   .detail_bytes = sizeof norm}))
+    if (announce(pass, layer, x, y, &norm, layer_norm_backward))
         ldm_pass_check(pass, ldm_layer_norm(norm.N, C, norm.eps, norm.x, norm.gamma, norm.beta,
                                             norm.y, ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, x);
