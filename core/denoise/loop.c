@@ -12,22 +12,28 @@
 
 #include <string.h>
 
-/* What a run keeps from step to step. N = 2 where guided, else 1. */
+/* What is done in a step, and its work. */
+typedef struct {
+    size_t branches; /* N: 2 where guided, else 1 */
+    double flops;
+} Turn;
+
+/* What a run keeps from step to step. */
 typedef struct {
     const LdmDenoise *job;
     LdmTensor *z; /* [1, h, w, z] the state */
-    size_t cells, channels, batch;
+    size_t cells, channels;
     int first, K;             /* steps first .. K - 1 are run */
     int k;                    /* at work */
     int *start;               /* [cells] first step of each cell */
-    LdmTensor *input;         /* [N, h, w, in_channels] */
-    LdmTensor *context;       /* [N, tokens, width], own or borrowed; NULL without text */
-    LdmTensor *joined;        /* the own one, to be freed */
+    Turn *turns;              /* [K] */
+    LdmTensor *input;         /* [1, h, w, in_channels] */
+    LdmTensor *pair;          /* [2, tokens, width] both contexts; NULL without guidance */
     LdmTensor *x0, *eps;      /* [1, h, w, z] prediction */
     LdmTensor *noise, *drawn; /* [1, h, w, z] of the step: NHWC, and NCHW as it was drawn */
     LdmStepper *stepper;
     LdmPass *pass;
-    double step_flops;
+    double flops, flops_before; /* of the whole run; of the steps that are done */
 } Loop;
 
 static bool is_guided(const LdmDenoise *job)
@@ -39,13 +45,15 @@ static bool is_guided(const LdmDenoise *job)
 
 /* ---- the network on a pass ---- */
 
-static LdmTensor *forward(LdmPass *pass, const void *data)
+/* Step k. */
+static LdmTensor *forward(LdmPass *pass, const Loop *loop, int k)
 {
-    const Loop *loop = data;
-    double t = loop->job->times->timesteps[loop->k], timesteps[2] = {t, t};
+    const LdmDenoise *job = loop->job;
+    const LdmTensor *tokens =
+        loop->turns[k].branches == 2 ? loop->pair : job->conditioning->context;
     LdmTensor *x = ldm_pass_input(pass, loop->input);
-    LdmTensor *context = loop->context != NULL ? ldm_pass_input(pass, loop->context) : NULL;
-    LdmTensor *out = loop->job->network(pass, loop->job->network_data, x, timesteps, context);
+    LdmTensor *context = tokens != NULL ? ldm_pass_constant(pass, tokens) : NULL;
+    LdmTensor *out = job->network(pass, job->network_data, x, &job->times->timesteps[k], context);
 
     ldm_pass_drop(pass, x);
     ldm_pass_drop(pass, context);
@@ -56,10 +64,45 @@ static void pass_progress(double flops_done, void *data)
 {
     const Loop *loop = data;
     const LdmLoopHooks *hooks = &loop->job->hooks;
-    int done = loop->k - loop->first, steps = loop->K - loop->first;
-    double part = loop->step_flops > 0.0 ? MIN(flops_done / loop->step_flops, 1.0) : 0.0;
+    double done = loop->flops_before + flops_done;
 
-    hooks->progress(done + 1, steps, (done + part) / steps, hooks->data);
+    hooks->progress(loop->k - loop->first + 1, loop->K - loop->first,
+                    loop->flops > 0.0 ? MIN(done / loop->flops, 1.0) : 0.0, hooks->data);
+}
+
+/* Lays down what is done in each step. */
+static void lay_turns(Loop *loop)
+{
+    loop->turns = g_new0(Turn, loop->K);
+    for (int k = loop->first; k < loop->K; k++)
+        loop->turns[k].branches = is_guided(loop->job) ? 2 : 1;
+}
+
+/* Plans the run, step by step. Steps of a kind cost the same from the second one on: the first
+ * may have to make what the pass then stores. */
+static bool measure_turns(Loop *loop, size_t *bytes, GError **error)
+{
+    g_autoptr(LdmPass) pass = ldm_pass_new_plan();
+    const Turn *latest[2] = {NULL};
+    int seen[2] = {0};
+
+    for (int k = loop->first; k < loop->K; k++) {
+        Turn *turn = &loop->turns[k];
+        size_t kind = turn->branches - 1;
+        if (seen[kind]++ < 2) {
+            forward(pass, loop, k);
+            turn->flops = ldm_pass_flops(pass);
+            if (!ldm_pass_end(pass, error))
+                return false;
+            ldm_pass_reset(pass);
+        } else {
+            turn->flops = latest[kind]->flops;
+        }
+        latest[kind] = turn;
+        loop->flops += turn->flops;
+    }
+    *bytes = ldm_pass_peak(pass);
+    return true;
 }
 
 /* ---- preparation ---- */
@@ -101,40 +144,37 @@ static LdmTensor input_shape(const LdmDenoise *job, const LdmTensor *z)
     const LdmTensor *concat = job->conditioning->concat;
     LdmTensor shape = *z;
 
-    shape.shape[0] = is_guided(job) ? 2 : 1;
     shape.shape[3] += concat != NULL ? concat->shape[3] : 0;
     shape.data = NULL;
     return shape;
 }
 
 /* Unconditional first, as the reference has it. */
-static bool join_context(Loop *loop, GError **error)
+static bool pair_contexts(Loop *loop, GError **error)
 {
     const LdmConditioning *conditioning = loop->job->conditioning;
 
-    loop->context = conditioning->context;
-    if (loop->batch == 1)
+    if (!is_guided(loop->job))
         return true;
-    size_t shape[3] = {2, loop->context->shape[1], loop->context->shape[2]};
-    loop->joined = ldm_tensor_new(LDM_F32, 3, shape, error);
-    if (loop->joined == NULL)
+    size_t n = ldm_tensor_count(conditioning->context);
+    const size_t *shape = conditioning->context->shape;
+    loop->pair = ldm_tensor_new(LDM_F32, 3, (size_t[]){2, shape[1], shape[2]}, error);
+    if (loop->pair == NULL)
         return false;
-    size_t n = ldm_tensor_count(loop->context);
-    memcpy(ldm_tensor_f32(loop->joined), conditioning->negative->data, n * sizeof(float));
-    memcpy(ldm_tensor_f32(loop->joined) + n, loop->context->data, n * sizeof(float));
-    loop->context = loop->joined;
+    memcpy(ldm_tensor_f32(loop->pair), conditioning->negative->data, n * sizeof(float));
+    memcpy(ldm_tensor_f32(loop->pair) + n, conditioning->context->data, n * sizeof(float));
     return true;
 }
 
-/* The channels behind z_t stay the same through the run, and the same in both branches. */
+/* The channels behind z_t stay the same through the run. */
 static void fill_concat(Loop *loop)
 {
     const LdmTensor *concat = loop->job->conditioning->concat;
     size_t extra = concat != NULL ? concat->shape[3] : 0, width = loop->channels + extra;
 
-    for (size_t i = 0; extra > 0 && i < loop->batch * loop->cells; i++)
+    for (size_t i = 0; extra > 0 && i < loop->cells; i++)
         memcpy(ldm_tensor_f32(loop->input) + i * width + loop->channels,
-               ldm_tensor_f32(concat) + i % loop->cells * extra, extra * sizeof(float));
+               ldm_tensor_f32(concat) + i * extra, extra * sizeof(float));
 }
 
 static bool loop_buffers(Loop *loop, GError **error)
@@ -143,11 +183,10 @@ static bool loop_buffers(Loop *loop, GError **error)
     LdmTensor input = input_shape(job, loop->z);
     const size_t *shape = loop->z->shape;
 
-    loop->batch = input.shape[0];
     loop->input = ldm_tensor_new(LDM_F32, 4, input.shape, error);
     loop->x0 = loop->input != NULL ? ldm_tensor_new(LDM_F32, 4, shape, error) : NULL;
     loop->eps = loop->x0 != NULL ? ldm_tensor_new(LDM_F32, 4, shape, error) : NULL;
-    if (loop->eps == NULL || !join_context(loop, error))
+    if (loop->eps == NULL || !pair_contexts(loop, error))
         return false;
     loop->stepper = ldm_stepper_new(job->sampler, job->eta, loop->cells * loop->channels, error);
     if (loop->stepper == NULL)
@@ -171,8 +210,8 @@ static bool loop_pass(Loop *loop, GError **error)
     const LdmDenoise *job = loop->job;
     size_t bytes;
 
-    loop->k = loop->first;
-    if (!ldm_forward_measure(forward, loop, &bytes, &loop->step_flops, error))
+    lay_turns(loop);
+    if (!measure_turns(loop, &bytes, error))
         return false;
     loop->pass = ldm_pass_new_compute(bytes, job->cancellable, error);
     if (loop->pass == NULL)
@@ -185,8 +224,9 @@ static bool loop_pass(Loop *loop, GError **error)
 static void loop_clear(Loop *loop)
 {
     ldm_aligned_free(loop->start);
+    g_free(loop->turns);
     ldm_tensor_free(loop->input);
-    ldm_tensor_free(loop->joined);
+    ldm_tensor_free(loop->pair);
     ldm_tensor_free(loop->x0);
     ldm_tensor_free(loop->eps);
     ldm_tensor_free(loop->noise);
@@ -217,27 +257,29 @@ static bool predict(Loop *loop, GError **error)
 {
     const LdmDenoise *job = loop->job;
     size_t width = loop->input->shape[3], n = loop->cells * loop->channels;
+    size_t branches = loop->turns[loop->k].branches;
     const float *z = ldm_tensor_f32(loop->z);
     float *x0 = ldm_tensor_f32(loop->x0);
 
-    for (size_t i = 0; i < loop->batch * loop->cells; i++)
-        memcpy(ldm_tensor_f32(loop->input) + i * width, z + i % loop->cells * loop->channels,
+    for (size_t i = 0; i < loop->cells; i++)
+        memcpy(ldm_tensor_f32(loop->input) + i * width, z + i * loop->channels,
                loop->channels * sizeof(float));
-    LdmTensor *out = forward(loop->pass, loop);
+    LdmTensor *out = forward(loop->pass, loop, loop->k);
     if (!ldm_pass_end(loop->pass, error))
         return false;
-    if (ldm_tensor_count(out) != loop->batch * n) {
+    if (ldm_tensor_count(out) != branches * n) {
         g_autofree char *found = ldm_shape_string(out->rank, out->shape);
         ldm_set_error(error, SHAPE, _("the network gives %s for a latent of %zu channels"), found,
                       loop->channels);
         return false;
     }
     const float *o = ldm_tensor_f32(out);
-    if (loop->batch == 2)
+    if (branches == 2)
         ldm_guide(x0, o, o + n, n, job->guidance);
     else
         memcpy(x0, o, n * sizeof(float));
     ldm_pass_reset(loop->pass);
+    loop->flops_before += loop->turns[loop->k].flops;
     ldm_predict_x0(job->prediction, job->times->alpha_bar[loop->k], z, x0, n, x0,
                    ldm_tensor_f32(loop->eps));
     return true;
@@ -309,7 +351,7 @@ static bool loop_run(Loop *loop, int *evaluations, GError **error)
     for (loop->k = loop->first; loop->k < loop->K; loop->k++) {
         if (!loop_step(loop, error))
             return false;
-        *evaluations += (int)loop->batch;
+        *evaluations += (int)loop->turns[loop->k].branches;
     }
     return true;
 }
@@ -335,28 +377,26 @@ bool ldm_denoise(const LdmDenoise *job, LdmTensor *z, int *evaluations, GError *
 bool ldm_denoise_measure(const LdmDenoise *job, const LdmTensor *z, size_t *bytes, double *flops,
                          GError **error)
 {
-    LdmTensor input = input_shape(job, z), context;
-    Loop loop = {.job = job, .input = &input, .batch = input.shape[0]};
-    int steps = job->times->steps - job->times->start;
+    LdmTensor input = input_shape(job, z), pair = {0};
+    Loop loop = {.job = job, .input = &input, .first = job->times->start, .K = job->times->steps};
 
     *bytes = 0;
     *flops = 0.0;
     if (!check_job(job, z, error))
         return false;
-    if (steps == 0)
+    if (loop.first == loop.K)
         return true;
-    loop.k = job->times->start;
-    if (job->conditioning->context != NULL) {
-        context = *job->conditioning->context;
-        context.shape[0] = loop.batch;
-        context.data = NULL;
-        loop.context = &context;
+    if (is_guided(job)) {
+        pair = *job->conditioning->context;
+        pair.shape[0] = 2;
+        loop.pair = &pair;
     }
-    if (!ldm_forward_measure(forward, &loop, bytes, flops, error))
-        return false;
-    /* input; x0, eps, noise, drawn, history: at most five latents; the joined context */
+    lay_turns(&loop);
+    bool done = measure_turns(&loop, bytes, error);
+    g_free(loop.turns);
+    /* input; x0, eps, noise, drawn, history: at most five latents; both contexts */
     *bytes += sizeof(float) * (ldm_tensor_count(&input) + 5 * ldm_tensor_count(z) +
-                               (loop.context != NULL ? ldm_tensor_count(&context) : 0));
-    *flops *= steps;
-    return true;
+                               (loop.pair != NULL ? ldm_tensor_count(&pair) : 0));
+    *flops = loop.flops;
+    return done;
 }

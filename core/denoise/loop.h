@@ -2,7 +2,7 @@
  * inpainting differ only in what the caller puts into the job. For each step k, in this order:
  *
  *     1. mask        cells not yet started are z0 re-noised to the step's level (mask.h)
- *     2. input       [z_t | concat], twice where guided (unconditional first)
+ *     2. input       [z_t | concat], once for both branches where guided (unconditional first)
  *     3. network     o = epsilon_theta(input, t_k, c): the raw output, epsilon, v or x0
  *     4. guidance    o = o_u + g (o_c - o_u), on the raw output
  *     5. prediction  x0 and epsilon from o
@@ -24,8 +24,8 @@
 #include "layers/pass.h"
 #include "pipeline/types.h"
 
-/* epsilon_theta: x [N, h, w, in_channels], timesteps [N], context [N, tokens, width] or NULL
- * -> [N, h, w, z]. */
+/* epsilon_theta: x [1, h, w, in_channels], timesteps [1], context [N, tokens, width] or NULL
+ * (N = 1) -> [N, h, w, z]. */
 typedef LdmTensor *(*LdmNetwork)(LdmPass *pass, const void *data, LdmTensor *x,
                                  const double *timesteps, LdmTensor *context);
 
@@ -48,7 +48,7 @@ typedef struct {
     LdmPrediction prediction;
     const LdmTimes *times;
     const LdmConditioning *conditioning;
-    double guidance; /* g; 1, or no `negative`: one forward a step, else a batch of two */
+    double guidance; /* g; 1, or no `negative`: one branch a step, else two */
     LdmSampler sampler;
     double eta;             /* DDIM only: 0 deterministic .. 1 */
     LdmRng *rng;            /* continues after the first noise; NULL where nothing is drawn */

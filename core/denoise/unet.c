@@ -2,7 +2,8 @@
  * the network's prediction out. Down: per level resblocks, each followed by a SpatialTransformer
  * where the level has one, then a strided convolution; every result is kept as a skip. Middle:
  * resblock, transformer, resblock. Up: the same backwards with one resblock more, each joined with
- * the skip of its own size. */
+ * the skip of its own size. What comes up to the last layers of all is what DeepCache takes over
+ * from an earlier step; then only the skips that those need are made. */
 #include "denoise/unet.h"
 
 #include "base/error.h"
@@ -10,6 +11,9 @@
 #include "layers/resblock.h"
 #include "layers/time-embedding.h"
 #include "layers/transformer.h"
+
+/* Layers on the way up that are computed in every step, whatever is taken over. */
+#define SHALLOW_LAYERS 1
 
 typedef struct {
     int layers;
@@ -167,6 +171,7 @@ typedef struct {
     const LdmUnet *unet;
     LdmTensor *time;    /* [N, 4C] */
     LdmTensor *context; /* [N or 1, tokens, width] or NULL */
+    size_t N;           /* of the result */
     LdmTensor **skips;  /* a stack */
     int n_skips;
 } Run;
@@ -185,17 +190,18 @@ static LdmTensor *level_step(Run *run, const Level *level, int j, LdmTensor *h)
     return h;
 }
 
-static LdmTensor *down_forward(Run *run, LdmTensor *h)
+/* Until there are `skips` of them. */
+static LdmTensor *down_forward(Run *run, LdmTensor *h, int skips)
 {
     const LdmUnet *unet = run->unet;
     skip_push(run, h);
     for (int i = 0; i < unet->config.levels; i++) {
         const Level *level = &unet->down[i];
-        for (int j = 0; j < level->layers; j++) {
+        for (int j = 0; j < level->layers && run->n_skips < skips; j++) {
             h = level_step(run, level, j, h);
             skip_push(run, h);
         }
-        if (i + 1 < unet->config.levels) {
+        if (i + 1 < unet->config.levels && run->n_skips < skips) {
             h = ldm_conv2d_forward(run->pass, &level->sampler, h, NULL);
             skip_push(run, h);
         }
@@ -215,9 +221,12 @@ static LdmTensor *mid_forward(Run *run, LdmTensor *h)
 static LdmTensor *up_forward(Run *run, LdmTensor *h)
 {
     const LdmUnet *unet = run->unet;
+    bool store = ldm_pass_features(run->pass) == LDM_FEATURES_STORE;
     for (int i = 0; i < unet->config.levels; i++) {
         const Level *level = &unet->up[i];
         for (int j = 0; j < level->layers; j++) {
+            if (store && run->n_skips == SHALLOW_LAYERS)
+                ldm_pass_store(run->pass, unet, h);
             h = ldm_concat_forward(run->pass, h, run->skips[--run->n_skips]);
             h = level_step(run, level, j, h);
         }
@@ -228,6 +237,32 @@ static LdmTensor *up_forward(Run *run, LdmTensor *h)
         }
     }
     return h;
+}
+
+/* The last layers of all, from the stored features; NULL: there are none. */
+static LdmTensor *shallow_forward(Run *run, LdmTensor *x)
+{
+    const LdmUnet *unet = run->unet;
+    const Level *last = &unet->up[unet->config.levels - 1];
+    LdmTensor *h = NULL;
+    if (ldm_pass_features(run->pass) == LDM_FEATURES_RECALL)
+        h = ldm_pass_recall(run->pass, unet, run->N);
+    if (h == NULL)
+        return NULL;
+    x = ldm_conv2d_forward(run->pass, &unet->conv_in, ldm_pass_keep(run->pass, x), NULL);
+    ldm_pass_drop(run->pass, down_forward(run, x, SHALLOW_LAYERS));
+    for (int j = last->layers - SHALLOW_LAYERS; j < last->layers; j++) {
+        h = ldm_concat_forward(run->pass, h, run->skips[--run->n_skips]);
+        h = level_step(run, last, j, h);
+    }
+    return h;
+}
+
+static LdmTensor *full_forward(Run *run, LdmTensor *x)
+{
+    x = ldm_conv2d_forward(run->pass, &run->unet->conv_in, ldm_pass_keep(run->pass, x), NULL);
+    LdmTensor *h = down_forward(run, x, run->unet->n_skips);
+    return up_forward(run, mid_forward(run, h));
 }
 
 /* What a caller can get wrong; sizes inside follow from the configuration. */
@@ -244,7 +279,7 @@ static void check_inputs(LdmPass *pass, const LdmUnet *unet, const LdmTensor *x,
         return;
     }
     ldm_pass_expect(pass, context, unet->config.context_width, _("the text conditioning"));
-    if (context->shape[0] != 1 && context->shape[0] != x->shape[0]) {
+    if (context->shape[0] != 1 && x->shape[0] != 1 && context->shape[0] != x->shape[0]) {
         ldm_set_error(&error, SHAPE, _("text conditioning for %zu pictures does not fit %zu"),
                       context->shape[0], x->shape[0]);
         ldm_pass_fail(pass, error);
@@ -258,17 +293,18 @@ LdmTensor *ldm_unet_forward(LdmPass *pass, const LdmUnet *unet, LdmTensor *x,
     Run run = {.pass = pass,
                .unet = unet,
                .context = unet->config.context_width > 0 ? context : NULL,
+               .N = MAX(x->shape[0], context != NULL ? context->shape[0] : 1),
                .skips = skips};
     check_inputs(pass, unet, x, context);
     /* every resblock takes SiLU of the embedding: once for all */
     run.time = ldm_time_embedding_forward(pass, &unet->time, timesteps, x->shape[0]);
     run.time = ldm_activation_forward(pass, LDM_ACT_SILU, run.time);
 
-    LdmTensor *h = ldm_conv2d_forward(pass, &unet->conv_in, ldm_pass_keep(pass, x), NULL);
-    h = down_forward(&run, h);
-    h = mid_forward(&run, h);
-    h = up_forward(&run, h);
+    LdmTensor *h = shallow_forward(&run, x);
+    if (h == NULL)
+        h = full_forward(&run, x);
     ldm_pass_drop(pass, run.time);
     h = ldm_group_norm_forward(pass, &unet->norm_out, h, true);
-    return ldm_conv2d_forward(pass, &unet->conv_out, h, NULL);
+    h = ldm_conv2d_forward(pass, &unet->conv_out, h, NULL);
+    return ldm_repeat_forward(pass, h, run.N); /* where no layer looked at the context */
 }

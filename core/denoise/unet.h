@@ -12,6 +12,12 @@ void ldm_unet_free(LdmUnet *unet);
 
 /* x [N, h, w, in_channels] (concat channels already joined; h and w any size >= 1: levels that do
  * not halve evenly round up and the way back matches the skips, as diffusers does),
- * timesteps [N] in 0 .. train_steps - 1 (fractions allowed), context [N or 1, tokens, width]. */
+ * timesteps [N] in 0 .. train_steps - 1 (fractions allowed), context [N or 1, tokens, width]
+ * -> [N, h, w, out_channels]. One x (N = 1) may stand before several contexts, as in guidance: the
+ * result has as many as the context, and what they have in common is computed once.
+ *
+ * Where the pass says so (ldm_pass_set_features), what the deeper levels have to say is stored, or
+ * taken over from an earlier step (DeepCache, arXiv 2312.00858): only the finest level is computed
+ * then. */
 LdmTensor *ldm_unet_forward(LdmPass *pass, const LdmUnet *unet, LdmTensor *x,
                             const double *timesteps, LdmTensor *context);

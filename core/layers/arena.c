@@ -62,6 +62,18 @@ bool ldm_arena_take(LdmArena *arena, size_t bytes, size_t *offset)
     return true;
 }
 
+bool ldm_arena_keep(LdmArena *arena, size_t bytes, size_t *offset)
+{
+    if (!round_up(bytes, &bytes) || bytes > arena->limit - arena->top)
+        return false;
+    size_t end = (arena->limit - bytes) & ~(ALIGNMENT - 1);
+    if (end < arena->top)
+        return false;
+    arena->limit = *offset = end;
+    arena->kept += bytes;
+    return true;
+}
+
 /* The index of the first hole above offset. */
 static guint hole_above(const LdmArena *arena, size_t offset)
 {

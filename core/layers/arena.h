@@ -8,9 +8,10 @@
 #include <stddef.h>
 
 typedef struct {
-    size_t limit;  /* bytes there are; SIZE_MAX while planning */
+    size_t limit;  /* end of what there is to take; SIZE_MAX while planning */
     size_t top;    /* end of the highest block in use */
     size_t peak;   /* highest top so far */
+    size_t kept;   /* bytes that ldm_arena_keep took off the end */
     GArray *holes; /* free blocks below top, by offset; no two touch, none touches top */
 } LdmArena;
 
@@ -21,5 +22,8 @@ void ldm_arena_clear(LdmArena *arena);
 bool ldm_arena_take(LdmArena *arena, size_t bytes, size_t *offset);
 void ldm_arena_give(LdmArena *arena, size_t offset, size_t bytes);
 
-/* Takes everything back; the peak stays. */
+/* A block at the far end, for good: no reset gives it back. False where it does not fit. */
+bool ldm_arena_keep(LdmArena *arena, size_t bytes, size_t *offset);
+
+/* Takes everything back but what is kept; the peak stays. */
 void ldm_arena_reset(LdmArena *arena);

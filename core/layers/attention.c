@@ -2,6 +2,7 @@
  * tokens. The kernel works in tiles; the matrix of all pairs never exists. */
 #include "layers/attention.h"
 
+#include "layers/elementwise.h"
 #include "layers/tape.h"
 
 #include <math.h>
@@ -98,14 +99,32 @@ static LdmTensor *attend(LdmPass *pass, const LdmMultiHead *layer, LdmTensor *q,
     return y;
 }
 
+/* Keys or values: where the context is the same in every step, made in the first one only. */
+static LdmTensor *project(LdmPass *pass, const LdmLinear *layer, LdmTensor *context)
+{
+    bool constant = ldm_pass_is_constant(context);
+    LdmTensor *y = constant ? ldm_pass_recall(pass, layer, context->shape[0]) : NULL;
+    if (y != NULL) {
+        ldm_pass_drop(pass, context);
+        return y;
+    }
+    y = ldm_linear_forward(pass, layer, context, NULL);
+    if (constant)
+        ldm_pass_store(pass, layer, y);
+    return y;
+}
+
 LdmTensor *ldm_multi_head_forward(LdmPass *pass, const LdmMultiHead *layer, LdmTensor *x,
                                   LdmTensor *context, LdmTensor *residual, bool causal)
 {
     if (context == NULL)
         context = ldm_pass_keep(pass, x);
     LdmTensor *q = ldm_linear_forward(pass, &layer->q, x, NULL);
-    LdmTensor *k = ldm_linear_forward(pass, &layer->k, ldm_pass_keep(pass, context), NULL);
-    LdmTensor *v = ldm_linear_forward(pass, &layer->v, context, NULL);
+    LdmTensor *k = project(pass, &layer->k, ldm_pass_keep(pass, context));
+    LdmTensor *v = project(pass, &layer->v, context);
+    q = ldm_repeat_forward(pass, q, k->shape[0]);
     LdmTensor *y = attend(pass, layer, q, k, v, causal);
+    if (residual != NULL)
+        residual = ldm_repeat_forward(pass, residual, y->shape[0]);
     return ldm_linear_forward(pass, &layer->out, y, residual);
 }

@@ -23,6 +23,7 @@ void ldm_multi_head_init(LdmMultiHead *layer, LdmScope scope, const LdmMultiHead
 void ldm_multi_head_init_clip(LdmMultiHead *layer, LdmScope scope, size_t width, size_t heads);
 
 /* x [N, ..., width], context [N or 1, tokens, context_width] or NULL (= x) -> x's shape + residual
- * (or NULL). causal: no token sees later ones. Takes x, context and residual over. */
+ * (or NULL). causal: no token sees later ones. Takes x, context and residual over. x (and residual)
+ * with N = 1 before a context of more: one x for all, the result has as many as the context. */
 LdmTensor *ldm_multi_head_forward(LdmPass *pass, const LdmMultiHead *layer, LdmTensor *x,
                                   LdmTensor *context, LdmTensor *residual, bool causal);

@@ -9,6 +9,7 @@ struct Handle {
     LdmTensor tensor; /* first: the handle that layers see */
     int refs;
     bool borrowed;         /* a caller's own array: never written over */
+    bool constant;         /* and the same in every step */
     bool taped;            /* the tape names it: the handle stays when the array goes */
     bool needs;            /* a gradient: something trained or wanted has influence on it */
     bool wanted;           /* its gradient stays until the pass is reset */
@@ -16,6 +17,11 @@ struct Handle {
     size_t offset, bytes;  /* its block of the arena; bytes 0 = none */
     Handle *next, *before; /* all handles of the pass */
 };
+
+typedef struct {
+    const void *key;
+    LdmTensor tensor; /* at the far end of the arena */
+} Stored;
 
 struct LdmPass {
     bool computes, check_finite;
@@ -26,6 +32,8 @@ struct LdmPass {
     uint8_t *memory;  /* the arena; NULL while planning */
     LdmArena arena;
     Handle *handles;
+    GArray *stored; /* Stored: what outlives a reset */
+    LdmFeatures features;
     GArray *tape; /* LdmOp, in the order they were done; their details are the tape's own copies */
     GCancellable *cancellable;
     LdmPassProgress progress;

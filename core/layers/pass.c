@@ -16,6 +16,7 @@ LdmPass *ldm_pass_new_plan(void)
     LdmPass *pass = g_new0(LdmPass, 1);
     ldm_arena_init(&pass->arena, SIZE_MAX);
     pass->tape = g_array_new(FALSE, FALSE, sizeof(LdmOp));
+    pass->stored = g_array_new(FALSE, FALSE, sizeof(Stored));
     return pass;
 }
 
@@ -65,6 +66,7 @@ void ldm_pass_free(LdmPass *pass)
     ldm_pass_reset(pass);
     ldm_arena_clear(&pass->arena);
     g_array_unref(pass->tape);
+    g_array_unref(pass->stored);
     ldm_aligned_free(pass->memory);
     g_clear_object(&pass->cancellable);
     g_free(pass);
@@ -88,7 +90,7 @@ GCancellable *ldm_pass_cancellable(const LdmPass *pass)
 
 size_t ldm_pass_peak(const LdmPass *pass)
 {
-    return pass->arena.peak;
+    return pass->arena.peak + pass->arena.kept;
 }
 
 double ldm_pass_flops(const LdmPass *pass)

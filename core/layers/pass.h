@@ -112,14 +112,42 @@ void ldm_pass_check(LdmPass *pass, bool ok);
 /* Takes ownership of error; the first one sticks. */
 void ldm_pass_fail(LdmPass *pass, GError *error);
 
-size_t ldm_pass_peak(const LdmPass *pass);  /* arena bytes at the highest point so far */
+size_t ldm_pass_peak(const LdmPass *pass);  /* arena bytes that the calls so far need */
 double ldm_pass_flops(const LdmPass *pass); /* announced so far */
 
 /* False and *error where anything went wrong. */
 bool ldm_pass_end(LdmPass *pass, GError **error);
 
-/* Takes everything back (arrays, FLOPs, error), so that the same arena serves the next forward. */
+/* Takes everything back (arrays, FLOPs, error) but what is stored: the same arena serves the
+ * next forward. */
 void ldm_pass_reset(LdmPass *pass);
+
+/* ---- from step to step ----
+ *
+ * A pass that serves the steps of one run may keep arrays from one to the next: those that depend
+ * on nothing but what is constant in the run (keys and values of the prompt), and, where the
+ * caller allows it, features of an earlier step in place of new ones. They lie at the far end of
+ * the arena; a plan counts them when it goes through the same steps. */
+
+/* A caller's own array like ldm_pass_input, which is the same in every step of this pass. */
+LdmTensor *ldm_pass_constant(LdmPass *pass, const LdmTensor *tensor);
+bool ldm_pass_is_constant(const LdmTensor *x);
+
+/* Stores a copy of x under `key`, an address of the network's own, and its first size; replaces
+ * the one that is there. x stays the caller's. */
+void ldm_pass_store(LdmPass *pass, const void *key, const LdmTensor *x);
+
+/* The array stored under key with first size N, to be dropped like any other; NULL: none. */
+LdmTensor *ldm_pass_recall(LdmPass *pass, const void *key, size_t N);
+
+/* What a network does about the features it could take over from an earlier step. */
+typedef enum {
+    LDM_FEATURES_COMPUTE, /* nothing */
+    LDM_FEATURES_STORE,   /* compute, and keep them */
+    LDM_FEATURES_RECALL,  /* take those that were stored last */
+} LdmFeatures;
+void ldm_pass_set_features(LdmPass *pass, LdmFeatures features);
+LdmFeatures ldm_pass_features(const LdmPass *pass);
 
 /* ---- whole forwards ---- */
 

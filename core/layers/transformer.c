@@ -82,6 +82,7 @@ static LdmTensor *forward(LdmPass *pass, const void *data, LdmTensor *const *inp
     h = ldm_linear_forward(pass, &layer->proj_in, h, NULL);
     for (size_t i = 0; i < layer->depth; i++)
         h = block_forward(pass, layer, &layer->blocks[i], h, context);
+    x = ldm_repeat_forward(pass, x, h->shape[0]);
     return ldm_linear_forward(pass, &layer->proj_out, h, x);
 }
 

@@ -32,6 +32,7 @@ void ldm_transformer_init(LdmTransformer *layer, LdmScope scope, const LdmTransf
 void ldm_transformer_clear(LdmTransformer *layer);
 
 /* x [N, H, W, channels], context [N or 1, tokens, context_width] or NULL -> x's shape. Takes x
- * over and borrows the context, which all transformers of a network share. */
+ * over and borrows the context, which all transformers of a network share. One x (N = 1) before
+ * several contexts is computed once up to the first cross-attention, and becomes several there. */
 LdmTensor *ldm_transformer_forward(LdmPass *pass, const LdmTransformer *layer, LdmTensor *x,
                                    LdmTensor *context);

@@ -386,6 +386,22 @@ static void test_elementwise(void)
     }
 }
 
+/* One array for several: a repetition; a skip beside each of two; one shift for all. */
+static LdmTensor *one_for_all(LdmPass *pass, const Case *c, LdmTensor **x)
+{
+    LdmTensor *h = ldm_repeat_forward(pass, ldm_pass_keep(pass, x[0]), 2);
+    h = ldm_concat_forward(pass, h, ldm_pass_keep(pass, x[1]));
+    h = ldm_concat_forward(pass, h, ldm_pass_keep(pass, x[1]));
+    return ldm_add_rows_forward(pass, h, ldm_pass_keep(pass, x[2]));
+}
+
+static void test_one_for_all(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(10);
+    check(&(Case){.forward = one_for_all,
+                  .x = {ARRAY(rand, 1, 5, 7), ARRAY(rand, 1, 5, 3), ARRAY(rand, 1, 13)}});
+}
+
 static LdmTensor *attention(LdmPass *pass, const Case *c, LdmTensor **x)
 {
     LdmTensor *context = x[1] != NULL ? ldm_pass_keep(pass, x[1]) : NULL;
@@ -408,6 +424,7 @@ static void test_attention(void)
         {.N = 1, .T = 70, .width = 80, .heads = 2},                  /* a head beyond one panel */
         {.N = 2, .T = 70, .width = 6, .heads = 2, .contexts = 2, .tokens = 300, .context_width = 5},
         {.N = 3, .T = 5, .width = 6, .heads = 2, .contexts = 1, .tokens = 4, .context_width = 7},
+        {.N = 1, .T = 5, .width = 6, .heads = 2, .contexts = 3, .tokens = 4, .context_width = 7},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
         const AttentionShape *s = &shapes[i];
@@ -502,6 +519,7 @@ int main(int argc, char **argv)
     g_test_add_func("/backward/conv-to", test_conv_to);
     g_test_add_func("/backward/norm", test_norm);
     g_test_add_func("/backward/elementwise", test_elementwise);
+    g_test_add_func("/backward/one-for-all", test_one_for_all);
     g_test_add_func("/backward/attention", test_attention);
     g_test_add_func("/backward/embeddings", test_embeddings);
     g_test_add_func("/backward/blocks", test_blocks);

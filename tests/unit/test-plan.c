@@ -38,30 +38,44 @@ static void test_sizes(void)
     g_assert_cmpint(plan.latent_height, ==, 1);
 }
 
-/* FLOPs of the loop: proportional to steps, twice as many with guidance, less with strength. */
+static double denoise_flops(const LdmRequest *request)
+{
+    g_autoptr(GError) error = NULL;
+    LdmPlan plan;
+    g_assert_true(ldm_plan(model, request, &plan, &error));
+    g_assert_no_error(error);
+    return plan.flops[LDM_STAGE_DENOISE];
+}
+
+/* FLOPs of the loop: as many for every step, but for the prompt's keys and values, made once; with
+ * guidance nearly twice as many, since both branches share their beginning; less with strength. */
 static void test_flops(void)
 {
     g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_IMG2IMG);
     g_autoptr(GError) error = NULL;
-    LdmPlan ten, twenty, single, half;
+    LdmPlan plan;
+    double flops[4], steps[] = {1, 10, 20, 30};
     request->picture = array(64, 64, 4, 0.5f);
     request->strength = 1.0;
-    request->steps = 20;
-    g_assert_true(ldm_plan(model, request, &twenty, &error));
-    request->steps = 10;
-    g_assert_true(ldm_plan(model, request, &ten, &error));
+    for (int i = 0; i < 4; i++) {
+        request->steps = (int)steps[i];
+        flops[i] = denoise_flops(request);
+    }
+    double step = (flops[3] - flops[2]) / 10.0, once = flops[0] - step;
+    g_assert_cmpfloat(step, >, 1e8);
+    g_assert_cmpfloat_with_epsilon((flops[2] - flops[1]) / 10.0 / step, 1.0, 1e-9);
+    g_assert_cmpfloat_with_epsilon((flops[1] - flops[0]) / 9.0 / step, 1.0, 1e-9);
+    g_assert_cmpfloat(once, >, 0.01 * step);
+    g_assert_cmpfloat(once, <, 0.2 * step);
     request->guidance = 1.0;
-    g_assert_true(ldm_plan(model, request, &single, &error));
+    double single = denoise_flops(request);
+    g_assert_cmpfloat(single / flops[3], >, 0.5);
+    g_assert_cmpfloat(single / flops[3], <, 0.6);
     request->strength = 0.5;
-    g_assert_true(ldm_plan(model, request, &half, &error));
-    double flops = ten.flops[LDM_STAGE_DENOISE];
-    g_assert_cmpfloat(flops, >, 1e9);
-    g_assert_cmpfloat_with_epsilon(twenty.flops[LDM_STAGE_DENOISE] / flops, 2.0, 1e-9);
-    g_assert_cmpfloat_with_epsilon(single.flops[LDM_STAGE_DENOISE] / flops, 0.5, 0.02);
-    g_assert_cmpfloat_with_epsilon(half.flops[LDM_STAGE_DENOISE] / single.flops[LDM_STAGE_DENOISE],
-                                   0.5, 1e-9);
-    g_assert_cmpfloat(ten.flops[LDM_STAGE_ENCODE], >, 1e6);
-    g_assert_cmpfloat(ten.flops[LDM_STAGE_DECODE], >, ten.flops[LDM_STAGE_ENCODE] / 2);
+    g_assert_cmpfloat_with_epsilon((single - denoise_flops(request)) / single, 0.5, 0.01);
+    g_assert_true(ldm_plan(model, request, &plan, &error));
+    g_assert_cmpfloat(plan.flops[LDM_STAGE_ENCODE], >, 1e6);
+    g_assert_cmpfloat(plan.flops[LDM_STAGE_DECODE], >, plan.flops[LDM_STAGE_ENCODE] / 2);
 }
 
 /* Where the whole does not fit, the autoencoder is planned in tiles; where the loop does not, the
