@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
+#include "pipeline/model.h"
 #include "prepare/prepare.h"
 
 static bool is_npy(const char *path)
@@ -150,7 +151,7 @@ bool pentimento_encode(int argc, char **argv, GError **error)
         !sample_seed(sample, seed_text, &seed, error) || !array_output(common.output, error))
         return false;
     pentimento_report_init(&report, &common);
-    model = ldm_model_load(common.model, error);
+    model = ldm_model_load_first_stage(common.model, error);
     if (model == NULL)
         return false;
     picture = is_npy(common.files[0])
@@ -213,7 +214,7 @@ bool pentimento_decode(int argc, char **argv, GError **error)
         return false;
     pentimento_report_init(&report, &common);
     latent = read_maps(common.files[0], error);
-    model = latent != NULL ? ldm_model_load(common.model, error) : NULL;
+    model = latent != NULL ? ldm_model_load_first_stage(common.model, error) : NULL;
     if (model != NULL)
         picture = ldm_decode(model, latent, &report.monitor, error);
     pentimento_report_end(&report);

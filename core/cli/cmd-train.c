@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/picture-io.h"
 #include "cli/train-config.h"
+#include "train/initial.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -14,13 +15,13 @@
 
 typedef struct {
     PentimentoCommon common;
-    char *data, *config, *steps, *batch, *rate, *seed;
+    char *data, *config, *init, *steps, *batch, *rate, *seed;
     gboolean resume;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
 {
-    char *texts[] = {arguments->data,  arguments->config, arguments->steps,
+    char *texts[] = {arguments->data,  arguments->config, arguments->init, arguments->steps,
                      arguments->batch, arguments->rate,   arguments->seed};
 
     pentimento_common_clear(&arguments->common);
@@ -40,6 +41,10 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
          _("DIR|FILE")},
         {"config", 'c', 0, G_OPTION_ARG_FILENAME, &arguments->config,
          _("Settings: a JSON object, or lines “name = value”"), _("FILE")},
+        {"init", 0, 0, G_OPTION_ARG_FILENAME, &arguments->init,
+         _("Begin with random weights: a model folder of which the configuration is taken, and the "
+           "weights of what is not trained"),
+         _("DIR")},
         {"steps", 0, 0, G_OPTION_ARG_STRING, &arguments->steps, _("Steps of the whole run"),
          _("N")},
         {"batch", 0, 0, G_OPTION_ARG_STRING, &arguments->batch, _("Pictures of one pass"), _("N")},
@@ -61,6 +66,8 @@ static bool check_arguments(const Arguments *arguments, GError **error)
     else if (strcmp(arguments->common.files[0], "ldm") != 0)
         pentimento_set_usage(error, _("“%s” cannot be trained; “ldm” can"),
                              arguments->common.files[0]);
+    else if (arguments->init != NULL && arguments->common.model != NULL)
+        pentimento_set_usage(error, _("give --model or --init, not both"));
     else if (arguments->data == NULL)
         pentimento_set_usage(error, _("--data is needed: a folder of pictures, or a list"));
     else if (arguments->common.output == NULL || *arguments->common.output == '\0')
@@ -192,11 +199,27 @@ static void report_end(const PentimentoReport *report, const char *folder)
 
 /* ---- the command ------------------------------------------------------------------------- */
 
+/* A model to go on with, or one whose trained networks are drawn anew. */
+static LdmModel *open_model(const Arguments *arguments, const LdmTrainOptions *options,
+                            GError **error)
+{
+    unsigned text = options->train_text ? 1u << LDM_PART_TEXT : 0;
+    const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET | text};
+
+    if (arguments->init == NULL)
+        return ldm_model_load(arguments->common.model, error);
+    g_autoptr(LdmModel) model = ldm_model_load_wanted(arguments->init, &wanted, error);
+    if (model == NULL || !ldm_model_draw(model, (uint64_t)options->loop.seed, error))
+        return NULL;
+    return g_steal_pointer(&model);
+}
+
 static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
 {
-    g_autoptr(LdmDataset) dataset = ldm_dataset_open(arguments->data, error);
-    g_autoptr(LdmModel) model =
-        dataset != NULL ? ldm_model_load(arguments->common.model, error) : NULL;
+    LdmTrainOptions options = ldm_train_defaults();
+    g_autoptr(LdmDataset) dataset =
+        read_options(arguments, &options, error) ? ldm_dataset_open(arguments->data, error) : NULL;
+    g_autoptr(LdmModel) model = dataset != NULL ? open_model(arguments, &options, error) : NULL;
     const LdmTrainWatch watch = {
         .read = read_picture,
         .cancellable = report->monitor.cancellable,
@@ -206,10 +229,7 @@ static bool train(const Arguments *arguments, const PentimentoReport *report, GE
         .data = (void *)report,
     };
 
-    if (model == NULL)
-        return false;
-    LdmTrainOptions options = ldm_train_defaults(model);
-    return read_options(arguments, &options, error) &&
+    return model != NULL &&
            ldm_train_ldm(model, dataset, &options, &watch, arguments->common.output, error);
 }
 

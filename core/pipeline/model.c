@@ -3,10 +3,10 @@
  * opening a model of gigabytes takes milliseconds. */
 #include "pipeline/model.h"
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "pipeline/data-path.h"
 #include "tensor/tensor.h"
-#include "weights/source.h"
 
 static bool load_vae(LdmModel *model, LdmSource *source, GError **error)
 {
@@ -19,6 +19,8 @@ static bool load_vae(LdmModel *model, LdmSource *source, GError **error)
 static bool load_unet(LdmModel *model, LdmSource *source, GError **error)
 {
     model->unet_params = ldm_params_new();
+    if (model->config.first_stage)
+        return true;
     model->unet = ldm_unet_new(&model->config.unet, model->unet_params);
     return ldm_source_bind(source, LDM_PART_UNET, model->unet_params, error);
 }
@@ -94,7 +96,8 @@ static void fill_info(LdmModel *model, const LdmSource *source)
     };
     info->parameters = info->vae_parameters + info->unet_parameters + info->text_parameters;
     info->weight_bytes = bytes;
-    info->native_size = config->unet.sample_size * info->downsampling;
+    info->native_size = config->first_stage ? config->vae.sample_size
+                                            : config->unet.sample_size * info->downsampling;
     info->max_side = config->max_side > 0 ? config->max_side : 2 * info->native_size;
     for (int i = 0; i < 3; i++)
         if (by_dtype[i] > by_dtype[info->dtype])
@@ -103,8 +106,27 @@ static void fill_info(LdmModel *model, const LdmSource *source)
 
 LdmModel *ldm_model_load(const char *name, GError **error)
 {
+    return ldm_model_load_wanted(name, &(LdmWanted){0}, error);
+}
+
+LdmModel *ldm_model_load_first_stage(const char *name, GError **error)
+{
+    return ldm_model_load_wanted(name, &(LdmWanted){.first_stage = true}, error);
+}
+
+bool ldm_model_check_denoiser(const LdmModel *model, GError **error)
+{
+    if (!model->config.first_stage)
+        return true;
+    ldm_set_error(error, UNSUPPORTED, _("only the autoencoder of “%s” was loaded"),
+                  model->info.path);
+    return false;
+}
+
+LdmModel *ldm_model_load_wanted(const char *name, const LdmWanted *wanted, GError **error)
+{
     g_autofree char *path = ldm_model_find(name, error);
-    LdmSource *source = path != NULL ? ldm_source_open(path, error) : NULL;
+    LdmSource *source = path != NULL ? ldm_source_open_wanted(path, wanted, error) : NULL;
     if (source == NULL)
         return NULL;
     g_autoptr(LdmModel) model = g_new0(LdmModel, 1);
@@ -138,6 +160,8 @@ void ldm_model_unref(LdmModel *model)
     g_clear_pointer(&model->unet_params, ldm_params_free);
     g_clear_pointer(&model->vae_params, ldm_params_free);
     ldm_source_free(model->files);
+    for (int i = 0; i < LDM_N_PARTS; i++)
+        ldm_aligned_free(model->drawn[i]);
     g_mutex_clear(&model->busy);
     g_free(model);
 }

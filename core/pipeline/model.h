@@ -9,6 +9,7 @@
 #include "encode/vae-encoder.h"
 #include "weights/config.h"
 #include "weights/param.h"
+#include "weights/source.h"
 
 struct LdmModel {
     gatomicrefcount refs;
@@ -20,6 +21,17 @@ struct LdmModel {
     LdmClipText *text;       /* NULL without text */
     LdmTokenizer *tokenizer; /* NULL without text */
     LdmParams *vae_params, *unet_params, *text_params;
-    gpointer files; /* keeps the mappings alive */
+    gpointer files;            /* keeps the mappings alive */
+    float *drawn[LDM_N_PARTS]; /* weights made new, or NULL */
     GMutex busy;
 };
+
+/* As ldm_model_load with less than everything. Networks to be made new have parameters without
+ * data: draw them (train/initial.h) before anything is computed. */
+LdmModel *ldm_model_load_wanted(const char *name, const LdmWanted *wanted, GError **error);
+
+/* For ldm_encode and ldm_decode only: a folder needs no more than its "vae". */
+LdmModel *ldm_model_load_first_stage(const char *name, GError **error);
+
+/* False and UNSUPPORTED where only the autoencoder was loaded. */
+bool ldm_model_check_denoiser(const LdmModel *model, GError **error);

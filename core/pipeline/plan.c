@@ -35,6 +35,8 @@ static bool check_model(const LdmModel *model, GError **error)
 {
     const LdmModelConfig *config = &model->config;
     int z = model->info.latent_channels, in = config->unet.in_channels;
+    if (!ldm_model_check_denoiser(model, error))
+        return false;
     if ((in != z && !model->info.concat_inpainting) || config->unet.out_channels != z) {
         ldm_set_error(error, UNSUPPORTED,
                       _("%s is made for another task: its network takes %d channels and gives %d, "

@@ -267,6 +267,8 @@ static bool check_prediction(const LdmModel *model, const LdmTensor *latent, dou
 {
     int z = model->info.latent_channels, extra = model->config.unet.in_channels - z;
     int last = model->config.schedule.train_steps - 1;
+    if (!ldm_model_check_denoiser(model, error))
+        return false;
     if (!(timestep >= 0.0 && timestep <= last)) {
         ldm_set_error(error, INVALID, _("timestep must be a number from 0 to %d"), last);
         return false;

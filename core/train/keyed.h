@@ -15,6 +15,7 @@ typedef enum {
     LDM_KEY_POSTERIOR,
     LDM_KEY_TIMESTEP,
     LDM_KEY_DROP, /* of the condition */
+    LDM_KEY_WEIGHT,
 } LdmKeyPurpose;
 
 typedef struct {

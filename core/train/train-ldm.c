@@ -29,12 +29,11 @@ typedef struct {
     float *z0, *noise; /* [h, w, z] of the sample at hand */
 } Run;
 
-LdmTrainOptions ldm_train_defaults(const LdmModel *model)
+LdmTrainOptions ldm_train_defaults(void)
 {
     return (LdmTrainOptions){
         .loop = ldm_loop_defaults(),
-        .latents = {.augment = {.side = (size_t)model->info.native_size, .flip = true},
-                    .variants = 4},
+        .latents = {.augment = {.flip = true}, .variants = 4},
         .drop = 0.1,
     };
 }
@@ -261,6 +260,8 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
     LdmTrainPlan plan;
 
     own.latents.holes = model->info.concat_inpainting;
+    if (own.latents.augment.side == 0)
+        own.latents.augment.side = (size_t)model->info.native_size;
     if (!check_options(model, &own, error) || !ldm_model_writable(model, error) ||
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;

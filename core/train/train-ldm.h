@@ -8,14 +8,14 @@
 
 typedef struct {
     LdmLoopOptions loop;
-    LdmCacheOptions latents; /* the seed and `holes` are filled in */
+    LdmCacheOptions latents; /* side 0: the native size; seed, `holes`: filled in */
     LdmLossOptions loss;
     double drop;     /* share of captions left out, so that guidance can be used; 0 .. 1 */
     bool train_text; /* tau_theta jointly with epsilon_theta, as in the paper */
 } LdmTrainOptions;
 
-/* For a model: its native size, the caption dropout of the paper's guided models. */
-LdmTrainOptions ldm_train_defaults(const LdmModel *model);
+/* The model's native size (side 0), the caption dropout of the paper's guided models. */
+LdmTrainOptions ldm_train_defaults(void);
 
 /* Trains `model`, which must not be computed with afterwards, and writes it to `folder`. Cancelling
  * saves a checkpoint of the last whole step; the error is then CANCELLED. Errors: INVALID (options;

@@ -151,8 +151,11 @@ static bool check_schedule(const LdmScheduleConfig *c, const char *path, GError 
 
 bool ldm_model_config_check(const LdmModelConfig *config, const char *path, GError **error)
 {
-    return check_vae(&config->vae, path, error) &&
-           check_unet(&config->unet, config->vae.latent_channels, path, error) &&
+    if (!check_vae(&config->vae, path, error))
+        return false;
+    if (config->first_stage)
+        return true;
+    return check_unet(&config->unet, config->vae.latent_channels, path, error) &&
            (!config->has_text ||
             check_text(&config->text, config->unet.context_width, path, error)) &&
            check_schedule(&config->schedule, path, error);

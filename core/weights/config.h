@@ -67,6 +67,7 @@ typedef struct {
     LdmUnetConfig unet;
     LdmTextConfig text;
     bool has_text;
+    bool first_stage; /* the autoencoder alone: the rest is not there */
     LdmScheduleConfig schedule;
     int max_side; /* longest side in pixels worked on at scale 1; 0 = twice the native side */
 } LdmModelConfig;

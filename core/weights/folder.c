@@ -159,6 +159,8 @@ static bool add_weights(LdmSource *source, LdmPart part, const char *folder, con
     source->parts[part].files = files;
     source->parts[part].prefix = g_strdup("");
     source->parts[part].region = g_strdup("");
+    if ((source->wanted.made_new & 1u << part) != 0)
+        return true;
     for (size_t i = 0; i < G_N_ELEMENTS(forms); i++) {
         g_autofree char *name = g_strconcat(stem, forms[i].suffix, NULL);
         g_autofree char *path = inside(source, folder, name);
@@ -337,6 +339,9 @@ bool ldm_source_open_folder(LdmSource *source, GError **error)
 {
     g_autofree char *unet = inside(source, "unet", NULL);
     source->layout = "diffusers";
+    source->config.first_stage = source->wanted.first_stage;
+    if (source->wanted.first_stage)
+        return open_vae(source, error);
     if (!g_file_test(unet, G_FILE_TEST_IS_DIR)) {
         ldm_set_error(error, MISSING,
                       _("%s is not a model folder, it has no subfolder unet: give a diffusers "

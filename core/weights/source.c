@@ -15,10 +15,21 @@ static const char *const harmless[] = {
 
 LdmSource *ldm_source_open(const char *path, GError **error)
 {
+    return ldm_source_open_wanted(path, &(LdmWanted){0}, error);
+}
+
+LdmSource *ldm_source_open_wanted(const char *path, const LdmWanted *wanted, GError **error)
+{
     g_autoptr(LdmSource) source = g_new0(LdmSource, 1);
     source->path = g_strdup(path);
+    source->wanted = *wanted;
     source->files = g_ptr_array_new_with_free_func((GDestroyNotify)ldm_files_free);
     bool folder = g_file_test(path, G_FILE_TEST_IS_DIR);
+    if (!folder && wanted->made_new != 0) {
+        ldm_set_error(error, UNSUPPORTED,
+                      _("“%s” is a single file; training starts from a diffusers folder"), path);
+        return NULL;
+    }
     if (!(folder ? ldm_source_open_folder(source, error) : ldm_source_open_single(source, error)))
         return NULL;
     return ldm_model_config_check(&source->config, path, error) ? g_steal_pointer(&source) : NULL;
@@ -156,6 +167,8 @@ bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **
     g_autoptr(GHashTable) used = g_hash_table_new(NULL, NULL);
     g_autofree char *missing = NULL;
     size_t lacking = 0;
+    if ((source->wanted.made_new & 1u << id) != 0)
+        return true;
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         LdmParam *param = ldm_params_at(params, i);
         g_autofree char *name = NULL;

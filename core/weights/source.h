@@ -14,8 +14,15 @@ typedef struct {
     char *region; /* every array whose name starts so belongs to this network */
 } LdmPartFiles;
 
+/* What of a folder's files is wanted; zero: everything. */
+typedef struct {
+    bool first_stage;  /* the autoencoder alone: the folder need not have more */
+    unsigned made_new; /* networks (1 << LdmPart) of which only the configuration is read */
+} LdmWanted;
+
 typedef struct {
     char *path;
+    LdmWanted wanted;
     const char *layout; /* "diffusers" or "single-file" */
     LdmModelConfig config;
     LdmPartFiles parts[LDM_N_PARTS];
@@ -26,10 +33,15 @@ typedef struct {
 /* Opens a diffusers folder or a single .safetensors file; the configuration is checked.
  * Errors: FILE, FORMAT, UNSUPPORTED, MISSING. */
 LdmSource *ldm_source_open(const char *path, GError **error);
+
+/* The same with less than everything; a single file is always read whole, and refused (UNSUPPORTED)
+ * where something of it is to be made new. */
+LdmSource *ldm_source_open_wanted(const char *path, const LdmWanted *wanted, GError **error);
 void ldm_source_free(LdmSource *source);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmSource, ldm_source_free)
 
-/* Gives every parameter its data, which lives as long as the source. Errors: MISSING, SHAPE,
+/* Gives every parameter its data, which lives as long as the source; none where the network is to
+ * be made new. Errors: MISSING, SHAPE,
  * UNSUPPORTED (dtype), FORMAT (an array that belongs to nothing). */
 bool ldm_source_bind(LdmSource *source, LdmPart part, LdmParams *params, GError **error);
 

@@ -32,7 +32,7 @@ _pentimento() {
             predict) options="$common --output --latent --timestep --context --concat" ;;
             generate) options="$common $task --size --width --height" ;;
             img2img | inpaint) options="$common $task --mask --strength" ;;
-            train) options="$common --output --data --config --steps --batch --rate --seed --resume" ;;
+            train) options="$common --output --data --config --init --steps --batch --rate --seed --resume" ;;
         esac
     fi
     [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options=ldm

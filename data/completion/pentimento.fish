@@ -43,6 +43,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a ldm -d 'A la
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s o -l output -r -d 'Folder of the run'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s d -l data -r -d 'Folder or list of pictures'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s c -l config -r -d 'Settings'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l init -r -d 'Begin with random weights'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l steps -x -d 'Steps of the whole run'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l batch -x -d 'Pictures of one pass'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l rate -x -d 'Highest learning rate'
