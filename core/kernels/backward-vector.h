@@ -5,6 +5,7 @@
 
 #include "kernels/matrix-vector.h"
 #include "kernels/norm-vector.h"
+#include "kernels/winograd-vector.h"
 
 ALWAYS_INLINE void put(float *p, size_t n, Vec v, bool add)
 {
@@ -26,6 +27,133 @@ static void transpose_block(const float *x, size_t ldx, size_t rows, size_t colu
             for (size_t i = 0; i < width; i++)
                 store_some(y + (c0 + i) * ldy + r0, height, block[i]);
         }
+    }
+}
+
+/* ---- products ---- */
+
+/* As tile_body of matrix-vector.h, but A lies with its depth outside: m-th row, k-th number at
+ * k * lda + m. */
+ALWAYS_INLINE void tile_turned_body(const int rows, const int vectors, const LdmTile *t)
+{
+    Vec sum[MR][2];
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++)
+        sum[m][0] = sum[m][1] = (Vec){0};
+    const float *a = t->a, *b = t->b;
+    for (size_t k = 0; k < t->K; k++, a += t->lda, b += NR) {
+        Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
+#pragma GCC unroll 16
+        for (int m = 0; m < rows; m++) {
+            Vec x = spread(a[m]);
+            sum[m][0] += x * b0;
+            if (vectors > 1)
+                sum[m][1] += x * b1;
+        }
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            float *c = t->c + (size_t)m * t->ldc + v * LANES;
+            store(c, t->add ? load(c) + sum[m][v] : sum[m][v]);
+        }
+}
+
+#define TURNED_CASE(rows)                 \
+    case rows:                            \
+        if (t->vectors == 2)              \
+            tile_turned_body(rows, 2, t); \
+        else                              \
+            tile_turned_body(rows, 1, t); \
+        break;
+
+static void tile_turned(int rows, const LdmTile *t)
+{
+    switch (rows) {
+        TURNED_CASE(1)
+        TURNED_CASE(2)
+        TURNED_CASE(3)
+        TURNED_CASE(4)
+#if MR > 4
+        TURNED_CASE(5)
+        TURNED_CASE(6)
+#endif
+#if MR > 6
+        TURNED_CASE(7)
+        TURNED_CASE(8)
+        TURNED_CASE(9)
+        TURNED_CASE(10)
+        TURNED_CASE(11)
+        TURNED_CASE(12)
+        TURNED_CASE(13)
+        TURNED_CASE(14)
+#endif
+    }
+}
+
+/* A y: four values `s` apart into six `t` apart, the transpose of winograd_at. */
+ALWAYS_INLINE void winograd_a(const Vec *y, const int s, Vec *m, const int t)
+{
+    Vec even_a = y[0] + WA * WA * y[2 * s], odd_a = WA * y[s] + WA * WA * WA * y[3 * s];
+    Vec even_b = y[0] + WB * WB * y[2 * s], odd_b = WB * y[s] + WB * WB * WB * y[3 * s];
+    m[0] = y[0];
+    m[t] = even_a + odd_a;
+    m[2 * t] = even_a - odd_a;
+    m[3 * t] = even_b + odd_b;
+    m[4 * t] = even_b - odd_b;
+    m[5 * t] = y[3 * s];
+}
+
+/* G^T u: six values `s` apart into three `t` apart, the transpose of winograd_g. */
+ALWAYS_INLINE void winograd_gt(const Vec *u, const int s, Vec *g, const int t)
+{
+    const float at_a = 1 / (2 * WA * WA * (WA * WA - WB * WB));
+    const float at_b = 1 / (2 * WB * WB * (WB * WB - WA * WA));
+    Vec sum_a = at_a * (u[s] + u[2 * s]), gap_a = at_a * (u[s] - u[2 * s]);
+    Vec sum_b = at_b * (u[3 * s] + u[4 * s]), gap_b = at_b * (u[3 * s] - u[4 * s]);
+    g[0] = u[0] * (1 / (WA * WA * WB * WB)) + sum_a + sum_b;
+    g[t] = WA * gap_a + WB * gap_b;
+    g[2 * t] = WA * WA * sum_a + WB * WB * sum_b + u[5 * s];
+}
+
+static void winograd_gradient(const LdmWinogradInput *in)
+{
+    for (size_t c = 0; c < in->C; c += LANES) {
+        size_t part = MIN(in->C - c, (size_t)LANES);
+        Vec y[16], rows[24], m[36];
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++)
+            y[i] = load_some(in->pixels[i] + c, part);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            winograd_a(y + i, 4, rows + i, 4);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++)
+            winograd_a(rows + 4 * i, 1, m + 6 * i, 1);
+#pragma GCC unroll 36
+        for (int i = 0; i < 36; i++)
+            store_some(in->v + i * in->v_stride + c, part, m[i]);
+    }
+}
+
+static void winograd_weights_backward(const float *u, size_t u_stride, size_t n, float *dw)
+{
+    for (size_t c = 0; c < n; c += LANES) {
+        size_t part = MIN(n - c, (size_t)LANES);
+        Vec q[36], rows[18], g[9];
+#pragma GCC unroll 36
+        for (int i = 0; i < 36; i++)
+            q[i] = load(u + i * u_stride + c);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++)
+            winograd_gt(q + i, 6, rows + i, 6);
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++)
+            winograd_gt(rows + 6 * i, 1, g + 3 * i, 1);
+        for (size_t i = 0; i < part; i++)
+            for (int k = 0; k < 9; k++)
+                dw[(c + i) * 9 + (size_t)k] += g[k][i];
     }
 }
 

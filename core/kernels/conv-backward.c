@@ -3,7 +3,8 @@
  * between the pixels of dY, an upsampling sums four pixels of the enlarged dX.
  * dW[co, tap, ci] = sum over output pixels p of dY[p, co] X[p at tap, ci]: a product of depth "all
  * pixels". dY is transposed band by band; the rows of X that a tap sees are gathered as they are
- * packed, so nothing like im2col ever exists. */
+ * packed, so nothing like im2col ever exists. 3x3 kernels go by Winograd instead where that gains
+ * (conv-winograd-backward.c). */
 #include "kernels/conv.h"
 
 #include "base/parallel.h"
@@ -195,6 +196,8 @@ static size_t aside_floats(const WeightsJob *job)
 size_t ldm_conv_backward_weights_scratch(const LdmConv *c)
 {
     WeightsJob job;
+    if (ldm_conv_winograd_backward_fits(c))
+        return ldm_conv_winograd_backward_scratch(c);
     weights_job_init(&job, c);
     return (turned_floats(&job) + aside_floats(&job)) * sizeof(float) +
            ldm_threads() * sizeof(WeightsScratch);
@@ -294,6 +297,8 @@ static void add_task(size_t co, int thread, void *data)
 bool ldm_conv_backward_weights(const LdmConvBackward *back, GCancellable *cancellable)
 {
     WeightsJob job;
+    if (ldm_conv_winograd_backward_fits(back->conv))
+        return ldm_conv_winograd_backward(back, cancellable);
     weights_job_init(&job, back->conv);
     bool aside = aside_floats(&job) > 0;
     job.back = back;

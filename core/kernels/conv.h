@@ -1,4 +1,4 @@
-/* The two ways of a convolution; conv.c chooses. */
+/* The two ways of a convolution; conv.c and conv-backward.c choose. */
 #pragma once
 
 #include "kernels/matrix.h"
@@ -10,3 +10,8 @@ bool ldm_conv_direct(const LdmConv *conv, GCancellable *cancellable);
 bool ldm_conv_winograd_fits(const LdmConv *conv);
 size_t ldm_conv_winograd_scratch(const LdmConv *conv);
 bool ldm_conv_winograd(const LdmConv *conv, GCancellable *cancellable);
+
+/* dW by Winograd, where that gains. */
+bool ldm_conv_winograd_backward_fits(const LdmConv *conv);
+size_t ldm_conv_winograd_backward_scratch(const LdmConv *conv);
+bool ldm_conv_winograd_backward(const LdmConvBackward *back, GCancellable *cancellable);

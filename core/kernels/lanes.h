@@ -114,6 +114,11 @@ typedef struct {
     float (*softmax_step)(float *x, size_t n, float scale, float *max, float *sum);
 
     /* training */
+    void (*tile_turned)(int rows, const LdmTile *tile); /* A[k * lda + m]; one segment */
+    /* A dy A^T of 4 x 4 pixels, the first 16, with C channels -> 36 runs of C floats */
+    void (*winograd_gradient)(const LdmWinogradInput *in);
+    /* u: 36 runs of n gradients of transformed weights -> dw [n][9] += G^T u G */
+    void (*winograd_weights_backward)(const float *u, size_t u_stride, size_t n, float *dw);
     void (*transpose)(const float *x, size_t ldx, size_t rows, size_t columns, float *y,
                       size_t ldy); /* y[c][r] = x[r][c] */
     void (*sum_rows)(const float *x, size_t rows, size_t stride, size_t n, double *sum); /* += */

@@ -8,44 +8,47 @@
 #include "kernels/softmax-vector.h"
 #include "kernels/winograd-vector.h"
 
-#define LDM_LANES_TABLE(NAME)                       \
-    {                                               \
-        .name = NAME,                               \
-        .width = LANES,                             \
-        .rows = MR,                                 \
-        .tile = tile,                               \
-        .pack = pack,                               \
-        .rows_dot = rows_dot,                       \
-        .epilogue = epilogue,                       \
-        .winograd_input = winograd_input,           \
-        .winograd_weights = winograd_weights,       \
-        .winograd_output = winograd_output,         \
-        .f16_to_f32 = f16_to_f32,                   \
-        .bf16_to_f32 = bf16_to_f32,                 \
-        .f32_to_f16 = f32_to_f16,                   \
-        .f32_to_bf16 = f32_to_bf16,                 \
-        .silu = silu,                               \
-        .gelu = gelu,                               \
-        .quick_gelu = quick_gelu,                   \
-        .geglu = geglu,                             \
-        .add = add,                                 \
-        .add_scaled = add_scaled,                   \
-        .scale = scale,                             \
-        .channel_moments = channel_moments,         \
-        .channel_affine = channel_affine,           \
-        .row_moments = row_moments,                 \
-        .row_normalise = row_normalise,             \
-        .softmax_step = softmax_step,               \
-        .transpose = transpose_block,               \
-        .sum_rows = sum_rows,                       \
-        .silu_backward = silu_backward,             \
-        .gelu_backward = gelu_backward,             \
-        .quick_gelu_backward = quick_gelu_backward, \
-        .geglu_backward = geglu_backward,           \
-        .norm_sums = norm_sums,                     \
-        .norm_backward = norm_backward,             \
-        .row_sums = row_sums,                       \
-        .row_backward = row_backward,               \
-        .row_parameters = row_parameters,           \
-        .softmax_backward = softmax_backward,       \
+#define LDM_LANES_TABLE(NAME)                                   \
+    {                                                           \
+        .name = NAME,                                           \
+        .width = LANES,                                         \
+        .rows = MR,                                             \
+        .tile = tile,                                           \
+        .pack = pack,                                           \
+        .rows_dot = rows_dot,                                   \
+        .epilogue = epilogue,                                   \
+        .winograd_input = winograd_input,                       \
+        .winograd_weights = winograd_weights,                   \
+        .winograd_output = winograd_output,                     \
+        .f16_to_f32 = f16_to_f32,                               \
+        .bf16_to_f32 = bf16_to_f32,                             \
+        .f32_to_f16 = f32_to_f16,                               \
+        .f32_to_bf16 = f32_to_bf16,                             \
+        .silu = silu,                                           \
+        .gelu = gelu,                                           \
+        .quick_gelu = quick_gelu,                               \
+        .geglu = geglu,                                         \
+        .add = add,                                             \
+        .add_scaled = add_scaled,                               \
+        .scale = scale,                                         \
+        .channel_moments = channel_moments,                     \
+        .channel_affine = channel_affine,                       \
+        .row_moments = row_moments,                             \
+        .row_normalise = row_normalise,                         \
+        .softmax_step = softmax_step,                           \
+        .tile_turned = tile_turned,                             \
+        .winograd_gradient = winograd_gradient,                 \
+        .winograd_weights_backward = winograd_weights_backward, \
+        .transpose = transpose_block,                           \
+        .sum_rows = sum_rows,                                   \
+        .silu_backward = silu_backward,                         \
+        .gelu_backward = gelu_backward,                         \
+        .quick_gelu_backward = quick_gelu_backward,             \
+        .geglu_backward = geglu_backward,                       \
+        .norm_sums = norm_sums,                                 \
+        .norm_backward = norm_backward,                         \
+        .row_sums = row_sums,                                   \
+        .row_backward = row_backward,                           \
+        .row_parameters = row_parameters,                       \
+        .softmax_backward = softmax_backward,                   \
     }
