@@ -2,7 +2,6 @@
  * of W are packed (and expanded to f32) into a thread's own scratch memory, small enough for its
  * second-level cache, and serve many rows. */
 #include "kernels/matrix.h"
-#include "kernels/pairs.h"
 
 #include "base/parallel.h"
 
@@ -16,7 +15,6 @@
 typedef struct {
     const LdmGemm *g;
     const LdmLanes *lanes;
-    const LdmPairs *pairs; /* NULL: in f32 */
     size_t block_rows, block_columns, n_blocks;
 } GemmJob;
 
@@ -54,18 +52,13 @@ void ldm_tile(const LdmLanes *lanes, int rows, size_t columns, LdmTile *t, float
     }
 }
 
-/* Rows of X, copied closer together where their distance would make them share a cache set; always,
- * where they are rounded on the way. */
-static const float *strip_rows(const GemmJob *job, GemmScratch *s, const float *a, int rows,
-                               size_t depth, size_t *lda)
+/* Rows of X, copied closer together where their distance would make them share a cache set. */
+static const float *strip_rows(GemmScratch *s, const float *a, int rows, size_t depth, size_t *lda)
 {
-    if (job->pairs == NULL && !ldm_stride_collides(*lda))
+    if (!ldm_stride_collides(*lda))
         return a;
     for (int m = 0; m < rows; m++)
-        if (job->pairs != NULL)
-            job->pairs->round(a + m * *lda, depth, s->strip + m * STRIP_PITCH);
-        else
-            memcpy(s->strip + m * STRIP_PITCH, a + m * *lda, depth * sizeof(float));
+        memcpy(s->strip + m * STRIP_PITCH, a + m * *lda, depth * sizeof(float));
     *lda = STRIP_PITCH;
     return s->strip;
 }
@@ -76,18 +69,17 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     const LdmGemm *g = job->g;
     const size_t NR = 2 * job->lanes->width;
     bool in_place = g->residual == g->y;
-    LdmTile t = {.segments = 1, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
-    t.K = job->pairs != NULL ? (depth + 1) / 2 : depth;
-    t.a = strip_rows(job, s, g->x + m * g->K + k0, rows, depth, &t.lda);
+    LdmTile t = {.segments = 1, .K = depth, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
+    t.a = strip_rows(s, g->x + m * g->K + k0, rows, depth, &t.lda);
     /* The next strip comes into the cache while this one is multiplied. */
     if (m + 2 * rows <= g->M)
         for (int i = 0; i < rows; i++)
             for (size_t k = 0; k < depth; k += 16)
                 __builtin_prefetch(g->x + (m + rows + i) * g->K + k0 + k);
     for (size_t n = 0; n < columns; n += NR) {
-        t.b = s->b + n * t.K;
+        t.b = s->b + n * depth;
         t.c = g->y + m * g->N + n0 + n;
-        multiply(job, rows, MIN(NR, columns - n), &t, s->corner);
+        ldm_tile(job->lanes, rows, MIN(NR, columns - n), &t, s->corner);
     }
     if (k0 + depth < g->K || (g->bias.data == NULL && (g->residual == NULL || in_place)))
         return;
