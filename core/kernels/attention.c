@@ -2,6 +2,7 @@
  * by in blocks; scores never exist but for one block. Keys are packed transposed and values in
  * panels once a head, so both products run on the register tile. */
 #include "kernels/matrix.h"
+#include "kernels/pairs.h"
 
 #include "base/parallel.h"
 
@@ -16,9 +17,12 @@
 typedef struct {
     const LdmAttention *a;
     const LdmLanes *lanes;
-    size_t wide, key_floats, value_floats; /* d rounded up to NR; packed floats a head */
-    float *packed;                         /* [Nkv, heads] of keys, then values */
-    size_t blocks;                         /* of queries */
+    const LdmPairs *pairs; /* NULL: in f32 */
+    LdmTileFunction *tile;
+    size_t depth, wide;              /* words of a query or key; d rounded up to NR */
+    size_t key_floats, value_floats; /* packed words a head */
+    float *packed;                   /* [Nkv, heads] of keys, then values */
+    size_t blocks;                   /* of queries */
 } AttentionJob;
 
 typedef struct {
@@ -27,13 +31,22 @@ typedef struct {
     float query[LDM_MAX_ROWS * QUERY_PITCH];
 } AttentionScratch; /* then [QUERIES][wide] floats of output */
 
+/* That n numbers along the depth take. */
+static size_t words(const AttentionJob *job, size_t n)
+{
+    return job->pairs != NULL ? (n + 1) / 2 : n;
+}
+
 static void job_init(AttentionJob *job, const LdmAttention *a)
 {
     *job = (AttentionJob){.a = a, .lanes = ldm_lanes()};
     const size_t NR = 2 * job->lanes->width;
+    job->pairs = a->bf16 && a->d <= QUERY_PITCH ? ldm_pairs() : NULL;
+    job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
+    job->depth = words(job, a->d);
     job->wide = ldm_parts(a->d, NR) * NR;
-    job->key_floats = ldm_parts(a->Tk, NR) * NR * a->d;
-    job->value_floats = a->Tk * job->wide;
+    job->key_floats = ldm_parts(a->Tk, NR) * NR * job->depth;
+    job->value_floats = words(job, a->Tk) * job->wide;
     job->blocks = ldm_parts(a->Tq, QUERIES);
 }
 
@@ -66,32 +79,58 @@ static float *head_of(const AttentionJob *job, size_t n, size_t head)
     return (float *)((char *)job->packed + index * head_bytes(job));
 }
 
-/* Keys [Tk, d] -> panels [d][NR]; values [Tk, d] -> panels [Tk][NR], zeros beyond d. */
-static void pack_task(size_t index, int thread, void *data)
+/* Keys [Tk, d] -> panels [depth][NR]. */
+static void pack_keys(const AttentionJob *job, const float *k, float *panel, float *out)
 {
-    const AttentionJob *job = data;
     const LdmAttention *a = job->a;
     const size_t NR = 2 * job->lanes->width;
-    size_t n = index / a->heads, head = index % a->heads;
-    const float *k = a->k + n * a->Tk * a->k_stride + head * a->d;
-    const float *v = a->v + n * a->Tk * a->v_stride + head * a->d;
-    float *out = head_of(job, n, head);
-    for (size_t t = 0; t < a->Tk; t += NR)
+    for (size_t t = 0; t < a->Tk; t += NR, out += NR * job->depth) {
         job->lanes->pack(&(LdmPack){.src = {k + t * a->k_stride, LDM_F32},
                                     .ld = a->k_stride,
                                     .rows = MIN(NR, a->Tk - t),
                                     .J = a->d,
                                     .taps = 1,
                                     .tap_stride = a->d,
-                                    .out = out + t * a->d});
-    out += job->key_floats;
+                                    .out = job->pairs != NULL ? panel : out});
+        for (size_t i = 0; job->pairs != NULL && i < a->d; i += 2)
+            job->pairs->interleave(panel + i * NR, i + 1 < a->d ? panel + (i + 1) * NR : NULL, NR,
+                                   out + i / 2 * NR);
+    }
+}
+
+/* Values [Tk, d] -> panels [words of Tk][NR], zeros beyond d. */
+static void pack_values(const AttentionJob *job, const float *v, float *out)
+{
+    const LdmAttention *a = job->a;
+    const size_t NR = 2 * job->lanes->width, step = job->pairs != NULL ? 2 : 1;
     for (size_t c = 0; c < a->d; c += NR) {
         size_t part = MIN(NR, a->d - c);
-        for (size_t t = 0; t < a->Tk; t++, out += NR) {
-            memcpy(out, v + t * a->v_stride + c, part * sizeof(float));
+        for (size_t t = 0; t < a->Tk; t += step, out += NR) {
+            const float *row = v + t * a->v_stride + c;
+            if (job->pairs != NULL)
+                job->pairs->interleave(row, t + 1 < a->Tk ? row + a->v_stride : NULL, part, out);
+            else
+                memcpy(out, row, part * sizeof(float));
             memset(out + part, 0, (NR - part) * sizeof(float));
         }
     }
+}
+
+static AttentionScratch *scratch_of(const AttentionJob *job, int thread)
+{
+    char *threads = (char *)job->packed + job->a->Nkv * job->a->heads * head_bytes(job);
+    return (AttentionScratch *)(threads + thread * thread_bytes(job));
+}
+
+static void pack_task(size_t index, int thread, void *data)
+{
+    const AttentionJob *job = data;
+    const LdmAttention *a = job->a;
+    size_t n = index / a->heads, head = index % a->heads;
+    float *out = head_of(job, n, head);
+    pack_keys(job, a->k + n * a->Tk * a->k_stride + head * a->d, scratch_of(job, thread)->scores,
+              out);
+    pack_values(job, a->v + n * a->Tk * a->v_stride + head * a->d, out + job->key_floats);
 }
 
 /* Softmax weights of one query over a block of keys; `valid` of them are not masked. */
@@ -104,17 +143,23 @@ static void weigh_row(const AttentionJob *job, AttentionScratch *s, size_t row, 
     memset(scores + valid, 0, (keys - valid) * sizeof(float));
     if (shrink != 1)
         job->lanes->scale(shrink, out_of(s) + row * job->wide, job->wide);
+    if (job->pairs != NULL)
+        job->pairs->round(scores, keys, scores);
 }
 
-static const float *query_rows(const LdmAttention *a, AttentionScratch *s, const float *q, int rows,
-                               size_t *lda)
+static const float *query_rows(const AttentionJob *job, AttentionScratch *s, const float *q,
+                               int rows, size_t *lda)
 {
+    const LdmAttention *a = job->a;
     *lda = a->q_stride;
-    if (!ldm_stride_collides(a->q_stride) || a->d > QUERY_PITCH)
+    if (job->pairs == NULL && (!ldm_stride_collides(a->q_stride) || a->d > QUERY_PITCH))
         return q;
     *lda = QUERY_PITCH;
     for (int i = 0; i < rows; i++)
-        memcpy(s->query + i * *lda, q + i * a->q_stride, a->d * sizeof(float));
+        if (job->pairs != NULL)
+            job->pairs->round(q + i * a->q_stride, a->d, s->query + i * *lda);
+        else
+            memcpy(s->query + i * *lda, q + i * a->q_stride, a->d * sizeof(float));
     return s->query;
 }
 
@@ -127,12 +172,12 @@ static void attend_keys(const AttentionJob *job, AttentionScratch *s, const floa
     float *out = out_of(s);
     for (size_t i = 0; i < queries; i += MR) {
         int rows = (int)MIN(MR, queries - i);
-        LdmTile t = {.segments = 1, .K = a->d, .ldc = S_PITCH, .vectors = 2};
-        t.a = query_rows(a, s, q + i * a->q_stride, rows, &t.lda);
+        LdmTile t = {.segments = 1, .K = job->depth, .ldc = S_PITCH, .vectors = 2};
+        t.a = query_rows(job, s, q + i * a->q_stride, rows, &t.lda);
         for (size_t k = 0; k < keys; k += NR) {
-            t.b = packed + (k0 + k) * a->d;
+            t.b = packed + (k0 + k) * job->depth;
             t.c = s->scores + i * S_PITCH + k;
-            job->lanes->tile(rows, &t);
+            job->tile(rows, &t);
         }
     }
     for (size_t i = 0; i < queries; i++) {
@@ -141,18 +186,19 @@ static void attend_keys(const AttentionJob *job, AttentionScratch *s, const floa
             valid = q0 + i < k0 ? 0 : MIN(keys, q0 + i - k0 + 1);
         weigh_row(job, s, i, keys, valid);
     }
+    const float *values = packed + job->key_floats + words(job, k0) * NR;
     for (size_t c = 0; c < a->d; c += NR)
         for (size_t i = 0; i < queries; i += MR)
-            job->lanes->tile((int)MIN(MR, queries - i),
-                             &(LdmTile){.segments = 1,
-                                        .K = keys,
-                                        .a = s->scores + i * S_PITCH,
-                                        .lda = S_PITCH,
-                                        .b = packed + job->key_floats + c * a->Tk + k0 * NR,
-                                        .c = out + i * job->wide + c,
-                                        .ldc = job->wide,
-                                        .add = true,
-                                        .vectors = a->d - c > (size_t)job->lanes->width ? 2 : 1});
+            job->tile((int)MIN(MR, queries - i),
+                      &(LdmTile){.segments = 1,
+                                 .K = words(job, keys),
+                                 .a = s->scores + i * S_PITCH,
+                                 .lda = S_PITCH,
+                                 .b = values + c * words(job, a->Tk),
+                                 .c = out + i * job->wide + c,
+                                 .ldc = job->wide,
+                                 .add = true,
+                                 .vectors = a->d - c > (size_t)job->lanes->width ? 2 : 1});
 }
 
 static void attend_task(size_t index, int thread, void *data)
@@ -162,8 +208,7 @@ static void attend_task(size_t index, int thread, void *data)
     size_t block = index % job->blocks, head = index / job->blocks % a->heads;
     size_t n = index / job->blocks / a->heads, q0 = block * QUERIES;
     size_t queries = MIN((size_t)QUERIES, a->Tq - q0);
-    char *threads = (char *)job->packed + a->Nkv * a->heads * head_bytes(job);
-    AttentionScratch *s = (AttentionScratch *)(threads + thread * thread_bytes(job));
+    AttentionScratch *s = scratch_of(job, thread);
     float *out = out_of(s);
     memset(out, 0, queries * job->wide * sizeof(float));
     for (size_t i = 0; i < queries; i++) {

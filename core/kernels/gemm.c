@@ -2,6 +2,7 @@
  * of W are packed (and expanded to f32) into a thread's own scratch memory, small enough for its
  * second-level cache, and serve many rows. */
 #include "kernels/matrix.h"
+#include "kernels/pairs.h"
 
 #include "base/parallel.h"
 
@@ -15,6 +16,8 @@
 typedef struct {
     const LdmGemm *g;
     const LdmLanes *lanes;
+    const LdmPairs *pairs; /* NULL: in f32 */
+    LdmTileFunction *tile;
     size_t block_rows, block_columns, n_blocks;
 } GemmJob;
 
@@ -31,19 +34,20 @@ size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype)
     return (size_t)ldm_threads() * sizeof(GemmScratch);
 }
 
-void ldm_tile(const LdmLanes *lanes, int rows, size_t columns, LdmTile *t, float *corner)
+void ldm_tile_by(LdmTileFunction *tile, size_t width, int rows, size_t columns, LdmTile *t,
+                 float *corner)
 {
-    size_t NR = 2 * lanes->width;
-    t->vectors = columns > (size_t)lanes->width ? 2 : 1;
-    if (columns == NR || columns == (size_t)lanes->width) {
-        lanes->tile(rows, t);
+    size_t NR = 2 * width;
+    t->vectors = columns > width ? 2 : 1;
+    if (columns == NR || columns == width) {
+        tile(rows, t);
         return;
     }
     LdmTile aside = *t;
     aside.c = corner;
     aside.ldc = NR;
     aside.add = false;
-    lanes->tile(rows, &aside);
+    tile(rows, &aside);
     for (int m = 0; m < rows; m++) {
         const float *from = corner + m * NR;
         float *to = t->c + m * t->ldc;
@@ -52,13 +56,18 @@ void ldm_tile(const LdmLanes *lanes, int rows, size_t columns, LdmTile *t, float
     }
 }
 
-/* Rows of X, copied closer together where their distance would make them share a cache set. */
-static const float *strip_rows(GemmScratch *s, const float *a, int rows, size_t depth, size_t *lda)
+/* Rows of X, copied closer together where their distance would make them share a cache set; always,
+ * where they are rounded on the way. */
+static const float *strip_rows(const GemmJob *job, GemmScratch *s, const float *a, int rows,
+                               size_t depth, size_t *lda)
 {
-    if (!ldm_stride_collides(*lda))
+    if (job->pairs == NULL && !ldm_stride_collides(*lda))
         return a;
     for (int m = 0; m < rows; m++)
-        memcpy(s->strip + m * STRIP_PITCH, a + m * *lda, depth * sizeof(float));
+        if (job->pairs != NULL)
+            job->pairs->round(a + m * *lda, depth, s->strip + m * STRIP_PITCH);
+        else
+            memcpy(s->strip + m * STRIP_PITCH, a + m * *lda, depth * sizeof(float));
     *lda = STRIP_PITCH;
     return s->strip;
 }
@@ -69,17 +78,18 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     const LdmGemm *g = job->g;
     const size_t NR = 2 * job->lanes->width;
     bool in_place = g->residual == g->y;
-    LdmTile t = {.segments = 1, .K = depth, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
-    t.a = strip_rows(s, g->x + m * g->K + k0, rows, depth, &t.lda);
+    LdmTile t = {.segments = 1, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
+    t.K = job->pairs != NULL ? (depth + 1) / 2 : depth;
+    t.a = strip_rows(job, s, g->x + m * g->K + k0, rows, depth, &t.lda);
     /* The next strip comes into the cache while this one is multiplied. */
     if (m + 2 * rows <= g->M)
         for (int i = 0; i < rows; i++)
             for (size_t k = 0; k < depth; k += 16)
                 __builtin_prefetch(g->x + (m + rows + i) * g->K + k0 + k);
     for (size_t n = 0; n < columns; n += NR) {
-        t.b = s->b + n * depth;
+        t.b = s->b + n * t.K;
         t.c = g->y + m * g->N + n0 + n;
-        ldm_tile(job->lanes, rows, MIN(NR, columns - n), &t, s->corner);
+        ldm_tile_by(job->tile, NR / 2, rows, MIN(NR, columns - n), &t, s->corner);
     }
     if (k0 + depth < g->K || (g->bias.data == NULL && (g->residual == NULL || in_place)))
         return;
@@ -124,14 +134,23 @@ static void pack_block(const GemmJob *job, float *out, size_t k0, size_t depth, 
         pack_transposed(job, ldm_weights_at(g->w, k0 * g->N + n0), depth, columns, out);
         return;
     }
-    for (size_t n = 0; n < columns; n += NR)
+    /* Pairs take half the room; the other half holds the panel they are made of. */
+    float *panel = out + KC / 2 * PANELS * NR;
+    size_t words = (depth + 1) / 2;
+    for (size_t n = 0; n < columns; n += NR) {
         job->lanes->pack(&(LdmPack){.src = ldm_weights_at(g->w, (n0 + n) * g->K + k0),
                                     .ld = g->K,
                                     .rows = MIN(NR, columns - n),
                                     .J = depth,
                                     .taps = 1,
                                     .tap_stride = depth,
-                                    .out = out + n * depth});
+                                    .out = job->pairs != NULL ? panel : out + n * depth});
+        for (size_t k = 0; job->pairs != NULL && k < words; k++) {
+            const float *even = panel + 2 * k * NR;
+            job->pairs->interleave(even, 2 * k + 1 < depth ? even + NR : NULL, NR,
+                                   out + (n * words + k * NR));
+        }
+    }
 }
 
 static void gemm_task(size_t index, int thread, void *data)
@@ -176,6 +195,8 @@ static void dot_task(size_t index, int thread, void *data)
 bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
 {
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
+    job.pairs = g->bf16 && !g->transposed ? ldm_pairs() : NULL;
+    job.tile = job.pairs != NULL ? job.pairs->tile : job.lanes->tile;
     if (g->M <= DOT_ROWS && !g->transposed)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     job.block_columns = PANELS * 2 * job.lanes->width;

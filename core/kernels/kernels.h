@@ -20,6 +20,9 @@ typedef struct {
 /* The instruction set in use: "base", "avx2", "avx512". */
 const char *ldm_kernels_name(void);
 
+/* True where products of bf16 numbers with f32 sums are faster than those of f32 here. */
+bool ldm_kernels_have_bf16(void);
+
 /* Elementwise conversion of n values. */
 void ldm_convert_to_f32(const void *src, LdmDtype dtype, float *dst, size_t n);
 void ldm_convert_from_f32(const float *src, LdmDtype dtype, void *dst, size_t n);
@@ -35,6 +38,7 @@ typedef struct {
     float *y;
     void *scratch;
     bool transposed; /* w is [K, N]: the way back through a linear layer, dX = dY W */
+    bool bf16;       /* may round x and w to bf16 where ldm_kernels_have_bf16; not transposed */
 } LdmGemm;
 size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype);
 bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable);
@@ -96,6 +100,7 @@ typedef struct {
     size_t q_stride, k_stride, v_stride;
     float scale;
     bool causal;
+    bool bf16; /* may round q, k, v and the softmax weights to bf16 */
     const float *q, *k, *v;
     float *y;
     float *logsumexp; /* [N, heads, Tq] of the scaled scores, for the way back; NULL: not wanted */

@@ -1,6 +1,6 @@
 /* Picks the inner loops for this processor, once; PENTIMENTO_CPU forces a lesser set. Out goes the
  * table that every kernel works with. */
-#include "kernels/lanes.h"
+#include "kernels/pairs.h"
 
 #include <string.h>
 
@@ -30,6 +30,20 @@ const LdmLanes *ldm_lanes(void)
     if (g_once_init_enter(&lanes))
         g_once_init_leave(&lanes, (LdmLanes *)pick());
     return lanes;
+}
+
+const LdmPairs *ldm_pairs(void)
+{
+#ifdef __x86_64__
+    if (ldm_lanes() == &ldm_lanes_avx512 && __builtin_cpu_supports("avx512bf16"))
+        return &ldm_pairs_avx512;
+#endif
+    return NULL;
+}
+
+bool ldm_kernels_have_bf16(void)
+{
+    return ldm_pairs() != NULL;
 }
 
 const char *ldm_kernels_name(void)

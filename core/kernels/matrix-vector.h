@@ -1,20 +1,9 @@
-/* The register tile and what feeds it: packing of weights, products of few rows, the epilogue. */
+/* What feeds the register tile and follows it: packing of weights, products of few rows, the
+ * epilogue. */
 #pragma once
 
 #include "kernels/convert-vector.h"
-#include "kernels/vector.h"
-
-#define NR (2 * LANES) /* columns of a panel */
-#if LANES == 16
-#define MR 14
-#elif LANES == 8
-#define MR 6
-#else
-#define MR 4
-#endif
-
-/* Inlined with constant sizes, so that everything stays in registers. */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#include "kernels/tile-vector.h"
 
 ALWAYS_INLINE Vec load_some(const float *p, size_t n)
 {
@@ -55,74 +44,6 @@ ALWAYS_INLINE Vec load_weights(LdmWeights w, size_t i, size_t n)
             v[k] = ldm_f16_to_f32(p[k]);
 #endif
     return v;
-}
-
-/* rows x vectors of C in registers while all segments pass by. */
-ALWAYS_INLINE void tile_body(const int rows, const int vectors, const LdmTile *t)
-{
-    Vec sum[MR][2];
-#pragma GCC unroll 16
-    for (int m = 0; m < rows; m++)
-        sum[m][0] = sum[m][1] = (Vec){0};
-#pragma GCC unroll 16
-    for (int m = 0; m < rows; m++) { /* where the sums will go */
-        __builtin_prefetch(t->c + (size_t)m * t->ldc, 1);
-        __builtin_prefetch(t->c + (size_t)m * t->ldc + NR - 1, 1);
-    }
-    const float *b = t->b;
-    const size_t K = t->K, lda = t->lda;
-    for (size_t s = 0; s < t->segments; s++) {
-        const float *a = t->a + (t->offsets != NULL ? t->offsets[s] : 0);
-        for (size_t k = 0; k < K; k++, b += NR) {
-            Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
-#pragma GCC unroll 16
-            for (int m = 0; m < rows; m++) {
-                Vec x = spread(a[(size_t)m * lda + k]);
-                sum[m][0] += x * b0;
-                if (vectors > 1)
-                    sum[m][1] += x * b1;
-            }
-        }
-    }
-#pragma GCC unroll 16
-    for (int m = 0; m < rows; m++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            float *c = t->c + (size_t)m * t->ldc + v * LANES;
-            store(c, t->add ? load(c) + sum[m][v] : sum[m][v]);
-        }
-}
-
-#define TILE_CASE(rows)            \
-    case rows:                     \
-        if (t->vectors == 2)       \
-            tile_body(rows, 2, t); \
-        else                       \
-            tile_body(rows, 1, t); \
-        break;
-
-static void tile(int rows, const LdmTile *t)
-{
-    switch (rows) {
-        TILE_CASE(1)
-        TILE_CASE(2)
-        TILE_CASE(3)
-        TILE_CASE(4)
-#if MR > 4
-        TILE_CASE(5)
-        TILE_CASE(6)
-#endif
-#if MR > 6
-        TILE_CASE(7)
-        TILE_CASE(8)
-        TILE_CASE(9)
-        TILE_CASE(10)
-        TILE_CASE(11)
-        TILE_CASE(12)
-        TILE_CASE(13)
-        TILE_CASE(14)
-#endif
-    }
 }
 
 /* LANES x LANES in registers: interleaving rows i and i + LANES/2, log2(LANES) times over, is a

@@ -159,6 +159,10 @@ static void bench_gemm(size_t M, size_t K, size_t N, LdmDtype dtype)
     gemm.bias = constants(N, dtype);
     gemm.scratch = ldm_aligned_alloc(ldm_gemm_scratch(M, N, K, dtype), 1, "benchmark", NULL);
     report(name, 2.0 * M * N * K, run_gemm, &gemm);
+    if (ldm_kernels_have_bf16()) {
+        gemm.bf16 = true;
+        report("    in bf16, the same", 2.0 * M * N * K, run_gemm, &gemm);
+    }
 #ifdef WITH_OPENBLAS
     if (dtype == LDM_F32)
         report("    OpenBLAS, the same", 2.0 * M * N * K, run_openblas, &gemm);
@@ -215,6 +219,10 @@ static void bench_attention(size_t Tq, size_t Tk, size_t d)
     a.y = numbers(Tq * 8 * d);
     a.scratch = ldm_aligned_alloc(ldm_attention_scratch(&a), 1, "benchmark", NULL);
     report(name, 4.0 * Tq * Tk * 8 * d, run_attention, &a);
+    if (ldm_kernels_have_bf16()) {
+        a.bf16 = true;
+        report("    in bf16, the same", 4.0 * Tq * Tk * 8 * d, run_attention, &a);
+    }
     ldm_aligned_free(q);
     ldm_aligned_free(kv);
     ldm_aligned_free(a.y);

@@ -1,6 +1,11 @@
 /* Attention against the formula in double precision. */
 #include "twin.h"
 
+static double rounded(const LdmAttention *a, float x)
+{
+    return a->bf16 ? twin_bf16(x) : x;
+}
+
 static void twin_row(const LdmAttention *a, size_t n, size_t head, size_t query, double *weights,
                      double *y)
 {
@@ -12,7 +17,7 @@ static void twin_row(const LdmAttention *a, size_t n, size_t head, size_t query,
     for (size_t j = 0; j < keys; j++) {
         weights[j] = 0;
         for (size_t i = 0; i < a->d; i++)
-            weights[j] += (double)q[i] * k[j * a->k_stride + i] * a->scale;
+            weights[j] += rounded(a, q[i]) * rounded(a, k[j * a->k_stride + i]) * a->scale;
         max = MAX(max, weights[j]);
     }
     for (size_t j = 0; j < keys; j++)
@@ -20,7 +25,7 @@ static void twin_row(const LdmAttention *a, size_t n, size_t head, size_t query,
     for (size_t i = 0; i < a->d; i++) {
         y[i] = 0;
         for (size_t j = 0; j < keys; j++)
-            y[i] += weights[j] / sum * v[j * a->v_stride + i];
+            y[i] += weights[j] / sum * rounded(a, v[j * a->v_stride + i]);
     }
 }
 
@@ -49,7 +54,9 @@ static void check(LdmAttention a, bool joined)
     g_assert_true(ldm_attention(&a, NULL));
     /* A score of size s has an error of about s * 2^-23, which the exponential passes on. */
     double scores = a.scale * sqrt((double)a.d);
-    twin_compare(y.data, expected, outputs, 2e-6 + 2e-7 * scores, "attention");
+    /* Rounding the weights errs by 2^-9 of each at most, and so by that of the largest value. */
+    double weights_round = a.bf16 && ldm_kernels_have_bf16() ? 0x1p-9 : 0;
+    twin_compare(y.data, expected, outputs, 2e-6 + 2e-7 * scores + weights_round, "attention");
     twin_free(q);
     twin_free(k);
     twin_free(v);
@@ -92,6 +99,21 @@ static void test_causal(void)
     check(a, false);
 }
 
+/* Rounded to bf16: odd sizes, several blocks, causal. */
+static void test_bf16(void)
+{
+    LdmAttention a = {.N = 2, .Nkv = 1, .Tq = 37, .Tk = 77, .heads = 3, .d = 41, .scale = 0.3f};
+    a.bf16 = true;
+    check(a, false);
+    a.Tk = 1301;
+    a.d = 40;
+    check(a, false);
+    a.N = 1;
+    a.Tq = a.Tk = 131;
+    a.causal = true;
+    check(a, true);
+}
+
 /* Huge scores saturate without NaN; a NaN in one query or value comes out, and only there. */
 static void test_nan(void)
 {
@@ -125,6 +147,7 @@ int main(int argc, char **argv)
     g_test_add_func("/attention/shapes", test_shapes);
     g_test_add_func("/attention/key-blocks", test_key_blocks);
     g_test_add_func("/attention/causal", test_causal);
+    g_test_add_func("/attention/bf16", test_bf16);
     g_test_add_func("/attention/nan", test_nan);
     return g_test_run();
 }

@@ -98,6 +98,12 @@ static inline void twin_compare(const float *got, const double *expected, size_t
                     largest);
 }
 
+/* What a kernel that may round to bf16 multiplies. */
+static inline float twin_bf16(float x)
+{
+    return ldm_kernels_have_bf16() ? ldm_bf16_to_f32(ldm_f32_to_bf16(x)) : x;
+}
+
 static inline GCancellable *twin_cancelled(void)
 {
     GCancellable *cancellable = g_cancellable_new();

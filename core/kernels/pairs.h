@@ -1,0 +1,22 @@
+/* Products of bf16 numbers with f32 sums, where the processor has instructions for them: half as many
+ * as in f32. Two neighbours along the depth share a word, the earlier in its lower half, so that the
+ * register tile works on words where it else works on floats. */
+#pragma once
+
+#include "kernels/lanes.h"
+
+typedef struct {
+    /* out[i] = bf16 of even[i] and odd[i]; odd NULL: zeros. */
+    void (*interleave)(const float *even, const float *odd, size_t n, float *out);
+    /* (n + 1) / 2 words of a row, a missing last number 0; out may be x. */
+    void (*round)(const float *x, size_t n, float *out);
+    /* As LdmLanes.tile, K words deep; the columns and rows are those of the f32 tile. */
+    void (*tile)(int rows, const LdmTile *tile);
+} LdmPairs;
+
+#ifdef __x86_64__
+extern const LdmPairs ldm_pairs_avx512;
+#endif
+
+/* NULL where the processor has none, or PENTIMENTO_CPU forces a set without. */
+const LdmPairs *ldm_pairs(void);

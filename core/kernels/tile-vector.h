@@ -1,0 +1,89 @@
+/* The register tile, of floats or, where the including file says how to multiply them, of words that
+ * hold two bf16 each. */
+#pragma once
+
+#include "kernels/vector.h"
+
+#define NR (2 * LANES) /* columns of a panel */
+#if LANES == 16
+#define MR 14
+#elif LANES == 8
+#define MR 6
+#else
+#define MR 4
+#endif
+
+/* Inlined with constant sizes, so that everything stays in registers. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+#ifndef MULTIPLY_ADD
+#define MULTIPLY_ADD(sum, x, b) ((sum) + (x) * (b))
+#endif
+
+/* rows x vectors of C in registers while all segments pass by. */
+ALWAYS_INLINE void tile_body(const int rows, const int vectors, const LdmTile *t)
+{
+    Vec sum[MR][2];
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++)
+        sum[m][0] = sum[m][1] = (Vec){0};
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++) { /* where the sums will go */
+        __builtin_prefetch(t->c + (size_t)m * t->ldc, 1);
+        __builtin_prefetch(t->c + (size_t)m * t->ldc + NR - 1, 1);
+    }
+    const float *b = t->b;
+    const size_t K = t->K, lda = t->lda;
+    for (size_t s = 0; s < t->segments; s++) {
+        const float *a = t->a + (t->offsets != NULL ? t->offsets[s] : 0);
+        for (size_t k = 0; k < K; k++, b += NR) {
+            Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
+#pragma GCC unroll 16
+            for (int m = 0; m < rows; m++) {
+                Vec x = spread(a[(size_t)m * lda + k]);
+                sum[m][0] = MULTIPLY_ADD(sum[m][0], x, b0);
+                if (vectors > 1)
+                    sum[m][1] = MULTIPLY_ADD(sum[m][1], x, b1);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            float *c = t->c + (size_t)m * t->ldc + v * LANES;
+            store(c, t->add ? load(c) + sum[m][v] : sum[m][v]);
+        }
+}
+
+#define TILE_CASE(rows)            \
+    case rows:                     \
+        if (t->vectors == 2)       \
+            tile_body(rows, 2, t); \
+        else                       \
+            tile_body(rows, 1, t); \
+        break;
+
+static void tile(int rows, const LdmTile *t)
+{
+    switch (rows) {
+        TILE_CASE(1)
+        TILE_CASE(2)
+        TILE_CASE(3)
+        TILE_CASE(4)
+#if MR > 4
+        TILE_CASE(5)
+        TILE_CASE(6)
+#endif
+#if MR > 6
+        TILE_CASE(7)
+        TILE_CASE(8)
+        TILE_CASE(9)
+        TILE_CASE(10)
+        TILE_CASE(11)
+        TILE_CASE(12)
+        TILE_CASE(13)
+        TILE_CASE(14)
+#endif
+    }
+}
