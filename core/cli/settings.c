@@ -8,6 +8,8 @@ void pentimento_settings_clear(PentimentoSettings *settings)
 {
     for (size_t i = 0; i < PENTIMENTO_MAX_SETTINGS; i++)
         g_free(settings->values[i]);
+    for (size_t i = 0; i < PENTIMENTO_MAX_SETTINGS; i++)
+        g_strfreev(settings->lists[i]);
     g_free(settings->size);
     g_clear_pointer(&settings->texts, g_ptr_array_unref);
 }
@@ -29,6 +31,10 @@ static char *value_text(GVariant *value)
         return g_strdup_printf("%d", g_variant_get_int32(value));
     if (g_variant_is_of_type(value, G_VARIANT_TYPE_INT64))
         return g_strdup_printf("%" G_GINT64_FORMAT, g_variant_get_int64(value));
+    if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING_ARRAY)) {
+        g_autofree const char **list = g_variant_get_strv(value, NULL);
+        return g_strjoinv(", ", (char **)list);
+    }
     return g_strdup(g_ascii_formatd(number, sizeof number, "%.15g", g_variant_get_double(value)));
 }
 
@@ -58,6 +64,8 @@ static char *placeholder(const LdmOption *option)
 {
     if (option->choices != NULL)
         return g_strjoinv("|", (char **)option->choices);
+    if (option->type[0] == 'a')
+        return g_strdup(_("FILE"));
     return g_strdup(option->type[0] == 's' ? _("TEXT") : option->type[0] == 'd' ? _("X") : _("N"));
 }
 
@@ -88,9 +96,11 @@ void pentimento_settings_add(GOptionContext *context, PentimentoSettings *settin
 
     settings->texts = g_ptr_array_new_with_free_func(g_free);
     for (size_t i = 0; options[i].name != NULL && i < PENTIMENTO_MAX_SETTINGS; i++) {
+        bool list = options[i].type[0] == 'a';
         const GOptionEntry entry[] = {
             {options[i].name, strcmp(options[i].name, "prompt") == 0 ? 'p' : 0, 0,
-             G_OPTION_ARG_FILENAME, &settings->values[i], NULL, NULL},
+             list ? G_OPTION_ARG_FILENAME_ARRAY : G_OPTION_ARG_FILENAME,
+             list ? (gpointer)&settings->lists[i] : &settings->values[i], NULL, NULL},
             G_OPTION_ENTRY_NULL,
         };
         GOptionEntry described[2] = {entry[0], entry[1]};
@@ -127,6 +137,20 @@ static GVariant *typed_value(const LdmOption *option, const char *text, GError *
         return pentimento_parse_int(option->name, text, &whole, error) ? g_variant_new_int64(whole)
                                                                        : NULL;
     }
+}
+
+/* The same for a list of files' names. */
+static GVariant *typed_list(const LdmOption *option, char *const *texts, GError **error)
+{
+    g_auto(GVariantBuilder) list = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_STRING_ARRAY);
+
+    for (size_t i = 0; texts[i] != NULL; i++) {
+        g_autofree char *utf8 = pentimento_parse_text(option->name, texts[i], error);
+        if (utf8 == NULL)
+            return NULL;
+        g_variant_builder_add(&list, "s", utf8);
+    }
+    return g_variant_builder_end(&list);
 }
 
 static bool set(LdmRequest *request, const char *name, GVariant *value, GError **error)
@@ -170,6 +194,10 @@ bool pentimento_settings_apply(const PentimentoSettings *settings, LdmRequest *r
         if (text != NULL &&
             !set(request, options[i].name, typed_value(&options[i], text, error), error))
             return false;
+        if (settings->lists[i] != NULL &&
+            !set(request, options[i].name, typed_list(&options[i], settings->lists[i], error),
+                 error))
+            return false;
     }
     return true;
 }
@@ -197,6 +225,11 @@ char *pentimento_settings_text(const LdmRequest *request, const LdmResult *resul
         g_autofree char *strength = current(request, "strength");
 
         g_string_append_printf(text, ", Denoising strength: %s", strength);
+    }
+    for (char **lora = request->loras; lora != NULL && *lora != NULL; lora++) {
+        g_autofree char *name = g_path_get_basename(*lora);
+
+        g_string_append_printf(text, ", LoRA: %s", name);
     }
     g_string_append_printf(text, ", Model: %s, Version: pentimento %s", path, PENTIMENTO_VERSION);
     return g_string_free(text, FALSE);

@@ -7,6 +7,7 @@
 
 typedef struct {
     char *values[PENTIMENTO_MAX_SETTINGS]; /* as typed, in the table's order; NULL = not given */
+    char **lists[PENTIMENTO_MAX_SETTINGS]; /* the same of options that are lists */
     char *size;                            /* "WxH" */
     GPtrArray *texts;                      /* of --help, which GOptionContext does not copy */
 } PentimentoSettings;

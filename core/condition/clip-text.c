@@ -54,6 +54,11 @@ void ldm_clip_text_free(LdmClipText *text)
     g_free(text);
 }
 
+LdmParam *ldm_clip_text_words(const LdmClipText *text)
+{
+    return text->embedding.token;
+}
+
 static LdmTensor *layer_forward(LdmPass *pass, const Layer *layer, LdmActivation act, LdmTensor *x)
 {
     LdmTensor *h = ldm_layer_norm_forward(pass, &layer->norm1, ldm_pass_keep(pass, x));

@@ -12,6 +12,9 @@ typedef struct LdmClipText LdmClipText;
 LdmClipText *ldm_clip_text_new(const LdmTextConfig *config, LdmParams *params);
 void ldm_clip_text_free(LdmClipText *text);
 
+/* The table of token embeddings, whose `extra` rows are learnt words'. */
+LdmParam *ldm_clip_text_words(const LdmClipText *text);
+
 /* ids [N * tokens] -> [N, tokens, width] */
 LdmTensor *ldm_clip_text_forward(LdmPass *pass, const LdmClipText *text, const int32_t *ids,
                                  size_t n);

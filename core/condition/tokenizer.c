@@ -15,7 +15,20 @@ struct LdmTokenizer {
     LdmBpe *bpe;
     int32_t bos, eos, pad;
     size_t tokens;
+    GArray *words; /* Word */
 };
+
+/* A word that was learnt. */
+typedef struct {
+    char *text;
+    int32_t first;
+    size_t count;
+} Word;
+
+static void word_clear(gpointer data)
+{
+    g_free(((Word *)data)->text);
+}
 
 LdmTokenizer *ldm_tokenizer_new(const char *vocab_path, const char *merges_path, int bos, int eos,
                                 int pad, int tokens, GError **error)
@@ -38,6 +51,8 @@ LdmTokenizer *ldm_tokenizer_new(const char *vocab_path, const char *merges_path,
     LdmTokenizer *tokenizer = g_new(LdmTokenizer, 1);
     *tokenizer = (LdmTokenizer){
         .bpe = g_steal_pointer(&bpe), .bos = bos, .eos = eos, .pad = pad, .tokens = (size_t)tokens};
+    tokenizer->words = g_array_new(FALSE, FALSE, sizeof(Word));
+    g_array_set_clear_func(tokenizer->words, word_clear);
     return tokenizer;
 }
 
@@ -46,7 +61,19 @@ void ldm_tokenizer_free(LdmTokenizer *tokenizer)
     if (tokenizer == NULL)
         return;
     ldm_bpe_free(tokenizer->bpe);
+    g_array_unref(tokenizer->words);
     g_free(tokenizer);
+}
+
+void ldm_tokenizer_learn(LdmTokenizer *tokenizer, const char *word, int32_t first, size_t count)
+{
+    Word learnt = {g_strdup(word), first, count};
+    g_array_prepend_val(tokenizer->words, learnt); /* the latest is found first */
+}
+
+void ldm_tokenizer_forget(LdmTokenizer *tokenizer)
+{
+    g_array_set_size(tokenizer->words, 0);
 }
 
 /* ---- characters, as the reference's regular expressions class them ---- */
@@ -181,21 +208,57 @@ static void encode_plain(const LdmTokenizer *tokenizer, const char *text, size_t
     }
 }
 
-/* Length of the longest special token written at p; its id in *id. */
-static size_t special_at(const LdmTokenizer *tokenizer, const char *p, int32_t *id)
+/* What is cut out of a prompt before it is looked at as text. */
+typedef struct {
+    size_t length; /* bytes; 0 = nothing */
+    int32_t first;
+    size_t count;
+} Piece;
+
+static bool in_word(gunichar c)
+{
+    return is_letter(c) || is_number(c);
+}
+
+/* True where the `n` bytes at p do not begin or end inside a longer word. */
+static bool stands_apart(const char *prompt, const char *p, size_t n)
+{
+    const char *last = g_utf8_find_prev_char(p, p + n), *end = p + n;
+    const char *before = g_utf8_find_prev_char(prompt, p);
+    bool cut_begin =
+        before != NULL && in_word(g_utf8_get_char(before)) && in_word(g_utf8_get_char(p));
+    bool cut_end = *end != '\0' && in_word(g_utf8_get_char(end)) && in_word(g_utf8_get_char(last));
+    return !cut_begin && !cut_end;
+}
+
+/* The longest word that was learnt and stands at p. */
+static Piece learnt_at(const LdmTokenizer *tokenizer, const char *prompt, const char *p)
+{
+    Piece piece = {0};
+
+    for (guint i = 0; i < tokenizer->words->len; i++) {
+        const Word *word = &g_array_index(tokenizer->words, Word, i);
+        size_t n = strlen(word->text);
+        if (n > piece.length && g_ascii_strncasecmp(p, word->text, n) == 0 &&
+            stands_apart(prompt, p, n))
+            piece = (Piece){n, word->first, word->count};
+    }
+    return piece;
+}
+
+/* The longest special token or word that was learnt and stands at p. */
+static Piece special_at(const LdmTokenizer *tokenizer, const char *prompt, const char *p)
 {
     int32_t specials[] = {tokenizer->bos, tokenizer->eos, tokenizer->pad};
-    size_t longest = 0;
+    Piece piece = learnt_at(tokenizer, prompt, p);
 
     for (size_t i = 0; i < G_N_ELEMENTS(specials); i++) {
         const char *entry = ldm_bpe_entry(tokenizer->bpe, specials[i]);
         size_t n = strlen(entry);
-        if (n > longest && strncmp(p, entry, n) == 0) {
-            longest = n;
-            *id = specials[i];
-        }
+        if (n > piece.length && strncmp(p, entry, n) == 0)
+            piece = (Piece){n, specials[i], 1};
     }
-    return longest;
+    return piece;
 }
 
 static void encode_text(const LdmTokenizer *tokenizer, const char *prompt, GArray *ids)
@@ -203,15 +266,17 @@ static void encode_text(const LdmTokenizer *tokenizer, const char *prompt, GArra
     const char *plain = prompt, *p = prompt;
 
     while (*p != '\0') {
-        int32_t id = 0;
-        size_t n = special_at(tokenizer, p, &id);
-        if (n == 0) {
-            p++;
+        Piece piece = special_at(tokenizer, prompt, p);
+        if (piece.length == 0) {
+            p = g_utf8_next_char(p);
             continue;
         }
         encode_plain(tokenizer, plain, (size_t)(p - plain), ids);
-        g_array_append_val(ids, id);
-        p += n;
+        for (size_t i = 0; i < piece.count; i++) {
+            int32_t id = piece.first + (int32_t)i;
+            g_array_append_val(ids, id);
+        }
+        p += piece.length;
         plain = p;
     }
     encode_plain(tokenizer, plain, (size_t)(p - plain), ids);

@@ -12,6 +12,14 @@ LdmTokenizer *ldm_tokenizer_new(const char *vocab_path, const char *merges_path,
 void ldm_tokenizer_free(LdmTokenizer *tokenizer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmTokenizer, ldm_tokenizer_free)
 
+/* From now on `word` in a prompt, in upper or lower case, is the `count` ids from `first` on
+ * (textual inversion). Where it begins or ends in a letter or number, it has to stand apart from
+ * others. An earlier word of the same spelling is forgotten. */
+void ldm_tokenizer_learn(LdmTokenizer *tokenizer, const char *word, int32_t first, size_t count);
+
+/* Forgets all words that were learnt. */
+void ldm_tokenizer_forget(LdmTokenizer *tokenizer);
+
 /* ids: `tokens` entries, [bos, ..., eos, pad ...]; *cut (may be NULL) = number of tokens that did
  * not fit. Special tokens written out in the prompt, pad's too, become their own ids.
  * Errors: INVALID (no UTF-8, over 64 KiB). */

@@ -206,6 +206,8 @@ typedef struct {
     double strength;    /* 0 .. 1: img2img and inpaint */
     double eta;         /* 0 .. 1: DDIM's noise */
     int64_t seed;       /* 0 .. 2^63-1, or -1: a new one, reported in the result */
+    char **loras;       /* "FILE" or "FILE:WEIGHT", NULL-terminated; NULL = none */
+    char **embeddings;  /* "FILE" of textual inversions, likewise */
     LdmTensor *picture; /* [1, H, W, 4] R'G'B' (sRGB curve), straight alpha, 0..1 */
     LdmTensor *mask;    /* [1, H, W, 1] 0..1, 1 = repaint; inpaint; img2img: NULL = all */
     LdmTensor *latent;  /* [1, h, w, z] start noise of unit variance, or NULL */
@@ -219,7 +221,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmRequest, ldm_request_free)
 /* One row of the table of options that the command line, the worker and the plug-in share. */
 typedef struct {
     const char *name;           /* "guidance" ... : also the command line's and the PDB's name */
-    const char *type;           /* GVariant type: "s" "i" "x" "d" */
+    const char *type;           /* GVariant type: "s" "i" "x" "d" "as" */
     double minimum, maximum;    /* numbers only */
     const char *const *choices; /* NULL-terminated nicks for choices ("ddim" ...), else NULL */
     unsigned tasks;             /* bit (1u << LdmTask) set where it applies */

@@ -3,6 +3,7 @@
 #include "layers/conv2d.h"
 
 #include "base/parallel.h"
+#include "layers/adapter.h"
 #include "layers/backward.h"
 
 #include <string.h>
@@ -44,6 +45,7 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
                               LdmTensor *residual)
 {
     size_t Ho, Wo;
+    residual = ldm_adapter_conv2d(pass, layer, x, residual);
     LdmConv conv = {.N = x->shape[0],
                     .H = x->shape[1],
                     .W = x->shape[2],
@@ -68,7 +70,6 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
     conv.y = y->data;
     conv.scratch = scratch->data;
     if (ldm_pass_op(pass, &(LdmOp){.name = "conv2d",
-                                   .layer = layer,
                                    .parameter = layer->weight,
                                    .second = layer->bias,
                                    .inputs = {x, residual},

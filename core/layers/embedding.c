@@ -23,11 +23,26 @@ static void read_row(const LdmParam *table, size_t row, size_t width, float *out
     ldm_convert_to_f32(data + row * width * ldm_dtype_size(table->dtype), table->dtype, out, width);
 }
 
+/* Rows of the table and of those learnt in addition. */
+static size_t rows_of(const LdmEmbedding *layer)
+{
+    const LdmParam *extra = layer->token->extra;
+    return layer->words + (extra != NULL ? extra->shape[0] : 0);
+}
+
+static void read_token(const LdmEmbedding *layer, size_t id, float *out)
+{
+    if (id < layer->words)
+        read_row(layer->token, id, layer->width, out);
+    else
+        read_row(layer->token->extra, id - layer->words, layer->width, out);
+}
+
 static bool ids_fit(LdmPass *pass, const LdmEmbedding *layer, const int32_t *ids, size_t n)
 {
     GError *error = NULL;
     for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || (size_t)ids[i] >= layer->words) {
+        if (ids[i] < 0 || (size_t)ids[i] >= rows_of(layer)) {
             ldm_set_error(&error, INVALID,
                           _("token %d is outside the text encoder's vocabulary of %zu words; the "
                             "tokenizer does not belong to this model"),
@@ -45,12 +60,16 @@ static void embedding_backward(LdmPass *pass, const LdmOp *op)
     const int32_t *ids = op->detail;
     const LdmTensor *dy = ldm_tape_output(pass, op);
     float *token = ldm_param_gradient(layer->token);
+    float *extra = ldm_param_gradient(layer->token->extra);
     float *position = ldm_param_gradient(layer->position);
     size_t T = layer->tokens, C = layer->width, rows = ldm_tensor_count(dy) / C;
     for (size_t i = 0; ldm_tape_computes(pass) && i < rows; i++) {
         const float *d = (const float *)dy->data + i * C;
-        for (size_t c = 0; token != NULL && c < C; c++)
-            token[(size_t)ids[i] * C + c] += d[c];
+        bool learnt = (size_t)ids[i] >= layer->words;
+        size_t row = (size_t)ids[i] - (learnt ? layer->words : 0);
+        float *table = learnt ? extra : token;
+        for (size_t c = 0; table != NULL && c < C; c++)
+            table[row * C + c] += d[c];
         for (size_t c = 0; position != NULL && c < C; c++)
             position[i % T * C + c] += d[c];
     }
@@ -60,23 +79,25 @@ LdmTensor *ldm_embedding_forward(LdmPass *pass, const LdmEmbedding *layer, const
                                  size_t N)
 {
     size_t T = layer->tokens, C = layer->width;
+    const LdmParam *extra = layer->token->extra;
     LdmTensor *y = ldm_pass_tensor(pass, 3, (size_t[]){N, T, C});
     LdmTensor *position = ldm_pass_scratch(pass, C * sizeof(float));
-    if (ldm_pass_op(pass, &(LdmOp){.name = "embedding",
-                                   .layer = layer,
-                                   .parameter = layer->token,
-                                   .second = layer->position,
-                                   .output = y,
-                                   .backward = embedding_backward,
-                                   .detail = ids,
-                                   .detail_bytes = N * T * sizeof *ids}) &&
+    if (ldm_pass_op(pass,
+                    &(LdmOp){.name = "embedding",
+                             .layer = layer,
+                             .parameter = extra != NULL && extra->trained ? extra : layer->token,
+                             .second = layer->position,
+                             .output = y,
+                             .backward = embedding_backward,
+                             .detail = ids,
+                             .detail_bytes = N * T * sizeof *ids}) &&
         ids_fit(pass, layer, ids, N * T)) {
         const float *add = position->data;
         for (size_t t = 0; t < T; t++) {
             read_row(layer->position, t, C, position->data);
             for (size_t n = 0; n < N; n++) {
                 float *row = (float *)y->data + (n * T + t) * C;
-                read_row(layer->token, (size_t)ids[n * T + t], C, row);
+                read_token(layer, (size_t)ids[n * T + t], row);
                 for (size_t c = 0; c < C; c++)
                     row[c] += add[c];
             }

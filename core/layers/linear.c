@@ -1,7 +1,9 @@
 /* Linear layers and 1x1 convolutions, the most of every transformer: features [..., in] in,
- * features [..., out] out, one GEMM: y = x W^T + b + residual. */
+ * features [..., out] out, one GEMM: y = x W^T + b + residual. Adapters' share comes first, as part
+ * of the residual. */
 #include "layers/linear.h"
 
+#include "layers/adapter.h"
 #include "layers/backward.h"
 
 void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias)
@@ -23,29 +25,28 @@ void ldm_linear_init_1x1(LdmLinear *layer, LdmScope scope, size_t in, size_t out
 /* dX = dY W, dW = dY^T X, db = sum of dY over its rows. */
 static void linear_backward(LdmPass *pass, const LdmOp *op)
 {
-    const LdmLinear *layer = op->layer;
-    LdmConv conv = {.N = 1,
-                    .H = 1,
-                    .W = ldm_tensor_count(op->output) / layer->out,
-                    .Cin = layer->in,
-                    .Cout = layer->out,
-                    .KH = 1,
-                    .KW = 1,
-                    .stride = 1,
-                    .upsample = 1,
-                    .x = op->inputs[0]->data,
-                    .w = ldm_param_weights(layer->weight)};
-    ldm_backward_conv(pass, op, &conv);
+    ldm_backward_conv(pass, op, op->detail);
 }
 
 LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
                               LdmTensor *residual)
 {
     size_t M = ldm_tensor_count(x) / layer->in, K = layer->in, N = layer->out;
+    residual = ldm_adapter_linear(pass, layer->weight, x, residual);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual) : ldm_pass_like(pass, x, N);
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_gemm_scratch(M, N, K, layer->weight->dtype));
+    const LdmConv conv = {.N = 1, /* the same for the way back: a 1x1 convolution of M pixels */
+                          .H = 1,
+                          .W = M,
+                          .Cin = K,
+                          .Cout = N,
+                          .KH = 1,
+                          .KW = 1,
+                          .stride = 1,
+                          .upsample = 1,
+                          .x = x->data,
+                          .w = ldm_param_weights(layer->weight)};
     if (ldm_pass_op(pass, &(LdmOp){.name = "linear",
-                                   .layer = layer,
                                    .parameter = layer->weight,
                                    .second = layer->bias,
                                    .inputs = {x, residual},
@@ -53,7 +54,9 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
                                    .output = y,
                                    .flops = 2.0 * M * N * K,
                                    .backward = linear_backward,
-                                   .saved = layer->weight->trained ? LDM_SAVE_INPUT(0) : 0})) {
+                                   .saved = layer->weight->trained ? LDM_SAVE_INPUT(0) : 0,
+                                   .detail = &conv,
+                                   .detail_bytes = sizeof conv})) {
         LdmGemm gemm = {.M = M,
                         .N = N,
                         .K = K,

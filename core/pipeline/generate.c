@@ -10,6 +10,7 @@
 #include "diffuse/schedule.h"
 #include "encode/encode.h"
 #include "finish/finish.h"
+#include "pipeline/adapters.h"
 #include "pipeline/plan.h"
 #include "pipeline/progress.h"
 #include "prepare/prepare.h"
@@ -19,6 +20,7 @@ typedef struct {
     LdmModel *model;
     const LdmRequest *request;
     GCancellable *cancellable;
+    LdmAdapters *adapters;
     LdmLinePlan plan;
     LdmMeter meter;
     double flops_before; /* of the encode stage's first run, while its second one works */
@@ -176,7 +178,8 @@ static bool line_begin(LdmLine *line, const LdmMonitor *monitor, GError **error)
         ldm_set_error(error, CANCELLED, _("cancelled"));
         return false;
     }
-    if (!ldm_line_plan(line->model, line->request, available, &line->plan, error) ||
+    if (!ldm_adapters_add(line->model, line->request, &line->adapters, error) ||
+        !ldm_line_plan(line->model, line->request, available, &line->plan, error) ||
         !ldm_plan_fits(ldm_line_plan_peak(&line->plan), available, error))
         return false;
     line->result = g_new0(LdmResult, 1);
@@ -200,6 +203,7 @@ static void line_clear(LdmLine *line)
     ldm_latents_clear(&line->latents);
     ldm_tensor_free(line->decoded);
     ldm_result_free(line->result);
+    ldm_adapters_free(line->adapters);
 }
 
 /* ---- the line ---- */

@@ -30,16 +30,22 @@ static const LdmOption options[] = {
     {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
     {"seed", "x", -1, (double)G_MAXINT64, NULL, ALL,
      N_("The same seed gives the same picture; -1 picks a new one")},
+    {"lora", "as", 0, 0, NULL, ALL,
+     N_("LoRA (.safetensors); FILE:0.5 takes half of its effect; may be given several times")},
+    {"embedding", "as", 0, 0, NULL, ALL,
+     N_("Word for the prompt, learnt by textual inversion (.safetensors); may be given several "
+        "times")},
     {NULL},
 };
 
 static const size_t fields[] = {
-    offsetof(LdmRequest, prompt),   offsetof(LdmRequest, negative_prompt),
-    offsetof(LdmRequest, width),    offsetof(LdmRequest, height),
-    offsetof(LdmRequest, steps),    offsetof(LdmRequest, sampler),
-    offsetof(LdmRequest, schedule), offsetof(LdmRequest, guidance),
-    offsetof(LdmRequest, strength), offsetof(LdmRequest, eta),
-    offsetof(LdmRequest, seed),
+    offsetof(LdmRequest, prompt),     offsetof(LdmRequest, negative_prompt),
+    offsetof(LdmRequest, width),      offsetof(LdmRequest, height),
+    offsetof(LdmRequest, steps),      offsetof(LdmRequest, sampler),
+    offsetof(LdmRequest, schedule),   offsetof(LdmRequest, guidance),
+    offsetof(LdmRequest, strength),   offsetof(LdmRequest, eta),
+    offsetof(LdmRequest, seed),       offsetof(LdmRequest, loras),
+    offsetof(LdmRequest, embeddings),
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));
 G_STATIC_ASSERT(sizeof(LdmSampler) == sizeof(int) && sizeof(LdmSigmas) == sizeof(int));
@@ -171,6 +177,37 @@ static bool set_string(const LdmOption *option, void *field, GVariant *value, GE
     return true;
 }
 
+/* ---- lists of files ---- */
+
+static bool check_list(const char *name, char *const *list, GError **error)
+{
+    if (list != NULL && g_strv_length((char **)list) > LDM_LIST_MAX) {
+        ldm_set_error(error, INVALID, _("%s can be given %d times at most"), name, LDM_LIST_MAX);
+        return false;
+    }
+    for (size_t i = 0; list != NULL && list[i] != NULL; i++) {
+        if (list[i][0] != '\0' && strlen(list[i]) <= LDM_PATH_MAX)
+            continue;
+        ldm_set_error(error, INVALID, _("%s must be a file's name"), name);
+        return false;
+    }
+    return true;
+}
+
+static bool set_list(const LdmOption *option, char ***field, GVariant *value, GError **error)
+{
+    if (!g_variant_is_of_type(value, G_VARIANT_TYPE_STRING_ARRAY)) {
+        ldm_set_error(error, INVALID, _("%s must be a list of files' names"), option->name);
+        return false;
+    }
+    g_auto(GStrv) list = g_variant_dup_strv(value, NULL);
+    if (!check_list(option->name, list, error))
+        return false;
+    g_strfreev(*field);
+    *field = g_steal_pointer(&list);
+    return true;
+}
+
 /* ---- the request ---- */
 
 bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value, GError **error)
@@ -185,6 +222,8 @@ bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value, GEr
             return false;
         }
         void *field = (char *)request + fields[i];
+        if (option->type[0] == 'a')
+            return set_list(option, field, held, error);
         return option->type[0] == 's' ? set_string(option, field, held, error)
                                       : set_number(option, field, held, error);
     }
@@ -204,6 +243,10 @@ GVariant *ldm_request_get(const LdmRequest *request, const char *name)
             return g_variant_new_string(option->choices[*(const int *)field]);
         switch (option->type[0]) {
         case 's': return g_variant_new_string(*(char *const *)field);
+        case 'a': {
+            const char *const *list = *(const char *const *const *)field;
+            return g_variant_new_strv(list, list != NULL ? -1 : 0);
+        }
         case 'i': return g_variant_new_int32(*(const int *)field);
         case 'x': return g_variant_new_int64(*(const int64_t *)field);
         default: return g_variant_new_double(*(const double *)field);
@@ -225,6 +268,8 @@ static bool check_field(const LdmRequest *request, size_t i, GError **error)
     }
     if (option->type[0] == 's')
         return check_prompt(option->name, *(char *const *)field, error);
+    if (option->type[0] == 'a')
+        return check_list(option->name, *(char *const *const *)field, error);
     double d = option->type[0] == 'i'   ? (double)*(const int *)field
                : option->type[0] == 'x' ? (double)*(const int64_t *)field
                                         : *(const double *)field;

@@ -8,6 +8,7 @@
 #include "condition/condition.h"
 #include "diffuse/schedule.h"
 #include "kernels/kernels.h"
+#include "pipeline/adapters.h"
 #include "pipeline/request.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
@@ -313,8 +314,14 @@ bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error)
 bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error)
 {
     LdmLinePlan line;
+    LdmAdapters *adapters;
     uint64_t available = ldm_memory_available();
-    if (!ldm_line_plan(model, request, available, &line, error))
+    g_autoptr(GMutexLocker) lock = g_mutex_locker_new(&model->busy);
+    if (!ldm_adapters_add(model, request, &adapters, error))
+        return false;
+    bool planned = ldm_line_plan(model, request, available, &line, error);
+    ldm_adapters_free(adapters);
+    if (!planned)
         return false;
     *plan = (LdmPlan){.weight_bytes = model->info.weight_bytes,
                       .work_bytes = ldm_line_plan_peak(&line),

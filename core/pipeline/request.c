@@ -23,6 +23,8 @@ void ldm_request_free(LdmRequest *request)
         return;
     g_free(request->prompt);
     g_free(request->negative_prompt);
+    g_strfreev(request->loras);
+    g_strfreev(request->embeddings);
     ldm_tensor_free(request->picture);
     ldm_tensor_free(request->mask);
     ldm_tensor_free(request->latent);

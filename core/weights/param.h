@@ -5,7 +5,9 @@
 
 #include "ldm.h"
 
-typedef struct {
+typedef struct LdmParam LdmParam;
+typedef struct LdmAdapter LdmAdapter;
+struct LdmParam {
     char *name;
     int rank;
     size_t shape[LDM_MAX_RANK]; /* torch's order, e.g. [Cout, Cin, KH, KW] */
@@ -13,7 +15,19 @@ typedef struct {
     const void *data;           /* mapped; NULL until bound */
     bool trained;               /* backward passes have a gradient for it */
     float *gradient;            /* f32, dense, the same shape: they add to it; NULL until made */
-} LdmParam;
+    const LdmAdapter *adapter;  /* what is added to a layer's matrix; NULL = nothing */
+    const LdmParam *extra;      /* an embedding table's rows behind its own: words that were learnt
+                                * (textual inversion, arXiv 2208.01618); NULL = none */
+};
+
+/* A low-rank addition to the matrix W of a linear layer or convolution, which itself stays as it
+ * is (LoRA, arXiv 2106.09685): y = W x + scale * up (down x). */
+struct LdmAdapter {
+    const LdmParam *down;   /* [rank, in], or [rank, in, KH, KW]: a convolution of W's own kind */
+    const LdmParam *up;     /* [out, rank], or [out, rank, 1, 1] */
+    double scale;           /* alpha / rank, times the user's weight */
+    const LdmAdapter *next; /* others of the same W */
+};
 
 typedef struct LdmParams LdmParams; /* owns its LdmParam; their addresses are stable */
 

@@ -16,8 +16,9 @@ struct LdmFile {
     char *path;
     const uint8_t *map;
     size_t size;
-    size_t start;   /* of the data */
-    GArray *arrays; /* LdmFileTensor, in the order of their data once checked */
+    size_t start;         /* of the data */
+    GArray *arrays;       /* LdmFileTensor, in the order of their data once checked */
+    JsonObject *metadata; /* of strings; NULL = none */
 };
 
 static const struct {
@@ -42,6 +43,7 @@ void ldm_file_free(LdmFile *file)
     if (file == NULL)
         return;
     g_array_unref(file->arrays);
+    g_clear_pointer(&file->metadata, json_object_unref);
     ldm_file_unmap(file->map, file->size);
     g_free(file->path);
     g_free(file);
@@ -135,8 +137,8 @@ static bool read_extent(JsonObject *entry, LdmFileTensor *t, GError **error)
     return true;
 }
 
-/* "__metadata__": an object of strings. Nothing in it is used. */
-static bool check_metadata(const LdmFile *file, JsonNode *node, GError **error)
+/* "__metadata__": an object of strings. */
+static bool read_metadata(LdmFile *file, JsonNode *node, GError **error)
 {
     bool good = JSON_NODE_HOLDS_OBJECT(node);
     JsonObjectIter iter;
@@ -149,6 +151,8 @@ static bool check_metadata(const LdmFile *file, JsonNode *node, GError **error)
     if (!good)
         ldm_set_error(error, FORMAT, _("%s is damaged: __metadata__ is not a table of strings"),
                       file->path);
+    else
+        file->metadata = json_node_dup_object(node);
     return good;
 }
 
@@ -221,7 +225,7 @@ static bool read_header(LdmFile *file, JsonObject *header, GError **error)
     }
     json_object_iter_init(&iter, header);
     while (json_object_iter_next(&iter, &name, &node)) {
-        bool good = strcmp(name, "__metadata__") == 0 ? check_metadata(file, node, error)
+        bool good = strcmp(name, "__metadata__") == 0 ? read_metadata(file, node, error)
                                                       : read_array(file, name, node, error);
         if (!good)
             return false;
@@ -338,6 +342,14 @@ const LdmFileTensor *ldm_files_at(const LdmFiles *files, size_t i)
 const char *ldm_files_path(const LdmFiles *files)
 {
     return files->files->len == 0 ? "" : ldm_file_path(g_ptr_array_index(files->files, 0));
+}
+
+const char *ldm_files_metadata(const LdmFiles *files, const char *name)
+{
+    const LdmFile *file = files->files->len > 0 ? g_ptr_array_index(files->files, 0) : NULL;
+    return file != NULL && file->metadata != NULL
+               ? json_object_get_string_member_with_default(file->metadata, name, NULL)
+               : NULL;
 }
 
 void *ldm_files_copy(LdmFiles *files, const void *data, size_t bytes, GError **error)

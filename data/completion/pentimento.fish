@@ -27,6 +27,8 @@ complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l schedule -x -a
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance -x -d 'How closely to follow the prompt'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l eta -x -d 'Fresh noise in every step of ddim'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks encode" -l seed -x -d 'The same seed gives the same picture'
+complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l lora -r -d 'LoRA: FILE or FILE:WEIGHT'
+complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l embedding -r -d 'Word learnt by textual inversion'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -s n -l count -x -d 'Make this many pictures'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks predict" -l latent -r -d 'Start from this latent'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l no-metadata -d 'Leave settings out of PNG files'

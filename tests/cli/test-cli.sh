@@ -108,6 +108,9 @@ ok $? 'wrong use leaves no file'
 # --- failures ---
 code 1 'no-such-model' inspect no-such-model
 code 1 'nowhere' generate -o nowhere/a.png
+code 1 'no-lora.safetensors' generate "${small[@]}" --lora no-lora.safetensors:0.5 -o a.png
+code 1 'another kind of model' generate "${small[@]}" --lora "$tree/tests/reference/data/adapters/sd1-peft.safetensors" -o a.png
+code 1 'another kind of model' generate "${small[@]}" --embedding "$tree/tests/reference/data/adapters/red-cat.safetensors" -o a.png
 code 1 'folder' generate -o "$work/nowhere/../" -m x
 code 1 'absent.png' img2img absent.png -o a.png
 code 1 'not a picture' img2img bad.png -o a.png

@@ -26,14 +26,15 @@ static void refuse(LdmRequest *request, const char *name, GVariant *value, const
 
 static void test_table(void)
 {
-    const char *const names[] = {"prompt",  "negative-prompt", "width",    "height",   "steps",
-                                 "sampler", "schedule",        "guidance", "strength", "eta",
-                                 "seed"};
+    const char *const names[] = {
+        "prompt",   "negative-prompt", "width", "height", "steps", "sampler",  "schedule",
+        "guidance", "strength",        "eta",   "seed",   "lora",  "embedding"};
     const LdmOption *options = ldm_options();
     size_t n = 0;
     for (; options[n].name != NULL; n++) {
         g_assert_cmpstr(options[n].name, ==, names[n]);
-        g_assert_true(strchr("sixd", options[n].type[0]) != NULL && options[n].type[1] == 0);
+        const char *const types[] = {"s", "i", "x", "d", "as", NULL};
+        g_assert_true(g_strv_contains(types, options[n].type));
         g_assert_cmpuint(strlen(options[n].blurb), >, 10);
         g_assert_cmpuint(options[n].tasks, !=, 0);
     }

@@ -1,0 +1,17 @@
+/* What a request adds to a model for the time it runs: LoRA and words learnt by textual inversion.
+ * Loading maps the files, which takes milliseconds; the model itself stays as it is, so that it
+ * can serve other requests afterwards. */
+#pragma once
+
+#include "pipeline/model.h"
+
+typedef struct LdmAdapters LdmAdapters;
+
+/* Adds a request's files; `model` must be the caller's own meanwhile. NULL in *adapters where
+ * there are none. Errors: those of weights/lora.h and weights/textual-inversion.h, UNSUPPORTED (an
+ * embedding for a model without text). */
+bool ldm_adapters_add(LdmModel *model, const LdmRequest *request, LdmAdapters **adapters,
+                      GError **error);
+
+/* Takes all of them away again. */
+void ldm_adapters_free(LdmAdapters *adapters);
