@@ -37,6 +37,8 @@ static const struct {
     {"train-text", BOOL, offsetof(LdmTrainOptions, train_text)},
     {"seed", INT64, offsetof(LdmTrainOptions, loop.seed)},
     {"save-every", SIZE, offsetof(LdmTrainOptions, loop.save_every)},
+    {"samples-every", SIZE, offsetof(LdmTrainOptions, loop.look_every)},
+    {"samples", SIZE, offsetof(LdmTrainOptions, samples)},
     {"keep", INT, offsetof(LdmTrainOptions, loop.keep)},
 };
 

@@ -1,9 +1,9 @@
-/* The way back through convolutions and, as 1x1 convolutions, linear layers. dX: a convolution of dY
- * with the weights flipped and their channels swapped; a stride puts zeros between the pixels of
+/* The way back through convolutions and, as 1x1 convolutions, linear layers. dX: a convolution of
+ * dY with the weights flipped and their channels swapped; a stride puts zeros between the pixels of
  * dY, an upsampling sums four pixels of the enlarged dX. dW[co, tap, ci] = sum over output pixels p
- * of dY[p, co] X[p at tap, ci]: a product of depth "all pixels". dY is transposed band by band; the
- * rows of X that a tap sees are gathered as they are packed, so nothing like im2col ever exists. 3x3
- * kernels go by Winograd instead where that gains (conv-winograd-backward.c). */
+ * of dY[p, co] X[p at tap, ci]: a product of depth "all pixels", dY transposed band by band, the
+ * rows of X gathered as they are packed, so nothing like im2col ever exists; 3x3 kernels go by
+ * Winograd instead where that gains (conv-winograd-backward.c). */
 #include "kernels/conv.h"
 
 #include "base/parallel.h"

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "train/check.h"
 #include "train/keyed.h"
+#include "train/plot.h"
 #include "train/train-log.h"
 
 #include <string.h>
@@ -22,7 +23,7 @@ struct LdmLoop {
     size_t *order; /* [count] of `epoch` */
     size_t count;
     uint64_t epoch;
-    char *log_path;
+    char *log_path, *plot_path;
     FILE *log;
     double seconds; /* of one step */
 };
@@ -35,6 +36,7 @@ LdmLoopOptions ldm_loop_defaults(void)
         .accumulate = 1,
         .save_every = 100,
         .keep = 2,
+        .look_every = 500,
     };
 }
 
@@ -57,7 +59,8 @@ static bool check_options(const LdmLoopOptions *o, GError **error)
            ldm_option_check("accumulate", (double)o->accumulate, 1, 4096, error) &&
            ldm_option_check("seed", (double)o->seed, 0.0, 9.3e18, error) &&
            ldm_option_check("save-every", (double)o->save_every, 1, 1e9, error) &&
-           ldm_option_check("keep", o->keep, 1, 1000, error);
+           ldm_option_check("keep", o->keep, 1, 1000, error) &&
+           ldm_option_check("samples-every", (double)o->look_every, 0, 1e9, error);
 }
 
 static bool open_folder(LdmLoop *loop, GError **error)
@@ -93,6 +96,7 @@ void ldm_loop_free(LdmLoop *loop)
         return;
     g_clear_pointer(&loop->log, fclose);
     g_free(loop->log_path);
+    g_free(loop->plot_path);
     g_free(loop->order);
     for (size_t i = 0; i < G_N_ELEMENTS(loop->optimisers); i++)
         ldm_optimiser_free(loop->optimisers[i]);
@@ -209,7 +213,15 @@ static bool save(LdmLoop *loop, uint64_t *saved, GError **error)
         return true;
     *saved = step;
     return ldm_checkpoints_save(loop->checkpoints, loop->optimisers,
-                                loop->optimisers[1] != NULL ? 2 : 1, error);
+                                loop->optimisers[1] != NULL ? 2 : 1, error) &&
+           ldm_plot_write(loop->log_path, loop->plot_path, error);
+}
+
+static bool look(LdmLoop *loop, const LdmLoopWork *work, uint64_t step, GError **error)
+{
+    size_t every = loop->options->look_every;
+
+    return work->look == NULL || every == 0 || step % every != 0 || work->look(work->data, error);
 }
 
 static bool take_steps(LdmLoop *loop, const LdmLoopWork *work, GError **error)
@@ -230,7 +242,8 @@ static bool take_steps(LdmLoop *loop, const LdmLoopWork *work, GError **error)
         }
         if (loop->watch->stepped != NULL)
             loop->watch->stepped(&step, loop->watch->data);
-        if (state->step % loop->options->save_every == 0 && !save(loop, &saved, error))
+        if ((state->step % loop->options->save_every == 0 && !save(loop, &saved, error)) ||
+            !look(loop, work, state->step, error))
             return false;
     }
     return save(loop, &saved, error) && work->write(work->data, error);
@@ -280,6 +293,7 @@ bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
     if (loop->watch->planned != NULL)
         loop->watch->planned(plan, skipped, loop->watch->data);
     loop->log_path = g_build_filename(loop->folder, "log.jsonl", NULL);
+    loop->plot_path = g_build_filename(loop->folder, "loss.png", NULL);
     loop->log = ldm_train_log_open(loop->log_path, plan->first_step, error);
     return loop->log != NULL && take_steps(loop, work, error);
 }

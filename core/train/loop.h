@@ -1,7 +1,7 @@
 /* The loop that every kind of training runs in: epochs, steps, checkpoints, log, time left. A kind
  * of training (train-ldm.c, train-autoencoder.c) gives it one function that does one pass, and one
  * that writes the finished model. The folder of a run holds the finished model, "checkpoints/" and
- * "log.jsonl". */
+ * "log.jsonl", and "loss.png", its curve, drawn at every checkpoint. */
 #pragma once
 
 #include "train/checkpoint.h"
@@ -15,6 +15,7 @@ typedef struct {
     size_t save_every; /* steps between checkpoints */
     int keep;          /* checkpoints kept */
     bool resume;       /* from the newest one; it must be there */
+    size_t look_every; /* steps between two calls of LdmLoopWork.look; 0: none */
 } LdmLoopOptions;
 
 LdmLoopOptions ldm_loop_defaults(void);
@@ -60,6 +61,8 @@ typedef struct {
 typedef struct {
     /* Pass `number` of step->step: adds 1 / accumulate of its gradients, loss and terms. */
     bool (*pass)(void *data, size_t number, LdmTrainStep *step, GError **error);
+    /* After some steps, or NULL: shows what has been learnt. Changes nothing. */
+    bool (*look)(void *data, GError **error);
     /* After the last step: the finished model. */
     bool (*write)(void *data, GError **error);
     void *data;

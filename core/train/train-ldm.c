@@ -35,6 +35,7 @@ LdmTrainOptions ldm_train_defaults(void)
         .loop = ldm_loop_defaults(),
         .latents = {.augment = {.flip = true}, .variants = 4},
         .drop = 0.1,
+        .samples = 9,
     };
 }
 
@@ -51,6 +52,7 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
     return ldm_option_check("size", (double)side, 8, 4096, error) &&
            ldm_option_check("crop", o->latents.augment.crop, 0.0, 0.9, error) &&
            ldm_option_check("variants", (double)o->latents.variants, 1, 1000, error) &&
+           ldm_option_check("samples", (double)o->samples, 1, 100, error) &&
            ldm_option_check("drop", o->drop, 0.0, 1.0, error) &&
            ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error);
 }
@@ -139,6 +141,18 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
             return false;
     return ldm_loss_backward(run->loss, &run->batch, 1.0 / (double)o->accumulate, &step->loss,
                              error);
+}
+
+static bool look(void *data, GError **error)
+{
+    const Run *run = data;
+    const LdmSamples samples = {.dataset = run->dataset,
+                                .count = run->options->samples,
+                                .side = run->options->latents.augment.side,
+                                .cancellable = run->watch->cancellable};
+    g_autofree char *path = g_build_filename(run->folder, "samples.png", NULL);
+
+    return ldm_samples_write(run->model, ldm_loop_optimiser(run->loop), &samples, path, error);
 }
 
 static bool write_model(void *data, GError **error)
@@ -256,7 +270,7 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
                        .watch = watch,
                        .folder = folder,
                        .dtype = model->info.dtype};
-    const LdmLoopWork work = {.pass = pass, .write = write_model, .data = &run};
+    const LdmLoopWork work = {.pass = pass, .look = look, .write = write_model, .data = &run};
     LdmTrainPlan plan;
 
     own.latents.holes = model->info.concat_inpainting;

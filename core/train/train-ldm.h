@@ -1,16 +1,19 @@
 /* Training a latent diffusion model: L_LDM in the loop (loop.h). The folder of a run also has
- * "latents/", the data set seen through the encoder. */
+ * "latents/", the data set seen through the encoder, and "samples.png", what the model makes of
+ * some captions every `look_every` steps. */
 #pragma once
 
 #include "train/latent-cache.h"
 #include "train/loop.h"
 #include "train/loss-ldm.h"
+#include "train/samples.h"
 
 typedef struct {
     LdmLoopOptions loop;
     LdmCacheOptions latents; /* side 0: the native size; seed, `holes`: filled in */
     LdmLossOptions loss;
     double drop;     /* share of captions left out, so that guidance can be used; 0 .. 1 */
+    size_t samples;  /* pictures in samples.png */
     bool train_text; /* tau_theta jointly with epsilon_theta, as in the paper */
 } LdmTrainOptions;
 

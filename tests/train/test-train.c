@@ -11,6 +11,7 @@
 typedef struct {
     GCancellable *cancellable;
     uint64_t stop_after;
+    size_t look_every;
     double losses[STEPS];
     LdmTrainPlan plan;
     guint skipped;
@@ -60,6 +61,8 @@ static bool train(const Place *place, const char *run, Watch *watch, bool resume
     if (dataset == NULL)
         return false;
     LdmTrainOptions options = options_of(model);
+    options.loop.look_every = watch->look_every;
+    options.samples = 3;
     watch->cancellable = cancellable;
     options.loop.resume = resume;
     const LdmTrainWatch callbacks = {.read = read_picture,
@@ -83,7 +86,7 @@ static void test_resume(void)
     };
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
-    Watch whole = {0}, parts = {.stop_after = 4};
+    Watch whole = {.look_every = 3}, parts = {.stop_after = 4}; /* looking changes nothing */
 
     g_assert_true(train(&place, "whole", &whole, false, &error));
     g_assert_no_error(error);
@@ -101,6 +104,35 @@ static void test_resume(void)
     g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         assert_same_file(&place, "whole", "parts", same[i]);
+}
+
+/* The size that a PNG file says it has. */
+static void assert_picture(const Place *place, const char *name, guint32 width, guint32 height)
+{
+    g_autofree char *path = g_build_filename(place->folder, "run", name, NULL);
+    g_autofree char *bytes = NULL;
+    guint32 size[2];
+    gsize length;
+
+    g_assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+    g_assert_cmpuint(length, >, 24);
+    g_assert_cmpmem(bytes, 8, "\x89PNG\r\n\x1a\n", 8);
+    memcpy(size, bytes + 16, 8);
+    g_assert_cmpuint(GUINT32_FROM_BE(size[0]), ==, width);
+    g_assert_cmpuint(GUINT32_FROM_BE(size[1]), ==, height);
+}
+
+/* The curve, and a grid of 2 x 2 places of 16 pixels. */
+static void test_pictures(void)
+{
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    Watch watch = {.look_every = STEPS};
+
+    g_assert_true(train(&place, "run", &watch, false, &error));
+    g_assert_no_error(error);
+    assert_picture(&place, "loss.png", 960, 540);
+    assert_picture(&place, "samples.png", 8 + 2 * (16 + 8), 8 + 2 * (16 + 8 + 18));
 }
 
 static void test_result(void)
@@ -158,6 +190,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/train/resume", test_resume);
+    g_test_add_func("/train/pictures", test_pictures);
     g_test_add_func("/train/result", test_result);
     g_test_add_func("/train/refusals", test_refusals);
     return g_test_run();

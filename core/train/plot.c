@@ -1,0 +1,197 @@
+/* The curve of a run. In: its log, a JSON object a line. Out: a PNG picture of the loss of every
+ * step (grey), its moving average (dark) and the learning rate (orange, scale on the right). The
+ * loss's scale spans 1 % to 99 % of the values, so that one wild step does not flatten the rest. */
+#include "train/plot.h"
+
+#include "base/error.h"
+#include "train/png.h"
+
+#include <math.h>
+#include <string.h>
+
+#define WIDTH  960
+#define HEIGHT 540
+#define LEFT   72
+#define RIGHT  72
+#define TOP    28
+#define BOTTOM 44
+#define TICKS  5
+#define FOLLOW 0.98 /* of the moving average */
+
+typedef struct {
+    double step, loss, rate; /* loss NaN where it was not finite */
+} Point;
+
+typedef struct {
+    double least, most;
+} Range;
+
+/* ---- the log ---- */
+
+/* The number of `"name":` in a line; NaN for null. */
+static double field(const char *line, const char *name)
+{
+    const char *at = strstr(line, name);
+
+    if (at == NULL || g_str_has_prefix(at + strlen(name), "null"))
+        return NAN;
+    return g_ascii_strtod(at + strlen(name), NULL);
+}
+
+static GArray *read_points(const char *path, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GError) reason = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, &reason)) {
+        ldm_set_error(error, FILE, _("Cannot read “%s”: %s"), path, reason->message);
+        return NULL;
+    }
+    GArray *points = g_array_new(FALSE, FALSE, sizeof(Point));
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
+        Point point = {field(line, "\"step\":"), field(line, "\"loss\":"),
+                       field(line, "\"rate\":")};
+        if (isfinite(point.step))
+            g_array_append_val(points, point);
+    }
+    return points;
+}
+
+static int by_value(gconstpointer a, gconstpointer b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static Range loss_range(const GArray *points)
+{
+    g_autoptr(GArray) values = g_array_new(FALSE, FALSE, sizeof(double));
+
+    for (guint i = 0; i < points->len; i++) {
+        double loss = g_array_index(points, Point, i).loss;
+        if (isfinite(loss))
+            g_array_append_val(values, loss);
+    }
+    if (values->len == 0)
+        return (Range){0, 1};
+    g_array_sort(values, by_value);
+    guint last = values->len - 1;
+    Range range = {g_array_index(values, double, last / 100),
+                   g_array_index(values, double, last - last / 100)};
+    double margin = MAX(0.05 * (range.most - range.least), 1e-3 * fabs(range.most) + 1e-12);
+    return (Range){range.least - margin, range.most + margin};
+}
+
+/* ---- the picture ---- */
+
+static double place_x(const GArray *points, double step)
+{
+    double first = g_array_index(points, Point, 0).step;
+    double last = g_array_index(points, Point, points->len - 1).step;
+
+    return LEFT + (WIDTH - LEFT - RIGHT) * (last > first ? (step - first) / (last - first) : 0.5);
+}
+
+static double place_y(Range range, double value)
+{
+    double share = CLAMP((value - range.least) / (range.most - range.least), 0.0, 1.0);
+
+    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
+}
+
+static void write_text(cairo_t *cr, double x, double y, double align, const char *text)
+{
+    cairo_text_extents_t extents;
+
+    cairo_text_extents(cr, text, &extents);
+    cairo_move_to(cr, x - align * extents.x_advance, y);
+    cairo_show_text(cr, text);
+}
+
+static void write_number(cairo_t *cr, double x, double y, double align, double value)
+{
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+
+    write_text(cr, x, y, align, g_ascii_formatd(number, sizeof number, "%.4g", value));
+}
+
+static void draw_frame(cairo_t *cr, const GArray *points, Range loss, Range rate)
+{
+    double first = g_array_index(points, Point, 0).step;
+    double last = g_array_index(points, Point, points->len - 1).step;
+
+    for (int i = 0; i <= TICKS; i++) {
+        double share = (double)i / TICKS, value = loss.least + share * (loss.most - loss.least);
+        double y = place_y(loss, value), step = round(first + share * (last - first));
+        cairo_set_source_rgb(cr, 0.88, 0.88, 0.88);
+        cairo_move_to(cr, LEFT, y);
+        cairo_line_to(cr, WIDTH - RIGHT, y);
+        cairo_stroke(cr);
+        cairo_set_source_rgb(cr, 0.2, 0.2, 0.2);
+        write_number(cr, LEFT - 6, y + 4, 1, value);
+        write_number(cr, place_x(points, step), HEIGHT - BOTTOM + 18, 0.5, step);
+        cairo_set_source_rgb(cr, 0.8, 0.45, 0.1);
+        write_number(cr, WIDTH - RIGHT + 6, y + 4, 0, rate.least + share * rate.most);
+    }
+    write_text(cr, WIDTH - RIGHT, TOP - 10, 1, _("learning rate"));
+    cairo_set_source_rgb(cr, 0.2, 0.2, 0.2);
+    write_text(cr, LEFT, TOP - 10, 0, _("loss and its moving average"));
+    write_text(cr, WIDTH / 2.0, HEIGHT - 8, 0.5, _("step"));
+}
+
+static void draw_curves(cairo_t *cr, const GArray *points, Range loss, Range rate)
+{
+    double average = 0, weight = 0;
+
+    cairo_set_source_rgba(cr, 0.4, 0.4, 0.5, 0.5);
+    for (guint i = 0; i < points->len; i++) {
+        const Point *p = &g_array_index(points, Point, i);
+        if (isfinite(p->loss))
+            cairo_rectangle(cr, place_x(points, p->step) - 1.5, place_y(loss, p->loss) - 1.5, 3, 3);
+    }
+    cairo_fill(cr);
+    cairo_set_source_rgb(cr, 0.9, 0.55, 0.15);
+    for (guint i = 0; i < points->len; i++) {
+        const Point *p = &g_array_index(points, Point, i);
+        cairo_line_to(cr, place_x(points, p->step), place_y(rate, p->rate));
+    }
+    cairo_stroke(cr);
+    cairo_set_source_rgb(cr, 0.1, 0.2, 0.5);
+    cairo_set_line_width(cr, 2);
+    for (guint i = 0; i < points->len; i++) {
+        const Point *p = &g_array_index(points, Point, i);
+        if (!isfinite(p->loss))
+            continue;
+        average = FOLLOW * average + (1 - FOLLOW) * p->loss; /* from 0: divided by its weight */
+        weight = FOLLOW * weight + (1 - FOLLOW);
+        cairo_line_to(cr, place_x(points, p->step), place_y(loss, average / weight));
+    }
+    cairo_stroke(cr);
+}
+
+bool ldm_plot_write(const char *log_path, const char *path, GError **error)
+{
+    g_autoptr(GArray) points = read_points(log_path, error);
+    Range rate = {0, 1e-12};
+
+    if (points == NULL || points->len == 0)
+        return points != NULL;
+    for (guint i = 0; i < points->len; i++)
+        rate.most = fmax(rate.most, g_array_index(points, Point, i).rate);
+    Range loss = loss_range(points);
+    cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);
+    cairo_t *cr = cairo_create(surface);
+    cairo_set_source_rgb(cr, 1, 1, 1);
+    cairo_paint(cr);
+    cairo_select_font_face(cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+    cairo_set_font_size(cr, 12);
+    cairo_set_line_width(cr, 1);
+    draw_frame(cr, points, loss, rate);
+    draw_curves(cr, points, loss, rate);
+    cairo_destroy(cr);
+    bool done = ldm_png_write(surface, path, error);
+    cairo_surface_destroy(surface);
+    return done;
+}

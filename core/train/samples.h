@@ -1,0 +1,24 @@
+/* What a model makes of some captions while it is trained. */
+#pragma once
+
+#include "pipeline/model.h"
+#include "train/dataset.h"
+#include "train/optimiser.h"
+
+typedef struct {
+    size_t every; /* steps between two looks; 0: none */
+    size_t count; /* pictures */
+} LdmSamplesOptions;
+
+typedef struct {
+    const LdmDataset *dataset; /* captions, evenly taken */
+    size_t count, side;        /* pictures; pixels of one */
+    GCancellable *cancellable;
+} LdmSamples;
+
+/* Writes a PNG grid of pictures made by the whole line with the averaged weights, always from the
+ * same seeds and captions; the weights in training stay as they are. A model that cannot make
+ * pictures now (too little memory, numbers that are not finite) gives none. Errors: FILE,
+ * CANCELLED. */
+bool ldm_samples_write(LdmModel *model, LdmOptimiser *optimiser, const LdmSamples *samples,
+                       const char *path, GError **error);
