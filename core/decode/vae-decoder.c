@@ -81,7 +81,7 @@ void ldm_vae_decoder_free(LdmVaeDecoder *decoder)
     g_free(decoder);
 }
 
-LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
+LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
 {
     const LdmVaeConfig *config = &decoder->config;
     ldm_pass_expect(pass, z, config->latent_channels, _("the latent"));
@@ -100,6 +100,17 @@ LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, 
         if (i + 1 < config->levels)
             h = ldm_conv2d_forward(pass, &level->upsample, h, NULL);
     }
-    h = ldm_group_norm_forward(pass, &decoder->norm_out, h, true);
+    return ldm_group_norm_forward(pass, &decoder->norm_out, h, true);
+}
+
+const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder)
+{
+    return &decoder->conv_out;
+}
+
+LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
+{
+    LdmTensor *h = ldm_vae_decoder_features(pass, decoder, z);
+
     return ldm_conv2d_forward(pass, &decoder->conv_out, h, NULL);
 }

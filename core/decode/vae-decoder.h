@@ -1,7 +1,7 @@
 /* D of AutoencoderKL: latent [N, h, w, z] / scale -> picture [N, h*f, w*f, 3]. */
 #pragma once
 
-#include "layers/pass.h"
+#include "layers/conv2d.h"
 #include "weights/config.h"
 #include "weights/param.h"
 
@@ -12,3 +12,7 @@ void ldm_vae_decoder_free(LdmVaeDecoder *decoder);
 
 /* z: latent already divided by the scale factor. */
 LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
+
+/* The same in two parts, for training: all but the last layer, and that. */
+LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
+const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder);

@@ -6,6 +6,7 @@
 #include "weights/file.h"
 #include "weights/json.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
 
 #define LIST_BYTES    ((size_t)1 << 28)
@@ -47,6 +48,20 @@ const LdmExample *ldm_dataset_at(const LdmDataset *dataset, size_t i)
 const char *ldm_dataset_path(const LdmDataset *dataset)
 {
     return dataset->path;
+}
+
+void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum)
+{
+    for (size_t i = 0; i < ldm_dataset_length(dataset); i++) {
+        const LdmExample *example = ldm_dataset_at(dataset, i);
+        GStatBuf status = {0};
+        g_autofree char *name = g_path_get_basename(example->path);
+        if (g_stat(example->path, &status) != 0)
+            g_checksum_update(sum, (const guchar *)"missing", -1);
+        g_autofree char *text = g_strdup_printf("%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT, name,
+                                                (gint64)status.st_size, (gint64)status.st_mtime);
+        g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
+    }
 }
 
 /* Takes both strings. */

@@ -25,6 +25,9 @@ size_t ldm_dataset_length(const LdmDataset *dataset);
 const LdmExample *ldm_dataset_at(const LdmDataset *dataset, size_t i);
 const char *ldm_dataset_path(const LdmDataset *dataset);
 
+/* Adds what its numbers depend on to a digest: names, sizes and times of the pictures' files. */
+void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum);
+
 /* Reads one picture: [1, H, W, 4], R'G'B' and straight alpha, 0..1; the command line hands one in,
  * since the library itself knows no picture files. */
 typedef LdmTensor *(*LdmPictureRead)(const char *path, void *data, GError **error);

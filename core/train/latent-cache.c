@@ -69,20 +69,6 @@ static void digest_params(GChecksum *sum, const LdmParams *params)
     }
 }
 
-static void digest_dataset(GChecksum *sum, const LdmDataset *dataset)
-{
-    for (size_t i = 0; i < ldm_dataset_length(dataset); i++) {
-        const LdmExample *example = ldm_dataset_at(dataset, i);
-        GStatBuf status = {0};
-        g_autofree char *name = g_path_get_basename(example->path);
-        if (g_stat(example->path, &status) != 0)
-            digest_text(sum, "missing");
-        g_autofree char *text = g_strdup_printf("%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT, name,
-                                                (gint64)status.st_size, (gint64)status.st_mtime);
-        digest_text(sum, text);
-    }
-}
-
 static char *make_key(const LdmModel *model, const LdmDataset *dataset, const LdmCacheOptions *o)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
@@ -94,7 +80,7 @@ static char *make_key(const LdmModel *model, const LdmDataset *dataset, const Ld
                         o->augment.flip, (guint64)o->augment.seed, o->variants, o->holes);
     digest_text(sum, text);
     digest_params(sum, model->vae_params);
-    digest_dataset(sum, dataset);
+    ldm_dataset_digest(dataset, sum);
     return g_strndup(g_checksum_get_string(sum), 32);
 }
 

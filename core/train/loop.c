@@ -117,6 +117,11 @@ LdmOptimiser *ldm_loop_add_adversary(LdmLoop *loop, const LdmOptimiserOptions *o
     return loop->optimisers[1];
 }
 
+LdmOptimiser *ldm_loop_adversary(LdmLoop *loop)
+{
+    return loop->optimisers[1];
+}
+
 void ldm_loop_set_settings(LdmLoop *loop, const char *others)
 {
     const LdmLoopOptions *o = loop->options;

@@ -88,6 +88,7 @@ LdmOptimiser *ldm_loop_optimiser(LdmLoop *loop);
  * belongs to the loop. Errors: INVALID. */
 LdmOptimiser *ldm_loop_add_adversary(LdmLoop *loop, const LdmOptimiserOptions *options,
                                      uint64_t start, GError **error);
+LdmOptimiser *ldm_loop_adversary(LdmLoop *loop); /* or NULL */
 
 /* The example of sample `sample` of step 0, 1 ...: all `count` once an epoch, shuffled anew for
  * each. */

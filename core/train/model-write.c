@@ -65,6 +65,20 @@ static bool is_notice(const char *name)
            g_str_has_prefix(name, "COPYING") || g_str_has_prefix(name, "NOTICE");
 }
 
+static bool is_trained(const LdmOptimiser *optimiser, const char *part)
+{
+    for (size_t i = 0; part != NULL && i < ldm_optimiser_length(optimiser); i++)
+        if (g_str_has_prefix(ldm_optimiser_at(optimiser, i)->name, part))
+            return true;
+    return false;
+}
+
+/* The denoiser's weights know the latents of the encoder that they were trained with. */
+static bool is_stale(const LdmOptimiser *optimiser, const char *folder)
+{
+    return strcmp(folder, "unet") == 0 && is_trained(optimiser, "vae/");
+}
+
 static bool all_but_weights(const char *name)
 {
     return !is_weights(name);
@@ -91,14 +105,6 @@ static bool copy_folder(const char *from, const char *to, bool (*wanted)(const c
             return false;
     }
     return true;
-}
-
-static bool is_trained(const LdmOptimiser *optimiser, const char *part)
-{
-    for (size_t i = 0; part != NULL && i < ldm_optimiser_length(optimiser); i++)
-        if (g_str_has_prefix(ldm_optimiser_at(optimiser, i)->name, part))
-            return true;
-    return false;
 }
 
 static bool write_weights(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,
@@ -131,7 +137,8 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
         g_autofree char *from = g_build_filename(model->info.path, parts[i].folder, NULL);
         g_autofree char *to = g_build_filename(folder, parts[i].folder, NULL);
         bool trained = is_trained(optimiser, parts[i].part);
-        if (!copy_folder(from, to, trained ? all_but_weights : NULL, error))
+        bool leave = trained || is_stale(optimiser, parts[i].folder);
+        if (!copy_folder(from, to, leave ? all_but_weights : NULL, error))
             return false;
         if (!trained)
             continue;

@@ -9,6 +9,7 @@
 bool ldm_model_writable(const LdmModel *model, GError **error);
 
 /* Writes the trained tables' moving averages in `dtype`, and everything else as it is in the
- * model's own folder. Each file appears whole; model_index.json last. Errors: FILE, NONFINITE. */
+ * model's own folder; a denoiser whose autoencoder was trained is left without weights. Each file
+ * appears whole; model_index.json last. Errors: FILE, NONFINITE. */
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
                      const char *folder, GError **error);

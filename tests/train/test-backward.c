@@ -5,6 +5,8 @@
 #include "layers/attention-block.h"
 #include "layers/elementwise.h"
 #include "layers/embedding.h"
+#include "layers/leaky-relu.h"
+#include "layers/posterior.h"
 #include "layers/resblock.h"
 #include "layers/tape.h"
 #include "layers/time-embedding.h"
@@ -386,6 +388,39 @@ static void test_elementwise(void)
     }
 }
 
+static LdmTensor *leaky_relu(LdmPass *pass, const Case *c, LdmTensor **x)
+{
+    return ldm_leaky_relu_forward(pass, ldm_pass_keep(pass, x[0]), 0.2f);
+}
+
+/* No step of the differences may cross the bend at zero. */
+static void test_leaky_relu(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(11);
+    Case c = {.forward = leaky_relu, .x = {ARRAY(rand, 2, 3, 5, 7)}};
+    for (size_t i = 0; i < ldm_tensor_count(c.x[0]); i++) {
+        float *v = ldm_tensor_f32(c.x[0]) + i;
+        *v += *v > 0 ? 0.2f : -0.2f;
+    }
+    check(&c);
+}
+
+/* The noise is drawn: it has no gradient. */
+static LdmTensor *posterior(LdmPass *pass, const Case *c, LdmTensor **x)
+{
+    return ldm_posterior_forward(pass, ldm_pass_keep(pass, x[0]), ldm_pass_input(pass, c->layer));
+}
+
+static void test_posterior(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(12);
+    g_autoptr(LdmTensor) noise = ARRAY(rand, 2, 3, 5, 4);
+    Case c = {.layer = noise, .forward = posterior, .x = {ARRAY(rand, 2, 3, 5, 8)}};
+    ldm_tensor_f32(c.x[0])[4] = 25; /* logvar beyond its limits */
+    ldm_tensor_f32(c.x[0])[5] = -35;
+    check(&c);
+}
+
 /* One array for several: a repetition; a skip beside each of two; one shift for all. */
 static LdmTensor *one_for_all(LdmPass *pass, const Case *c, LdmTensor **x)
 {
@@ -519,6 +554,8 @@ int main(int argc, char **argv)
     g_test_add_func("/backward/conv-to", test_conv_to);
     g_test_add_func("/backward/norm", test_norm);
     g_test_add_func("/backward/elementwise", test_elementwise);
+    g_test_add_func("/backward/leaky-relu", test_leaky_relu);
+    g_test_add_func("/backward/posterior", test_posterior);
     g_test_add_func("/backward/one-for-all", test_one_for_all);
     g_test_add_func("/backward/attention", test_attention);
     g_test_add_func("/backward/embeddings", test_embeddings);

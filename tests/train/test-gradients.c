@@ -1,6 +1,5 @@
 /* Gradients of whole networks against PyTorch's (reference/make_gradients.py): the loss is half the
- * sum of squares of the output. Every parameter is held to 1e-3 of its own gradient's length, by
- * four products with vectors of signs and by the length itself. */
+ * sum of squares of the output. */
 #include "condition/clip-text.h"
 #include "decode/vae-decoder.h"
 #include "denoise/unet.h"
@@ -8,11 +7,9 @@
 #include "layers/tape.h"
 
 #include "parity/networks.h"
+#include "signs.h"
 
 #include <string.h>
-
-#define TOLERANCE 1e-3
-#define PRODUCTS  4
 
 /* What a step needs: one network, its inputs. */
 typedef struct {
@@ -90,60 +87,12 @@ static LdmTensor *reference(const char *model, const char *name)
     return array;
 }
 
-static double sign(size_t i, int k)
-{
-    uint32_t v = (uint32_t)(i * PRODUCTS + (size_t)k + 1) * 2654435761u;
-    v = (v ^ (v >> 15)) * 2246822519u;
-    v = (v ^ (v >> 13)) * 3266489917u;
-    return (v >> 16) & 1 ? -1 : 1;
-}
-
-static int by_name(gconstpointer a, gconstpointer b)
-{
-    return strcmp((*(LdmParam *const *)a)->name, (*(LdmParam *const *)b)->name);
-}
-
-/* The largest error of one parameter: of its length and products, absolute. */
-static double parameter_error(const LdmParam *param, const float *row)
-{
-    size_t n = 1;
-    for (int i = 0; i < param->rank; i++)
-        n *= param->shape[i];
-    double squares = 0, products[PRODUCTS] = {0};
-    for (size_t i = 0; i < n; i++) {
-        squares += (double)param->gradient[i] * param->gradient[i];
-        for (int k = 0; k < PRODUCTS; k++)
-            products[k] += sign(i, k) * param->gradient[i];
-    }
-    double error = fabs(sqrt(squares) - row[0]);
-    for (int k = 0; k < PRODUCTS; k++)
-        error = fmax(error, fabs(products[k] - (double)row[0] * row[1 + k]));
-    return isfinite(squares) ? error : INFINITY;
-}
-
-/* Some gradients are zero (of keys' biases, say) but for rounding: the floor of errors is 1e-6 of
- * the longest gradient. */
 static void check_parameters(LdmParams *params, const char *model, const char *name)
 {
     g_autoptr(LdmTensor) rows = reference(model, name);
-    g_autoptr(GPtrArray) list = g_ptr_array_new();
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        g_ptr_array_add(list, ldm_params_at(params, i));
-    g_ptr_array_sort(list, by_name);
-    g_assert_cmpuint(list->len, ==, rows->shape[0]);
-    double longest = 0, worst = 0;
-    for (guint i = 0; i < list->len; i++)
-        longest = fmax(longest, ldm_tensor_f32(rows)[i * (1 + PRODUCTS)]);
-    for (guint i = 0; i < list->len; i++) {
-        const LdmParam *param = g_ptr_array_index(list, i);
-        const float *row = ldm_tensor_f32(rows) + i * (1 + PRODUCTS);
-        double error = parameter_error(param, row) / (row[0] + 1e-3 * longest);
-        if (error > TOLERANCE)
-            g_test_message("%s: error %.2e, length %.3e", param->name, error, row[0]);
-        worst = fmax(worst, error);
-    }
-    g_test_message("%s %s: %u parameters, worst error %.2e", model, name, list->len, worst);
-    g_assert_cmpfloat(worst, <=, TOLERANCE);
+    g_autofree char *what = g_strdup_printf("%s %s", model, name);
+
+    signs_check(params, rows, what);
 }
 
 static void check_input(LdmPass *pass, LdmTensor *x, const char *model, const char *name)

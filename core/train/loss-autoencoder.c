@@ -1,0 +1,395 @@
+/* The first stage's losses. In: pictures and noise. Out: the terms, and gradients added to every
+ * trained parameter of encoder, decoder and discriminator. Two passes: the autoencoder's, which
+ * waits with its reconstruction while the discriminator's tells the gradient of L_GAN by it. */
+#include "train/loss-autoencoder.h"
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+#include "layers/posterior.h"
+#include "layers/tape.h"
+#include "tensor/tensor.h"
+#include "train/pyramid.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ADAPTIVE_FLOOR 1e-4 /* of the reference */
+#define ADAPTIVE_MOST  1e4
+
+struct LdmAutoencoderLoss {
+    LdmAutoencoderTask task;
+    LdmPass *pass, *judge; /* judge: of the discriminator, or NULL */
+    LdmPyramid *pyramid;
+    LdmTensor *d_y;       /* dL/dx', [N, H, W, 3] */
+    LdmTensor *d_moments; /* dL/d(mean | logvar) of the KL term, [N, h, w, 2z] */
+    LdmTensor *d_logits;  /* [N, h', w', 1] or NULL */
+};
+
+/* One call. Planning: numbers are not looked at. */
+typedef struct {
+    LdmAutoencoderLoss *loss;
+    const LdmAutoencoderBatch *batch;
+    LdmAutoencoderTerms terms; /* unscaled */
+} Call;
+
+/* ---- terms ---- */
+
+/* L_rec, and its gradient into d_y. */
+static double reconstruct(const Call *call, const LdmTensor *y)
+{
+    const LdmAutoencoderWeights *w = &call->loss->task.weights;
+    size_t n = ldm_tensor_count(y);
+    const float *a = y->data, *b = call->batch->x->data;
+    float *d = call->loss->d_y->data;
+    double absolute = 0.0, squares = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        double distance = (double)a[i] - b[i];
+        double sign = distance > 0.0 ? 1.0 : distance < 0.0 ? -1.0 : 0.0;
+        absolute += fabs(distance);
+        squares += distance * distance;
+        d[i] = (float)((w->l1 * sign + w->l2 * 2.0 * distance) / (double)n);
+    }
+    double sum = (w->l1 * absolute + w->l2 * squares) / (double)n;
+    if (w->perceptual > 0.0)
+        sum += w->perceptual * ldm_pyramid_distance(call->loss->pyramid, a, b, w->perceptual, d);
+    return sum;
+}
+
+/* KL(q || N(0, 1)) = sum (mean^2 + exp(logvar) - 1 - logvar) / 2: the sum over the batch; kl times
+ * its share of L goes into d_moments. */
+static double divergence(const Call *call, const LdmTensor *moments)
+{
+    const LdmAutoencoderTask *task = &call->loss->task;
+    size_t z = moments->shape[3] / 2, n = ldm_tensor_count(moments) / 2;
+    double share =
+        call->batch->scale * task->weights.kl / (double)(task->N * task->H * task->W * 3);
+    float *d = call->loss->d_moments->data;
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i / z * 2 * z + i % z;
+        float mean = ((const float *)moments->data)[at];
+        float raw = ((const float *)moments->data)[at + z];
+        double logvar = CLAMP(raw, LDM_LOGVAR_MIN, LDM_LOGVAR_MAX), variance = exp(logvar);
+        bool inside = raw >= LDM_LOGVAR_MIN && raw <= LDM_LOGVAR_MAX;
+        sum += 0.5 * ((double)mean * mean + variance - 1.0 - logvar);
+        d[at] = (float)(share * mean);
+        d[at + z] = inside ? (float)(share * 0.5 * (variance - 1.0)) : 0.0f;
+    }
+    return sum;
+}
+
+/* ---- the discriminator ---- */
+
+static void set_trained(LdmParams *params, bool trained)
+{
+    for (size_t i = 0; i < ldm_params_length(params); i++)
+        ldm_params_at(params, i)->trained = trained;
+}
+
+/* Forward, the logits' gradient by `judge_logits`, backward. The gradient of x stays until the
+ * pass is reset where `wanted`. */
+typedef double LogitsLoss(const LdmTensor *logits, double scale, float *d);
+
+static const LdmTensor *judge(Call *call, const LdmTensor *picture, LogitsLoss *logits_loss,
+                              double scale, double *value, bool wanted)
+{
+    LdmAutoencoderLoss *loss = call->loss;
+    LdmPass *pass = loss->judge;
+    LdmTensor *x = ldm_pass_input(pass, picture);
+
+    if (wanted)
+        ldm_pass_want_gradient(pass, x);
+    LdmTensor *logits = ldm_discriminator_forward(pass, loss->task.discriminator, x);
+    if (logits->data != NULL)
+        *value += logits_loss(logits, scale, ldm_tensor_f32(loss->d_logits));
+    ldm_pass_seed(pass, logits, loss->d_logits);
+    ldm_pass_drop(pass, logits);
+    ldm_pass_backward(pass);
+    const LdmTensor *gradient = wanted ? ldm_pass_gradient(pass, x) : NULL;
+    ldm_pass_drop(pass, x);
+    return gradient;
+}
+
+/* -mean D(x') */
+static double generator_loss(const LdmTensor *logits, double scale, float *d)
+{
+    size_t n = ldm_tensor_count(logits);
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        sum -= ldm_tensor_f32(logits)[i];
+        d[i] = (float)(-scale / (double)n);
+    }
+    return sum / (double)n;
+}
+
+/* mean max(0, 1 - sign D) / 2. NaN stays NaN. */
+static double hinge(const LdmTensor *logits, double scale, float sign, float *d)
+{
+    size_t n = ldm_tensor_count(logits);
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        float margin = 1.0f - sign * ldm_tensor_f32(logits)[i];
+        bool none = margin <= 0.0f;
+        sum += none ? 0.0 : 0.5 * margin;
+        d[i] = none ? 0.0f : (float)(-0.5 * scale * sign / (double)n);
+    }
+    return sum / (double)n;
+}
+
+static double real_loss(const LdmTensor *logits, double scale, float *d)
+{
+    return hinge(logits, scale, 1.0f, d);
+}
+
+static double fake_loss(const LdmTensor *logits, double scale, float *d)
+{
+    return hinge(logits, scale, -1.0f, d);
+}
+
+static bool judge_end(Call *call, LdmPass *pass)
+{
+    GError *error = NULL;
+    bool good = ldm_pass_end(call->loss->judge, &error);
+
+    ldm_pass_reset(call->loss->judge);
+    if (!good)
+        ldm_pass_fail(pass, error);
+    return good;
+}
+
+/* ---- the autoencoder ---- */
+
+/* 2-norm of the gradient of the last layer's weights where dL/dx' is d_y. */
+static double last_length(LdmPass *pass, const LdmConv2d *last, const LdmTensor *h,
+                          const LdmTensor *d_y)
+{
+    size_t floats = last->in * last->out * last->kernel * last->kernel;
+    LdmConv conv = {.N = h->shape[0],
+                    .H = h->shape[1],
+                    .W = h->shape[2],
+                    .Cin = last->in,
+                    .Cout = last->out,
+                    .KH = last->kernel,
+                    .KW = last->kernel,
+                    .stride = last->stride,
+                    .pad_top = last->before,
+                    .pad_left = last->before,
+                    .pad_bottom = last->after,
+                    .pad_right = last->after,
+                    .upsample = last->upsample,
+                    .x = h->data};
+    LdmTensor *weights = ldm_pass_scratch(pass, floats * sizeof(float));
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_conv_backward_weights_scratch(&conv));
+    double squares = 0.0;
+
+    if (ldm_tape_computes(pass)) {
+        LdmConvBackward back = {
+            .conv = &conv, .dy = d_y->data, .d = weights->data, .scratch = scratch->data};
+        memset(weights->data, 0, floats * sizeof(float));
+        ldm_pass_check(pass, ldm_conv_backward_weights(&back, ldm_pass_cancellable(pass)));
+        for (size_t i = 0; i < floats; i++)
+            squares += (double)back.d[i] * back.d[i];
+    }
+    ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, weights);
+    return sqrt(squares);
+}
+
+/* Adds lambda dL_GAN/dx' to d_y. Planning: counts. */
+static void add_generator(Call *call, const LdmTensor *h, const LdmTensor *y)
+{
+    LdmAutoencoderLoss *loss = call->loss;
+    const LdmConv2d *last = ldm_vae_decoder_last(loss->task.model->decoder);
+    LdmAutoencoderTerms *terms = &call->terms;
+
+    set_trained(loss->task.discriminator_params, false);
+    const LdmTensor *d = judge(call, y, generator_loss, 1.0, &terms->generator, true);
+    set_trained(loss->task.discriminator_params, true);
+    if (d == NULL)
+        return; /* failed or cancelled */
+    double rec = last_length(loss->pass, last, h, loss->d_y);
+    double gan = last_length(loss->pass, last, h, d);
+    if (d->data != NULL) {
+        double ratio = rec / (gan + ADAPTIVE_FLOOR);
+        terms->adaptive = loss->task.weights.adversarial * CLAMP(ratio, 0.0, ADAPTIVE_MOST);
+        for (size_t i = 0; i < ldm_tensor_count(d); i++)
+            ldm_tensor_f32(loss->d_y)[i] += (float)terms->adaptive * ((const float *)d->data)[i];
+    }
+}
+
+/* The discriminator's part of a step: d_y gets the generator's, its own parameters theirs. */
+static void oppose(Call *call, const LdmTensor *h, const LdmTensor *y)
+{
+    double scale = call->batch->scale;
+
+    if (y->data == NULL && ldm_pass_computes(call->loss->pass))
+        return; /* failed or cancelled */
+    add_generator(call, h, y);
+    if (!judge_end(call, call->loss->pass))
+        return;
+    judge(call, call->batch->x, real_loss, scale, &call->terms.discriminator, false);
+    if (!judge_end(call, call->loss->pass))
+        return;
+    judge(call, y, fake_loss, scale, &call->terms.discriminator, false);
+    judge_end(call, call->loss->pass);
+}
+
+static void scale_gradient(LdmTensor *d, double scale)
+{
+    for (size_t i = 0; scale != 1.0 && i < ldm_tensor_count(d); i++)
+        ldm_tensor_f32(d)[i] *= (float)scale;
+}
+
+static void run(Call *call)
+{
+    LdmAutoencoderLoss *loss = call->loss;
+    const LdmModel *model = loss->task.model;
+    LdmPass *pass = loss->pass;
+    LdmAutoencoderTerms *terms = &call->terms;
+
+    LdmTensor *x = ldm_pass_input(pass, call->batch->x);
+    LdmTensor *moments = ldm_vae_encoder_forward(pass, model->encoder, x);
+    ldm_pass_drop(pass, x);
+    double kl = moments->data != NULL ? divergence(call, moments) : 0.0;
+    ldm_pass_seed(pass, moments, loss->d_moments);
+    LdmTensor *z = ldm_posterior_forward(pass, moments, ldm_pass_input(pass, call->batch->noise));
+    LdmTensor *h = ldm_vae_decoder_features(pass, model->decoder, z);
+    ldm_pass_drop(pass, z);
+    LdmTensor *y = ldm_conv2d_forward(pass, ldm_vae_decoder_last(model->decoder),
+                                      ldm_pass_keep(pass, h), NULL);
+    if (y->data != NULL)
+        terms->reconstruction = reconstruct(call, y);
+    if (call->batch->adversarial)
+        oppose(call, h, y);
+    if (y->data != NULL)
+        scale_gradient(loss->d_y, call->batch->scale);
+    ldm_pass_drop(pass, h);
+    ldm_pass_seed(pass, y, loss->d_y);
+    ldm_pass_drop(pass, y);
+    ldm_pass_backward(pass);
+    terms->kl = kl / ((double)ldm_tensor_count(loss->d_moments) / 2.0);
+    terms->loss = terms->reconstruction +
+                  loss->task.weights.kl * kl / (double)ldm_tensor_count(call->batch->x) +
+                  terms->adaptive * terms->generator;
+}
+
+/* ---- planning ---- */
+
+/* Shapes without numbers. */
+static LdmTensor shape_of(size_t n, size_t h, size_t w, size_t c)
+{
+    return (LdmTensor){.dtype = LDM_F32, .rank = 4, .shape = {n, h, w, c}};
+}
+
+typedef struct {
+    LdmTensor x, noise, d_moments, d_logits;
+    size_t bytes, judge_bytes;
+} Plan;
+
+static bool plan(const LdmAutoencoderTask *task, Plan *plan, GError **error)
+{
+    const LdmVaeConfig *vae = &task->model->config.vae;
+    size_t h = task->H >> (vae->levels - 1), w = task->W >> (vae->levels - 1);
+    size_t z = (size_t)vae->latent_channels;
+    g_autoptr(LdmPass) pass = ldm_pass_new_plan();
+    g_autoptr(LdmPass) judge_pass = ldm_pass_new_plan();
+
+    plan->x = shape_of(task->N, task->H, task->W, 3);
+    plan->noise = shape_of(task->N, h, w, z);
+    plan->d_moments = shape_of(task->N, h, w, 2 * z);
+    ldm_pass_record(pass);
+    ldm_pass_record(judge_pass);
+    if (task->discriminator != NULL) {
+        LdmTensor *x = ldm_pass_input(judge_pass, &plan->x);
+        plan->d_logits = *ldm_discriminator_forward(judge_pass, task->discriminator, x);
+        ldm_pass_reset(judge_pass);
+    }
+    LdmAutoencoderLoss loss = {.task = *task,
+                               .pass = pass,
+                               .judge = judge_pass,
+                               .d_y = &plan->x,
+                               .d_moments = &plan->d_moments,
+                               .d_logits = &plan->d_logits};
+    const LdmAutoencoderBatch batch = {
+        .x = &plan->x, .noise = &plan->noise, .adversarial = task->discriminator != NULL};
+    run(&(Call){.loss = &loss, .batch = &batch});
+    plan->bytes = ldm_pass_peak(pass);
+    plan->judge_bytes = ldm_pass_peak(judge_pass);
+    return ldm_pass_end(pass, error);
+}
+
+bool ldm_autoencoder_loss_measure(const LdmAutoencoderTask *task, size_t *bytes, GError **error)
+{
+    Plan p = {0};
+
+    if (!plan(task, &p, error))
+        return false;
+    *bytes = p.bytes + p.judge_bytes + ldm_pyramid_bytes(task->N, task->H, task->W, 3) +
+             (2 * ldm_tensor_count(&p.x) + 3 * ldm_tensor_count(&p.d_moments)) * sizeof(float);
+    return true;
+}
+
+static LdmTensor *array_like(const LdmTensor *shape, GError **error)
+{
+    const size_t *s = shape->shape;
+
+    return ldm_tensor_new_nhwc(s[0], s[1], s[2], s[3], error);
+}
+
+LdmAutoencoderLoss *ldm_autoencoder_loss_new(const LdmAutoencoderTask *task,
+                                             GCancellable *cancellable, GError **error)
+{
+    g_autoptr(LdmAutoencoderLoss) loss = g_new0(LdmAutoencoderLoss, 1);
+    Plan p = {0};
+
+    loss->task = *task;
+    if (!plan(task, &p, error) ||
+        (loss->pass = ldm_pass_new_compute(p.bytes, cancellable, error)) == NULL ||
+        (loss->d_y = array_like(&p.x, error)) == NULL ||
+        (loss->d_moments = array_like(&p.d_moments, error)) == NULL ||
+        (loss->pyramid = ldm_pyramid_new(task->N, task->H, task->W, 3, error)) == NULL)
+        return NULL;
+    ldm_pass_record(loss->pass);
+    if (task->discriminator == NULL)
+        return g_steal_pointer(&loss);
+    loss->judge = ldm_pass_new_compute(p.judge_bytes, cancellable, error);
+    if (loss->judge == NULL || (loss->d_logits = array_like(&p.d_logits, error)) == NULL)
+        return NULL;
+    ldm_pass_record(loss->judge);
+    return g_steal_pointer(&loss);
+}
+
+void ldm_autoencoder_loss_free(LdmAutoencoderLoss *loss)
+{
+    if (loss == NULL)
+        return;
+    ldm_pass_free(loss->pass);
+    ldm_pass_free(loss->judge);
+    ldm_pyramid_free(loss->pyramid);
+    ldm_tensor_free(loss->d_y);
+    ldm_tensor_free(loss->d_moments);
+    ldm_tensor_free(loss->d_logits);
+    g_free(loss);
+}
+
+bool ldm_autoencoder_loss_backward(LdmAutoencoderLoss *loss, const LdmAutoencoderBatch *batch,
+                                   LdmAutoencoderTerms *terms, GError **error)
+{
+    Call call = {.loss = loss, .batch = batch};
+    const LdmAutoencoderTerms *t = &call.terms;
+
+    run(&call);
+    bool done = ldm_pass_end(loss->pass, error);
+    ldm_pass_reset(loss->pass);
+    terms->loss += batch->scale * t->loss;
+    terms->reconstruction += batch->scale * t->reconstruction;
+    terms->kl += batch->scale * t->kl;
+    terms->generator += batch->scale * t->generator;
+    terms->adaptive += batch->scale * t->adaptive;
+    terms->discriminator += batch->scale * t->discriminator;
+    return done;
+}

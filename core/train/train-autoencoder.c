@@ -1,0 +1,407 @@
+/* Training of the first stage. In: a model with an autoencoder, a data set, options. Out: the
+ * trained autoencoder in a folder. Windows of the pictures and the posterior's noise are drawn by
+ * (seed, step, place in the step); the rest is the loop's. */
+#include "train/train-autoencoder.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/file-atomic.h"
+#include "base/rng.h"
+#include "layers/posterior.h"
+#include "tensor/tensor.h"
+#include "train/check.h"
+#include "train/initial.h"
+#include "train/keyed.h"
+#include "train/model-write.h"
+#include "weights/json.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MEASURED 64 /* pictures that the scale factor is measured on */
+
+typedef struct {
+    LdmModel *model;
+    const LdmDataset *dataset;
+    const LdmAutoencoderOptions *options;
+    const LdmTrainWatch *watch;
+    const char *folder;
+    LdmDtype dtype;   /* of the model as it was: the finished one gets the same */
+    size_t *examples; /* [count] those that can be read */
+    size_t count;
+    GPtrArray *skipped; /* of char *: "FILE: why" */
+    LdmLoop *loop;
+    LdmDiscriminator *discriminator; /* NULL: none */
+    LdmParams *discriminator_params;
+    float *drawn; /* the discriminator's first weights */
+    LdmAutoencoderLoss *loss;
+    LdmTensor *x, *noise; /* of a pass */
+} Run;
+
+LdmAutoencoderOptions ldm_autoencoder_defaults(void)
+{
+    LdmAutoencoderOptions options = {
+        .loop = ldm_loop_defaults(),
+        .augment = {.flip = true},
+        .weights = {.l1 = 1.0, .l2 = 0.0, .perceptual = 1.0, .kl = 1e-6, .adversarial = 0.5},
+        .discriminator = {.channels = 64, .layers = 3},
+        .adversarial_start = 500,
+    };
+
+    options.loop.optimiser.beta1 = 0.5; /* as in the reference: moments that follow quickly, */
+    options.loop.optimiser.beta2 = 0.9; /* since the discriminator moves the goal */
+    return options;
+}
+
+/* ---- options ---- */
+
+static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o, GError **error)
+{
+    size_t f = (size_t)1 << (model->config.vae.levels - 1), side = o->augment.side;
+    size_t least = o->weights.adversarial > 0.0 ? ldm_discriminator_side(&o->discriminator) : 8;
+
+    if (side % f != 0) {
+        ldm_set_error(error, INVALID, _("size is %zu, but must be a multiple of %zu"), side, f);
+        return false;
+    }
+    if (o->discriminator.channels % 8 != 0) {
+        ldm_set_error(error, INVALID, _("disc-channels is %zu, but must be a multiple of %d"),
+                      o->discriminator.channels, 8);
+        return false;
+    }
+    return ldm_option_check("disc-layers", (double)o->discriminator.layers, 1,
+                            LDM_DISCRIMINATOR_LAYERS, error) &&
+           ldm_option_check("disc-channels", (double)o->discriminator.channels, 8, 1024, error) &&
+           ldm_option_check("size", (double)side, (double)least, 4096, error) &&
+           ldm_option_check("crop", o->augment.crop, 0.0, 0.9, error) &&
+           ldm_option_check("l1", o->weights.l1, 0.0, 1e6, error) &&
+           ldm_option_check("l2", o->weights.l2, 0.0, 1e6, error) &&
+           ldm_option_check("perceptual", o->weights.perceptual, 0.0, 1e6, error) &&
+           ldm_option_check("kl", o->weights.kl, 0.0, 1e6, error) &&
+           ldm_option_check("adversarial", o->weights.adversarial, 0.0, 1e6, error) &&
+           ldm_option_check("adversarial-rate", o->adversarial_rate, 0.0, 1.0, error);
+}
+
+/* What the numbers of a run depend on besides the loop's own options. */
+static char *settings_text(const Run *run)
+{
+    const LdmAutoencoderOptions *o = run->options;
+    const LdmAutoencoderWeights *w = &o->weights;
+    const double numbers[] = {w->l1,          w->l2,           w->perceptual,      w->kl,
+                              w->adversarial, o->augment.crop, o->adversarial_rate};
+    static const char *const names[] = {"l1",          "l2",   "perceptual",      "kl",
+                                        "adversarial", "crop", "adversarial-rate"};
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autoptr(GString) text = g_string_new(NULL);
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+
+    ldm_dataset_digest(run->dataset, sum);
+    g_string_printf(text,
+                    "size=%zu flip=%d disc-channels=%zu disc-layers=%zu "
+                    "adversarial-start=%" G_GUINT64_FORMAT " data=%.32s",
+                    o->augment.side, o->augment.flip, o->discriminator.channels,
+                    o->discriminator.layers, (guint64)o->adversarial_start,
+                    g_checksum_get_string(sum));
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
+        g_string_append_printf(text, " %s=%s", names[i],
+                               g_ascii_dtostr(number, sizeof number, numbers[i]));
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+/* ---- samples ---- */
+
+static LdmTensor *read_window(const Run *run, size_t example, size_t variant, GError **error)
+{
+    const char *path = ldm_dataset_at(run->dataset, example)->path;
+    g_autoptr(LdmTensor) picture = run->watch->read(path, run->watch->read_data, error);
+
+    return picture == NULL
+               ? NULL
+               : ldm_augment_picture(&run->options->augment, example, variant, picture, error);
+}
+
+static void note_skipped(Run *run, size_t example, const GError *reason)
+{
+    const char *path = ldm_dataset_at(run->dataset, example)->path;
+
+    g_ptr_array_add(run->skipped, strstr(reason->message, path) != NULL
+                                      ? g_strdup(reason->message)
+                                      : g_strdup_printf("%s: %s", path, reason->message));
+}
+
+/* Looks at every picture once, so that a broken one does not end a run at night. */
+static bool find_examples(Run *run, GError **error)
+{
+    size_t total = ldm_dataset_length(run->dataset);
+
+    run->examples = g_new(size_t, total);
+    run->skipped = g_ptr_array_new_with_free_func(g_free);
+    for (size_t i = 0; i < total; i++) {
+        g_autoptr(GError) reason = NULL;
+        if (run->watch->encoding != NULL)
+            run->watch->encoding(i, total, run->watch->data);
+        if (g_cancellable_is_cancelled(run->watch->cancellable)) {
+            ldm_set_error(error, CANCELLED, _("cancelled"));
+            return false;
+        }
+        g_autoptr(LdmTensor) window = read_window(run, i, 0, &reason);
+        if (window != NULL)
+            run->examples[run->count++] = i;
+        else
+            note_skipped(run, i, reason);
+    }
+    if (run->count > 0)
+        return true;
+    ldm_set_error(error, MISSING, _("no picture of “%s” can be used. %s"),
+                  ldm_dataset_path(run->dataset), (const char *)g_ptr_array_index(run->skipped, 0));
+    return false;
+}
+
+/* Sample `sample` of a step, counted through all of its passes, into `place` of the pass. */
+static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **error)
+{
+    uint64_t seed = (uint64_t)run->options->loop.seed;
+    size_t example = run->examples[ldm_loop_example(run->loop, step, sample)];
+    LdmKeyed variant = ldm_keyed(seed, LDM_KEY_VARIANT, step, sample);
+    LdmKeyed noise = ldm_keyed(seed, LDM_KEY_POSTERIOR, step, sample);
+    size_t each = ldm_tensor_count(run->noise) / run->options->loop.batch;
+    LdmRng rng;
+
+    g_autoptr(LdmTensor) window =
+        read_window(run, example, (size_t)(ldm_keyed_next(&variant) >> 32), error);
+    if (window == NULL)
+        return false;
+    size_t n = ldm_tensor_count(window);
+    memcpy(ldm_tensor_f32(run->x) + place * n, window->data, n * sizeof(float));
+    ldm_rng_seed(&rng, ldm_keyed_next(&noise));
+    ldm_rng_normal(&rng, ldm_tensor_f32(run->noise) + place * each, each);
+    return true;
+}
+
+static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
+{
+    Run *run = data;
+    const LdmAutoencoderOptions *o = run->options;
+    LdmAutoencoderBatch batch = {
+        .x = run->x,
+        .noise = run->noise,
+        .scale = 1.0 / (double)o->loop.accumulate,
+        .adversarial = run->discriminator != NULL && step->step > o->adversarial_start,
+    };
+    LdmAutoencoderTerms terms = {0};
+
+    for (size_t k = 0; k < o->loop.batch; k++)
+        if (!draw(run, step->step - 1, number * o->loop.batch + k, k, error))
+            return false;
+    if (!ldm_autoencoder_loss_backward(run->loss, &batch, &terms, error))
+        return false;
+    step->loss += terms.loss;
+    step->adversary += terms.discriminator;
+    ldm_train_step_add(step, "reconstruction", terms.reconstruction);
+    ldm_train_step_add(step, "kl", terms.kl);
+    if (batch.adversarial) {
+        ldm_train_step_add(step, "generator", terms.generator);
+        ldm_train_step_add(step, "adaptive", terms.adaptive);
+        ldm_train_step_add(step, "discriminator", terms.discriminator);
+    }
+    return true;
+}
+
+/* ---- the finished model ---- */
+
+static LdmTensor *encode(LdmPass *pass, const void *data)
+{
+    const Run *run = data;
+    LdmTensor *x = ldm_pass_input(pass, run->x);
+    LdmTensor *moments = ldm_vae_encoder_forward(pass, run->model->encoder, x);
+
+    ldm_pass_drop(pass, x);
+    return moments;
+}
+
+typedef struct {
+    double count, sum, squares;
+} Spread;
+
+static void add_spread(Spread *spread, const LdmTensor *moments)
+{
+    size_t z = moments->shape[3] / 2, n = ldm_tensor_count(moments) / 2;
+
+    for (size_t i = 0; i < n; i++) {
+        const float *mean = (const float *)moments->data + i / z * 2 * z + i % z;
+        double variance = exp(CLAMP((double)mean[z], LDM_LOGVAR_MIN, LDM_LOGVAR_MAX));
+        spread->count += 1.0;
+        spread->sum += mean[0];
+        spread->squares += (double)mean[0] * mean[0] + variance;
+    }
+}
+
+/* 1 / standard deviation of the latents of the data, by the averaged weights that were written. */
+static bool measure_scale(Run *run, double *scale, GError **error)
+{
+    LdmOptimiser *optimiser = ldm_loop_optimiser(run->loop);
+    Spread spread = {0};
+
+    for (size_t i = 0; i < ldm_optimiser_length(optimiser); i++)
+        ldm_optimiser_at(optimiser, i)->param->data = ldm_optimiser_at(optimiser, i)->ema;
+    for (size_t i = 0; i < MIN(run->count, MEASURED); i++) {
+        g_autoptr(LdmTensor) window = read_window(run, run->examples[i], 0, error);
+        if (window == NULL)
+            return false;
+        Run one = *run;
+        one.x = window;
+        g_autoptr(LdmTensor) moments =
+            ldm_forward_run(encode, &one, NULL, NULL, run->watch->cancellable, error);
+        if (moments == NULL)
+            return false;
+        add_spread(&spread, moments);
+    }
+    double mean = spread.sum / spread.count;
+    *scale = 1.0 / sqrt(spread.squares / spread.count - mean * mean);
+    return true;
+}
+
+static bool write_scale(const Run *run, double scale, GError **error)
+{
+    g_autofree char *path = g_build_filename(run->folder, "vae", "config.json", NULL);
+    g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, error);
+    g_autoptr(JsonNode) root = json_node_alloc();
+
+    if (object == NULL)
+        return false;
+    json_object_set_double_member(object, "scaling_factor", scale);
+    json_node_init_object(root, object);
+    g_autofree char *text = json_to_string(root, TRUE);
+    return ldm_file_write_atomic(path, text, strlen(text), error);
+}
+
+static bool write_model(void *data, GError **error)
+{
+    Run *run = data;
+    double scale;
+
+    if (!measure_scale(run, &scale, error) ||
+        !ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder, error))
+        return false;
+    return !(scale >= 1e-6 && scale <= 1e6) || write_scale(run, scale, error);
+}
+
+/* ---- before the loop ---- */
+
+static void mark_trained(LdmParams *params)
+{
+    for (size_t i = 0; i < ldm_params_length(params); i++)
+        ldm_params_at(params, i)->trained = true;
+}
+
+static bool make_discriminator(Run *run, GError **error)
+{
+    const LdmAutoencoderOptions *o = run->options;
+    LdmOptimiserOptions optimiser = o->loop.optimiser;
+
+    if (o->weights.adversarial <= 0.0)
+        return true;
+    run->discriminator_params = ldm_params_new();
+    run->discriminator = ldm_discriminator_new(&o->discriminator, run->discriminator_params);
+    run->drawn = ldm_params_draw(run->discriminator_params, LDM_INITIAL_DISCRIMINATOR,
+                                 "discriminator", (uint64_t)o->loop.seed, error);
+    mark_trained(run->discriminator_params);
+    if (o->adversarial_rate > 0.0)
+        optimiser.rate = o->adversarial_rate;
+    optimiser.warm_up = 0;
+    optimiser.steps = (uint64_t)1e12; /* the rate stays */
+    return run->drawn != NULL &&
+           ldm_loop_add_adversary(run->loop, &optimiser, o->adversarial_start, error) != NULL;
+}
+
+static bool plan_memory(const Run *run, const LdmAutoencoderTask *task, LdmTrainPlan *plan,
+                        GError **error)
+{
+    size_t judged = 0;
+
+    for (size_t i = 0;
+         task->discriminator != NULL && i < ldm_params_length(run->discriminator_params); i++) {
+        const LdmParam *param = ldm_params_at(run->discriminator_params, i);
+        size_t count = 0;
+        if (!ldm_product(param->shape, param->rank, &count))
+            count = SIZE_MAX / 64;
+        judged += count;
+    }
+    plan->trained = run->model->info.vae_parameters;
+    if (!ldm_autoencoder_loss_measure(task, &plan->bytes, error))
+        return false;
+    plan->bytes += ldm_optimiser_bytes(plan->trained + judged);
+    return ldm_loop_check_memory(plan->bytes, error);
+}
+
+static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
+{
+    const LdmAutoencoderOptions *o = run->options;
+    const LdmVaeConfig *vae = &run->model->config.vae;
+    size_t N = o->loop.batch, side = o->augment.side, cells = side >> (vae->levels - 1);
+    g_autofree char *settings = settings_text(run);
+
+    *plan = (LdmTrainPlan){.examples = run->count, .skipped = run->skipped->len};
+    ldm_loop_set_settings(run->loop, settings);
+    ldm_loop_set_examples(run->loop, run->count);
+    mark_trained(run->model->vae_params);
+    if (!make_discriminator(run, error))
+        return false;
+    const LdmAutoencoderTask task = {.model = run->model,
+                                     .discriminator = run->discriminator,
+                                     .discriminator_params = run->discriminator_params,
+                                     .weights = o->weights,
+                                     .N = N,
+                                     .H = side,
+                                     .W = side};
+    if (!plan_memory(run, &task, plan, error) ||
+        !ldm_optimiser_add(ldm_loop_optimiser(run->loop), "vae", run->model->vae_params, error) ||
+        (run->discriminator != NULL &&
+         !ldm_optimiser_add(ldm_loop_adversary(run->loop), "discriminator",
+                            run->discriminator_params, error)) ||
+        (run->x = ldm_tensor_new_nhwc(N, side, side, 3, error)) == NULL)
+        return false;
+    run->noise = ldm_tensor_new_nhwc(N, cells, cells, (size_t)vae->latent_channels, error);
+    if (run->noise == NULL)
+        return false;
+    run->loss = ldm_autoencoder_loss_new(&task, run->watch->cancellable, error);
+    return run->loss != NULL;
+}
+
+static void run_clear(Run *run)
+{
+    ldm_autoencoder_loss_free(run->loss);
+    ldm_tensor_free(run->x);
+    ldm_tensor_free(run->noise);
+    ldm_loop_free(run->loop);
+    ldm_discriminator_free(run->discriminator);
+    ldm_params_free(run->discriminator_params);
+    ldm_aligned_free(run->drawn);
+    g_clear_pointer(&run->skipped, g_ptr_array_unref);
+    g_free(run->examples);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
+
+bool ldm_train_autoencoder(LdmModel *model, const LdmDataset *dataset,
+                           const LdmAutoencoderOptions *options, const LdmTrainWatch *watch,
+                           const char *folder, GError **error)
+{
+    LdmAutoencoderOptions own = *options;
+    g_auto(Run) run = {.model = model,
+                       .dataset = dataset,
+                       .options = &own,
+                       .watch = watch,
+                       .folder = folder,
+                       .dtype = model->info.dtype};
+    const LdmLoopWork work = {.pass = pass, .write = write_model, .data = &run};
+    LdmTrainPlan plan;
+
+    own.augment.seed = (uint64_t)own.loop.seed;
+    if (own.augment.side == 0)
+        own.augment.side = (size_t)model->info.native_size;
+    if (!check_options(model, &own, error) || !ldm_model_writable(model, error) ||
+        (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
+        return false;
+    return find_examples(&run, error) && prepare(&run, &plan, error) &&
+           ldm_loop_run(run.loop, &plan, run.skipped, &work, error);
+}

@@ -1,0 +1,215 @@
+/* The first stage's losses beside PyTorch's (reference/make_autoencoder.py): every term and every
+ * gradient of one pass, and ten steps of which the last seven are against the discriminator. */
+#include "train/loss-autoencoder.h"
+#include "train/optimiser.h"
+#include "weights/safetensors.h"
+
+#include "parity/networks.h"
+#include "signs.h"
+
+#include <math.h>
+#include <string.h>
+
+#define STEPS 10
+#define BATCH 2
+#define SIDE  16
+#define START 3 /* steps before the discriminator takes part */
+#define TERMS 6
+
+static const LdmAutoencoderWeights weights = {
+    .l1 = 1.0, .l2 = 0.5, .perceptual = 0.7, .kl = 1e-2, .adversarial = 0.5};
+static const LdmDiscriminatorConfig shape = {.channels = 8, .layers = 2};
+
+static char *fixture_path(const char *name)
+{
+    return g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "autoencoder", name, NULL);
+}
+
+static LdmTensor *fixture(const char *name)
+{
+    g_autofree char *file = g_strconcat(name, ".npy", NULL);
+    g_autofree char *path = fixture_path(file);
+    g_autoptr(GError) error = NULL;
+    LdmTensor *array = ldm_npy_read(path, &error);
+
+    g_assert_no_error(error);
+    return array;
+}
+
+typedef struct {
+    LdmModel *model;
+    LdmParams *params; /* the discriminator's */
+    LdmDiscriminator *discriminator;
+    LdmFiles *files;
+    LdmTensor *x, *noise; /* of all steps */
+} Case;
+
+static Case case_new(void)
+{
+    g_autofree char *folder = network_folder("sd1");
+    g_autofree char *path = fixture_path("discriminator.safetensors");
+    g_autoptr(GError) error = NULL;
+    Case c = {.model = ldm_model_load_first_stage(folder, &error)};
+
+    g_assert_no_error(error);
+    c.params = ldm_params_new();
+    c.discriminator = ldm_discriminator_new(&shape, c.params);
+    c.files = ldm_files_new();
+    g_assert_true(ldm_files_add(c.files, path, &error));
+    for (size_t i = 0; i < ldm_params_length(c.params); i++) {
+        LdmParam *param = ldm_params_at(c.params, i);
+        const LdmFileTensor *t = ldm_files_find(c.files, param->name);
+        g_assert_nonnull(t);
+        g_assert_cmpmem(t->shape, sizeof t->shape, param->shape, sizeof param->shape);
+        param->data = t->data;
+        param->trained = true;
+    }
+    g_assert_cmpuint(ldm_files_length(c.files), ==, ldm_params_length(c.params));
+    for (size_t i = 0; i < ldm_params_length(c.model->vae_params); i++)
+        ldm_params_at(c.model->vae_params, i)->trained = true;
+    c.x = fixture("x");
+    c.noise = fixture("noise");
+    return c;
+}
+
+static void case_clear(Case *c)
+{
+    ldm_discriminator_free(c->discriminator);
+    ldm_params_free(c->params);
+    ldm_files_free(c->files);
+    ldm_model_unref(c->model);
+    ldm_tensor_free(c->x);
+    ldm_tensor_free(c->noise);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Case, case_clear)
+
+static LdmAutoencoderLoss *loss_new(const Case *c)
+{
+    g_autoptr(GError) error = NULL;
+    const LdmAutoencoderTask task = {.model = c->model,
+                                     .discriminator = c->discriminator,
+                                     .discriminator_params = c->params,
+                                     .weights = weights,
+                                     .N = BATCH,
+                                     .H = SIDE,
+                                     .W = SIDE};
+    LdmAutoencoderLoss *loss = ldm_autoencoder_loss_new(&task, NULL, &error);
+
+    g_assert_no_error(error);
+    return loss;
+}
+
+/* The samples of a step, borrowed. */
+static LdmTensor part(const LdmTensor *all, size_t step)
+{
+    LdmTensor t = *all;
+    size_t each = ldm_tensor_count(all) / all->shape[0];
+
+    t.shape[0] = BATCH;
+    t.data = ldm_tensor_f32(all) + step * BATCH * each;
+    return t;
+}
+
+static LdmAutoencoderTerms backward(const Case *c, LdmAutoencoderLoss *loss, size_t step,
+                                    double scale, bool adversarial)
+{
+    LdmTensor x = part(c->x, step), noise = part(c->noise, step);
+    const LdmAutoencoderBatch batch = {&x, &noise, scale, adversarial};
+    LdmAutoencoderTerms terms = {0};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(ldm_autoencoder_loss_backward(loss, &batch, &terms, &error));
+    g_assert_no_error(error);
+    return terms;
+}
+
+/* Largest error of the terms, each of its own size but never of less than 1e-2. */
+static double terms_error(const LdmAutoencoderTerms *terms, const float *expected)
+{
+    const double *values = (const double *)terms;
+    double worst = 0.0;
+
+    G_STATIC_ASSERT(sizeof *terms == TERMS * sizeof(double));
+    for (int i = 0; i < TERMS; i++)
+        worst = MAX(worst, fabs(values[i] - expected[i]) / MAX(fabs((double)expected[i]), 1e-2));
+    return worst;
+}
+
+static void test_pass(void)
+{
+    g_auto(Case) c = case_new();
+    g_autoptr(LdmTensor) expected = fixture("terms");
+    g_autoptr(LdmTensor) vae = fixture("gradients-vae");
+    g_autoptr(LdmTensor) discriminator = fixture("gradients-discriminator");
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(ldm_params_make_gradients(c.model->vae_params, &error));
+    g_assert_true(ldm_params_make_gradients(c.params, &error));
+    g_autoptr(LdmAutoencoderLoss) loss = loss_new(&c);
+    LdmAutoencoderTerms terms = backward(&c, loss, 0, 1.0, true);
+    double worst = terms_error(&terms, ldm_tensor_f32(expected));
+    g_test_message("terms: worst error %.1e", worst);
+    g_assert_cmpfloat(worst, <=, 1e-4);
+    signs_check(c.model->vae_params, vae, "autoencoder");
+    signs_check(c.params, discriminator, "discriminator");
+
+    /* two passes at half the scale add up to the same */
+    ldm_params_clear_gradients(c.model->vae_params);
+    ldm_params_clear_gradients(c.params);
+    LdmAutoencoderTerms half = backward(&c, loss, 0, 0.5, true);
+    g_assert_cmpfloat_with_epsilon(half.loss, 0.5 * terms.loss, 1e-9);
+    backward(&c, loss, 0, 0.5, true);
+    signs_check(c.model->vae_params, vae, "autoencoder, accumulated");
+    signs_check(c.params, discriminator, "discriminator, accumulated");
+}
+
+static LdmOptimiser *optimiser_new(LdmParams *params, const char *part)
+{
+    LdmOptimiserOptions options = ldm_optimiser_defaults();
+    g_autoptr(GError) error = NULL;
+
+    options.rate = 1e-3;
+    options.beta1 = 0.5;
+    options.beta2 = 0.9;
+    options.warm_up = 0;
+    options.steps = 1000000000; /* the rate stays what it is */
+    LdmOptimiser *optimiser = ldm_optimiser_new(&options, &error);
+    g_assert_no_error(error);
+    g_assert_true(ldm_optimiser_add(optimiser, part, params, &error));
+    return optimiser;
+}
+
+static void test_curve(void)
+{
+    g_auto(Case) c = case_new();
+    g_autoptr(LdmTensor) curve = fixture("curve");
+    g_autoptr(LdmOptimiser) first = optimiser_new(c.model->vae_params, "vae");
+    g_autoptr(LdmOptimiser) second = optimiser_new(c.params, "discriminator");
+    g_autoptr(LdmAutoencoderLoss) loss = loss_new(&c);
+    double worst = 0.0;
+
+    for (size_t step = 0; step < STEPS; step++) {
+        const float *expected = ldm_tensor_f32(curve) + step * TERMS;
+        bool adversarial = step >= START;
+        LdmStep told;
+        LdmAutoencoderTerms terms = backward(&c, loss, step, 1.0, adversarial);
+        g_assert_true(ldm_optimiser_step(first, terms.loss, &told, NULL));
+        if (adversarial)
+            g_assert_true(ldm_optimiser_step(second, terms.discriminator, &told, NULL));
+        double distance = fabs(terms.loss - expected[0]) / expected[0];
+        g_test_message("step %zu: %.6f, PyTorch %.6f; discriminator %.6f, PyTorch %.6f", step + 1,
+                       terms.loss, expected[0], terms.discriminator, expected[5]);
+        worst = MAX(worst, distance);
+        g_assert_cmpfloat(terms_error(&terms, expected), <=, 1e-3);
+    }
+    g_test_message("worst %.1e", worst);
+    g_assert_cmpfloat(worst, <=, 1e-4);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/autoencoder/pass", test_pass);
+    g_test_add_func("/autoencoder/curve", test_curve);
+    return g_test_run();
+}

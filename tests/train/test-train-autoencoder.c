@@ -1,0 +1,219 @@
+/* Whole runs of the first stage from random weights: the same bytes whether interrupted or not, a
+ * loss that falls, a folder that encodes and decodes and whose latents have unit variance. */
+#include "place.h"
+#include "train/initial.h"
+#include "train/train-autoencoder.h"
+
+#include <math.h>
+#include <string.h>
+
+#define STEPS 24
+#define SIDE  16
+
+typedef struct {
+    GCancellable *cancellable;
+    uint64_t stop_after;
+    double losses[STEPS];
+    LdmTrainStep last;
+    guint skipped;
+} Watch;
+
+static void stepped(const LdmTrainStep *step, void *data)
+{
+    Watch *watch = data;
+
+    watch->losses[step->step - 1] = step->loss;
+    watch->last = *step;
+    if (step->step == watch->stop_after)
+        g_cancellable_cancel(watch->cancellable);
+}
+
+static void planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
+{
+    ((Watch *)data)->skipped = skipped->len;
+}
+
+static LdmAutoencoderOptions options_new(void)
+{
+    LdmAutoencoderOptions options = ldm_autoencoder_defaults();
+
+    options.augment.side = SIDE;
+    options.augment.crop = 0.2;
+    options.loop.batch = 2;
+    options.loop.accumulate = 2;
+    options.loop.optimiser.steps = STEPS;
+    options.loop.optimiser.warm_up = 2;
+    options.loop.optimiser.rate = 2e-3;
+    options.loop.seed = 5;
+    options.loop.save_every = 8;
+    options.discriminator = (LdmDiscriminatorConfig){.channels = 8, .layers = 2};
+    options.adversarial_start = 10;
+    return options;
+}
+
+static bool train(const Place *place, const char *run, Watch *watch,
+                  const LdmAutoencoderOptions *options, GError **error)
+{
+    const LdmWanted wanted = {.first_stage = true, .made_new = 1u << LDM_PART_VAE};
+    g_autoptr(LdmModel) model = ldm_model_load_wanted(place->model_folder, &wanted, error);
+    g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, error);
+    g_autofree char *folder = g_build_filename(place->folder, run, NULL);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+
+    g_assert_true(model != NULL && dataset != NULL);
+    g_assert_true(ldm_model_draw(model, (uint64_t)options->loop.seed, error));
+    watch->cancellable = cancellable;
+    const LdmTrainWatch callbacks = {.read = read_picture,
+                                     .cancellable = cancellable,
+                                     .planned = planned,
+                                     .stepped = stepped,
+                                     .data = watch};
+    return ldm_train_autoencoder(model, dataset, options, &callbacks, folder, error);
+}
+
+static double mean(const double *losses, size_t n)
+{
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += losses[i] / (double)n;
+    return sum;
+}
+
+static void test_resume(void)
+{
+    static const char *const same[] = {
+        "vae/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "log.jsonl",
+        "checkpoints/step-0000000024.safetensors",
+        "checkpoints/step-0000000024.json",
+    };
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    LdmAutoencoderOptions options = options_new();
+    Watch whole = {0}, parts = {.stop_after = 5};
+
+    g_assert_true(train(&place, "whole", &whole, &options, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(whole.skipped, ==, 1);
+    for (int k = 0; k < 3; k++) { /* before the discriminator takes part and after, then the end */
+        g_assert_cmpint(train(&place, "parts", &parts, &options, &error), ==, k == 2);
+        g_clear_error(&error);
+        options.loop.resume = true;
+        parts.stop_after = k == 0 ? 15 : 0;
+    }
+    g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
+    for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
+        assert_same_file(&place, "whole", "parts", same[i]);
+}
+
+static LdmTensor *window(float value)
+{
+    LdmTensor *x = ldm_tensor_new_nhwc(1, SIDE, SIDE, 3, NULL);
+
+    for (size_t i = 0; i < ldm_tensor_count(x); i++)
+        ldm_tensor_f32(x)[i] = value;
+    return x;
+}
+
+static void test_result(void)
+{
+    g_auto(Place) place = place_new();
+    g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
+    g_autofree char *weights =
+        g_build_filename(folder, "unet", "diffusion_pytorch_model.safetensors", NULL);
+    g_autofree char *unet = g_build_filename(folder, "unet", "config.json", NULL);
+    g_autoptr(GError) error = NULL;
+    LdmAutoencoderOptions options = options_new();
+    Watch watch = {0};
+
+    options.weights.adversarial = 0.0;
+    g_assert_true(train(&place, "run", &watch, &options, &error));
+    g_assert_no_error(error);
+    g_test_message("loss %.3f, then %.3f", mean(watch.losses, 4), mean(watch.losses + 20, 4));
+    g_assert_cmpfloat(mean(watch.losses + 20, 4), <, 0.8 * mean(watch.losses, 4));
+    g_assert_cmpstr(watch.last.terms[0].name, ==, "reconstruction");
+    g_assert_true(g_file_test(unet, G_FILE_TEST_EXISTS));
+    g_assert_false(g_file_test(weights, G_FILE_TEST_EXISTS)); /* of the old latents */
+
+    g_assert_null(ldm_model_load(folder, NULL));
+    g_autoptr(LdmModel) model = ldm_model_load_first_stage(folder, &error);
+    g_assert_no_error(error);
+    g_assert_cmpfloat(ldm_model_info(model)->scale_factor, !=, 0.18215);
+    g_autoptr(LdmTensor) x = window(-0.25f);
+    g_autoptr(LdmTensor) z = ldm_encode(model, x, 1, NULL, &error);
+    g_assert_no_error(error);
+    g_autoptr(LdmTensor) y = ldm_decode(model, z, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_true(ldm_tensor_same_shape(x, y));
+    g_autoptr(LdmTensor) context = ldm_tensor_new(LDM_F32, 3, (size_t[]){1, 8, 32}, NULL);
+    g_assert_null(ldm_predict(model, z, 1, context, NULL, NULL, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_UNSUPPORTED);
+}
+
+static void test_scale(void)
+{
+    g_auto(Place) place = place_new();
+    g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
+    g_autoptr(GError) error = NULL;
+    LdmAutoencoderOptions options = options_new();
+    Watch watch = {0};
+    double sum = 0.0, squares = 0.0, count = 0.0;
+
+    options.weights.adversarial = 0.0;
+    options.loop.optimiser.steps = 4;
+    options.augment.crop = 0.0;
+    g_assert_true(train(&place, "run", &watch, &options, &error));
+    g_autoptr(LdmModel) model = ldm_model_load_first_stage(folder, &error);
+    g_assert_no_error(error);
+    for (int i = 0; i < 5; i++) { /* the pictures of place_new, as read_picture makes them */
+        g_autoptr(LdmTensor) x = window(2.0f * (float)i / 8.0f - 1.0f);
+        g_autoptr(LdmTensor) z = i == 3 ? NULL : ldm_encode(model, x, i, NULL, &error);
+        for (size_t k = 0; z != NULL && k < ldm_tensor_count(z); k++) {
+            sum += ldm_tensor_f32(z)[k];
+            squares += ldm_tensor_f32(z)[k] * ldm_tensor_f32(z)[k];
+            count += 1.0;
+        }
+    }
+    double spread = sqrt(squares / count - sum / count * sum / count);
+    g_test_message("standard deviation of the latents %.3f", spread);
+    g_assert_cmpfloat_with_epsilon(spread, 1.0, 0.1);
+}
+
+static void test_refusals(void)
+{
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    LdmAutoencoderOptions options = options_new();
+    Watch watch = {0};
+
+    options.augment.side = 10; /* too small for the discriminator */
+    g_assert_false(train(&place, "run", &watch, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    options = options_new();
+    options.discriminator.channels = 12;
+    g_assert_false(train(&place, "run", &watch, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    options = options_new();
+    options.weights.kl = -1.0;
+    g_assert_false(train(&place, "run", &watch, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    options = options_new();
+    options.loop.resume = true;
+    g_assert_false(train(&place, "run", &watch, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/train-autoencoder/resume", test_resume);
+    g_test_add_func("/train-autoencoder/result", test_result);
+    g_test_add_func("/train-autoencoder/scale", test_scale);
+    g_test_add_func("/train-autoencoder/refusals", test_refusals);
+    return g_test_run();
+}
