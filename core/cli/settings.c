@@ -11,6 +11,7 @@ void pentimento_settings_clear(PentimentoSettings *settings)
     for (size_t i = 0; i < PENTIMENTO_MAX_SETTINGS; i++)
         g_strfreev(settings->lists[i]);
     g_free(settings->size);
+    g_free(settings->interval);
     g_clear_pointer(&settings->texts, g_ptr_array_unref);
 }
 
@@ -76,6 +77,11 @@ static void add_aliases(GOptionContext *context, PentimentoSettings *settings, L
         {"negative", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_FILENAME, negative, NULL, NULL},
         G_OPTION_ENTRY_NULL,
     };
+    const GOptionEntry interval_entry[] = {
+        {"guidance-interval", 0, 0, G_OPTION_ARG_STRING, &settings->interval,
+         _("Start and end of guidance in one"), _("START:END")},
+        G_OPTION_ENTRY_NULL,
+    };
     const GOptionEntry size_entry[] = {
         {"size", 's', 0, G_OPTION_ARG_STRING, &settings->size, _("Width and height in one"),
          _("WxH")},
@@ -84,6 +90,7 @@ static void add_aliases(GOptionContext *context, PentimentoSettings *settings, L
 
     if (negative != NULL)
         g_option_context_add_main_entries(context, entries, NULL);
+    g_option_context_add_main_entries(context, interval_entry, NULL);
     if (task == LDM_TASK_GENERATE)
         g_option_context_add_main_entries(context, size_entry, NULL);
 }
@@ -181,12 +188,32 @@ static bool apply_size(const char *size, LdmRequest *request, GError **error)
            set(request, "height", g_variant_new_int64(height), error);
 }
 
+static bool apply_interval(const char *interval, LdmRequest *request, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(interval, ":", -1);
+    double start, end;
+
+    if (g_strv_length(parts) != 2) {
+        pentimento_set_usage(error,
+                             _("--guidance-interval must be two fractions of the steps such as "
+                               "0.2:0.8, not “%s”"),
+                             interval);
+        return false;
+    }
+    return pentimento_parse_double("guidance-interval", parts[0], &start, error) &&
+           pentimento_parse_double("guidance-interval", parts[1], &end, error) &&
+           set(request, "guidance-start", g_variant_new_double(start), error) &&
+           set(request, "guidance-end", g_variant_new_double(end), error);
+}
+
 bool pentimento_settings_apply(const PentimentoSettings *settings, LdmRequest *request,
                                GError **error)
 {
     const LdmOption *options = ldm_options();
 
     if (settings->size != NULL && !apply_size(settings->size, request, error))
+        return false;
+    if (settings->interval != NULL && !apply_interval(settings->interval, request, error))
         return false;
     for (size_t i = 0; options[i].name != NULL && i < PENTIMENTO_MAX_SETTINGS; i++) {
         const char *text = settings->values[i];
@@ -203,6 +230,21 @@ bool pentimento_settings_apply(const PentimentoSettings *settings, LdmRequest *r
 }
 
 /* ---- telling ----------------------------------------------------------------------------- */
+
+/* Approximations are told where they are in use. */
+static void append_approximations(GString *text, const LdmRequest *request)
+{
+    if (request->guidance_start > 0.0 || request->guidance_end < 1.0) {
+        g_autofree char *start = current(request, "guidance-start");
+        g_autofree char *end = current(request, "guidance-end");
+
+        g_string_append_printf(text, ", Guidance interval: %s:%s", start, end);
+    }
+    if (request->reuse > 1)
+        g_string_append_printf(text, ", Reuse: %d", request->reuse);
+    if (request->surroundings > 0)
+        g_string_append_printf(text, ", Surroundings: %d", request->surroundings);
+}
 
 char *pentimento_settings_text(const LdmRequest *request, const LdmResult *result,
                                const LdmModel *model)
@@ -231,6 +273,7 @@ char *pentimento_settings_text(const LdmRequest *request, const LdmResult *resul
 
         g_string_append_printf(text, ", LoRA: %s", name);
     }
+    append_approximations(text, request);
     g_string_append_printf(text, ", Model: %s, Version: pentimento %s", path, PENTIMENTO_VERSION);
     return g_string_free(text, FALSE);
 }

@@ -9,6 +9,7 @@ typedef struct {
     char *values[PENTIMENTO_MAX_SETTINGS]; /* as typed, in the table's order; NULL = not given */
     char **lists[PENTIMENTO_MAX_SETTINGS]; /* the same of options that are lists */
     char *size;                            /* "WxH" */
+    char *interval;                        /* "LO:HI", of guidance */
     GPtrArray *texts;                      /* of --help, which GOptionContext does not copy */
 } PentimentoSettings;
 

@@ -15,6 +15,7 @@
 /* What is done in a step, and its work. */
 typedef struct {
     size_t branches; /* N: 2 where guided, else 1 */
+    LdmFeatures features;
     double flops;
 } Turn;
 
@@ -23,11 +24,12 @@ typedef struct {
     const LdmDenoise *job;
     LdmTensor *z; /* [1, h, w, z] the state */
     size_t cells, channels;
+    LdmRect window;           /* of cells that the network sees */
     int first, K;             /* steps first .. K - 1 are run */
     int k;                    /* at work */
     int *start;               /* [cells] first step of each cell */
     Turn *turns;              /* [K] */
-    LdmTensor *input;         /* [1, h, w, in_channels] */
+    LdmTensor *input;         /* [1, rows, columns of the window, in_channels] */
     LdmTensor *pair;          /* [2, tokens, width] both contexts; NULL without guidance */
     LdmTensor *x0, *eps;      /* [1, h, w, z] prediction */
     LdmTensor *noise, *drawn; /* [1, h, w, z] of the step: NHWC, and NCHW as it was drawn */
@@ -53,6 +55,7 @@ static LdmTensor *forward(LdmPass *pass, const Loop *loop, int k)
         loop->turns[k].branches == 2 ? loop->pair : job->conditioning->context;
     LdmTensor *x = ldm_pass_input(pass, loop->input);
     LdmTensor *context = tokens != NULL ? ldm_pass_constant(pass, tokens) : NULL;
+    ldm_pass_set_features(pass, loop->turns[k].features);
     LdmTensor *out = job->network(pass, job->network_data, x, &job->times->timesteps[k], context);
 
     ldm_pass_drop(pass, x);
@@ -70,25 +73,44 @@ static void pass_progress(double flops_done, void *data)
                     loop->flops > 0.0 ? MIN(done / loop->flops, 1.0) : 0.0, hooks->data);
 }
 
-/* Lays down what is done in each step. */
+static bool is_guided_at(const LdmDenoise *job, int k)
+{
+    double at = (double)k / job->times->steps;
+
+    return is_guided(job) && at >= job->guidance_start && at < job->guidance_end;
+}
+
+/* Lays down what is done in each step. Features last for `reuse` steps, or until the number of
+ * branches changes. */
 static void lay_turns(Loop *loop)
 {
+    int age = 0;
+
     loop->turns = g_new0(Turn, loop->K);
-    for (int k = loop->first; k < loop->K; k++)
-        loop->turns[k].branches = is_guided(loop->job) ? 2 : 1;
+    for (int k = loop->first; k < loop->K; k++) {
+        Turn *turn = &loop->turns[k];
+        turn->branches = is_guided_at(loop->job, k) ? 2 : 1;
+        if (k > loop->first && turn->branches != turn[-1].branches)
+            age = 0;
+        if (loop->job->reuse > 1)
+            turn->features = age == 0 ? LDM_FEATURES_STORE : LDM_FEATURES_RECALL;
+        age = (age + 1) % MAX(loop->job->reuse, 1);
+    }
 }
+
+#define KINDS (2 * (LDM_FEATURES_RECALL + 1))
 
 /* Plans the run, step by step. Steps of a kind cost the same from the second one on: the first
  * may have to make what the pass then stores. */
 static bool measure_turns(Loop *loop, size_t *bytes, GError **error)
 {
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
-    const Turn *latest[2] = {NULL};
-    int seen[2] = {0};
+    const Turn *latest[KINDS] = {NULL};
+    int seen[KINDS] = {0};
 
     for (int k = loop->first; k < loop->K; k++) {
         Turn *turn = &loop->turns[k];
-        size_t kind = turn->branches - 1;
+        size_t kind = 2 * turn->features + turn->branches - 1;
         if (seen[kind]++ < 2) {
             forward(pass, loop, k);
             turn->flops = ldm_pass_flops(pass);
@@ -139,11 +161,21 @@ static bool check_job(const LdmDenoise *job, const LdmTensor *z, GError **error)
     return true;
 }
 
+static LdmRect window_of(const LdmDenoise *job, const LdmTensor *z)
+{
+    if (job->cells != NULL && job->window.width > 0)
+        return job->window;
+    return (LdmRect){0, 0, (int)z->shape[2], (int)z->shape[1]};
+}
+
 static LdmTensor input_shape(const LdmDenoise *job, const LdmTensor *z)
 {
     const LdmTensor *concat = job->conditioning->concat;
+    LdmRect window = window_of(job, z);
     LdmTensor shape = *z;
 
+    shape.shape[1] = (size_t)window.height;
+    shape.shape[2] = (size_t)window.width;
     shape.shape[3] += concat != NULL ? concat->shape[3] : 0;
     shape.data = NULL;
     return shape;
@@ -166,15 +198,23 @@ static bool pair_contexts(Loop *loop, GError **error)
     return true;
 }
 
-/* The channels behind z_t stay the same through the run. */
-static void fill_concat(Loop *loop)
+/* The cell of the latent at which a row of the window begins. */
+static size_t row_cell(const Loop *loop, int row)
 {
-    const LdmTensor *concat = loop->job->conditioning->concat;
-    size_t extra = concat != NULL ? concat->shape[3] : 0, width = loop->channels + extra;
+    return (size_t)(loop->window.y + row) * loop->z->shape[2] + (size_t)loop->window.x;
+}
 
-    for (size_t i = 0; extra > 0 && i < loop->cells; i++)
-        memcpy(ldm_tensor_f32(loop->input) + i * width + loop->channels,
-               ldm_tensor_f32(concat) + i * extra, extra * sizeof(float));
+/* Puts the window's part of `from` into the input's channels `at` and on. */
+static void fill_input(Loop *loop, const LdmTensor *from, size_t at)
+{
+    size_t width = loop->input->shape[3], n = from->shape[3];
+    float *to = ldm_tensor_f32(loop->input) + at;
+
+    for (int y = 0; y < loop->window.height; y++) {
+        const float *row = ldm_tensor_f32(from) + row_cell(loop, y) * n;
+        for (int x = 0; x < loop->window.width; x++, to += width)
+            memcpy(to, row + (size_t)x * n, n * sizeof(float));
+    }
 }
 
 static bool loop_buffers(Loop *loop, GError **error)
@@ -201,7 +241,11 @@ static bool loop_buffers(Loop *loop, GError **error)
         if (loop->drawn == NULL)
             return false;
     }
-    fill_concat(loop);
+    /* the channels behind z_t stay the same through the run */
+    if (job->conditioning->concat != NULL)
+        fill_input(loop, job->conditioning->concat, loop->channels);
+    if (job->cells != NULL) /* where the network does not look, the picture stays what it is */
+        memcpy(loop->x0->data, job->latents->z0->data, ldm_tensor_count(loop->x0) * sizeof(float));
     return true;
 }
 
@@ -256,14 +300,10 @@ static void hold_cells(Loop *loop, int done, int k)
 static bool predict(Loop *loop, GError **error)
 {
     const LdmDenoise *job = loop->job;
-    size_t width = loop->input->shape[3], n = loop->cells * loop->channels;
-    size_t branches = loop->turns[loop->k].branches;
-    const float *z = ldm_tensor_f32(loop->z);
-    float *x0 = ldm_tensor_f32(loop->x0);
+    size_t row = (size_t)loop->window.width * loop->channels;
+    size_t n = (size_t)loop->window.height * row, branches = loop->turns[loop->k].branches;
 
-    for (size_t i = 0; i < loop->cells; i++)
-        memcpy(ldm_tensor_f32(loop->input) + i * width, z + i * loop->channels,
-               loop->channels * sizeof(float));
+    fill_input(loop, loop->z, 0);
     LdmTensor *out = forward(loop->pass, loop, loop->k);
     if (!ldm_pass_end(loop->pass, error))
         return false;
@@ -273,15 +313,17 @@ static bool predict(Loop *loop, GError **error)
                       loop->channels);
         return false;
     }
-    const float *o = ldm_tensor_f32(out);
+    float *o = ldm_tensor_f32(out);
     if (branches == 2)
-        ldm_guide(x0, o, o + n, n, job->guidance);
-    else
-        memcpy(x0, o, n * sizeof(float));
+        ldm_guide(o, o, o + n, n, job->guidance);
+    for (int y = 0; y < loop->window.height; y++) {
+        size_t at = row_cell(loop, y) * loop->channels;
+        ldm_predict_x0(job->prediction, job->times->alpha_bar[loop->k],
+                       ldm_tensor_f32(loop->z) + at, o + (size_t)y * row, row,
+                       ldm_tensor_f32(loop->x0) + at, ldm_tensor_f32(loop->eps) + at);
+    }
     ldm_pass_reset(loop->pass);
     loop->flops_before += loop->turns[loop->k].flops;
-    ldm_predict_x0(job->prediction, job->times->alpha_bar[loop->k], z, x0, n, x0,
-                   ldm_tensor_f32(loop->eps));
     return true;
 }
 
@@ -333,6 +375,19 @@ static bool loop_step(Loop *loop, GError **error)
     return true;
 }
 
+/* Cells that the network does not see never start. */
+static void hold_outside(Loop *loop)
+{
+    const LdmRect *window = &loop->window;
+    size_t w = loop->z->shape[2];
+
+    for (size_t i = 0; i < loop->cells; i++) {
+        int x = (int)(i % w) - window->x, y = (int)(i / w) - window->y;
+        if (x < 0 || x >= window->width || y < 0 || y >= window->height)
+            loop->start[i] = loop->K;
+    }
+}
+
 static bool loop_run(Loop *loop, int *evaluations, GError **error)
 {
     const LdmTensor *cells = loop->job->cells;
@@ -343,6 +398,7 @@ static bool loop_run(Loop *loop, int *evaluations, GError **error)
         return false;
     loop->first = ldm_mask_starts(cells != NULL ? ldm_tensor_f32(cells) : NULL, loop->cells,
                                   loop->K, loop->job->strength, begin, loop->start);
+    hold_outside(loop);
     hold_cells(loop, begin, loop->first);
     if (loop->first == loop->K)
         return true;
@@ -362,6 +418,7 @@ bool ldm_denoise(const LdmDenoise *job, LdmTensor *z, int *evaluations, GError *
                  .z = z,
                  .K = job->times->steps,
                  .channels = z->shape[3],
+                 .window = window_of(job, z),
                  .cells = z->shape[1] * z->shape[2]};
     int count = 0;
 

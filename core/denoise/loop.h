@@ -16,7 +16,10 @@
  * empty; a cell that never starts is z0 itself in the end. Hence: s = 1 everywhere is img2img at S;
  * s = 0.5 everywhere with S = 1 is img2img at 0.5, bit for bit (steps in which no cell runs are
  * left out and draw no noise). s is read as the six-digit decimal it stands for (0.7f is 0.7), so
- * that the same decimal as mask and as strength starts at the same step. */
+ * that the same decimal as mask and as strength starts at the same step.
+ *
+ * Approximations, each off by default: guidance in an interval of the steps, features taken over
+ * from earlier steps, a window of the latent in place of the whole. */
 #pragma once
 
 #include "base/rng.h"
@@ -49,11 +52,17 @@ typedef struct {
     const LdmTimes *times;
     const LdmConditioning *conditioning;
     double guidance; /* g; 1, or no `negative`: one branch a step, else two */
+    /* Steps k with guidance_start <= k/K < guidance_end have both, the others the prompt's alone
+     * (arXiv 2404.07724); 0 and 1: all. */
+    double guidance_start, guidance_end;
+    int reuse; /* deep features are computed in every `reuse`-th step (unet.h); 1: in all */
     LdmSampler sampler;
     double eta;             /* DDIM only: 0 deterministic .. 1 */
     LdmRng *rng;            /* continues after the first noise; NULL where nothing is drawn */
     const LdmTensor *cells; /* [1, h, w, 1] soft mask s; NULL = everything starts at times->start */
     double strength;        /* S, with cells */
+    LdmRect window;         /* of cells that the network sees, with cells; the others are held to
+                             * the end; no width: all */
     const LdmLatents *latents; /* z0 and noise, with cells; else not looked at */
     LdmLoopHooks hooks;        /* members may be NULL */
     GCancellable *cancellable;

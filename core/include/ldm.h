@@ -202,7 +202,11 @@ typedef struct {
     int steps;         /* 1 .. 1000 */
     LdmSampler sampler;
     LdmSigmas schedule;
-    double guidance;    /* classifier-free guidance scale, >= 0; 1 = none */
+    double guidance; /* classifier-free guidance scale, >= 0; 1 = none */
+    /* Approximations; the defaults 0 .. 1, 1 and 0 leave the result exact. */
+    double guidance_start, guidance_end; /* fractions of the steps, between which it is guided */
+    int reuse;          /* >= 1: deep features are computed in every reuse-th step */
+    int surroundings;   /* latent cells around the mask that the network sees; 0 = all */
     double strength;    /* 0 .. 1: img2img and inpaint */
     double eta;         /* 0 .. 1: DDIM's noise */
     int64_t seed;       /* 0 .. 2^63-1, or -1: a new one, reported in the result */

@@ -130,6 +130,7 @@ static bool denoise(LdmLine *line, GError **error)
     LdmDenoise job = ldm_line_denoise(line->model, line->request, &line->times, &line->conditioning,
                                       &line->latents);
     job.cells = line->request->mask != NULL ? line->prepared.cells : NULL;
+    job.window = line->plan.cells;
     job.rng = &line->rng;
     job.hooks = (LdmLoopHooks){.progress = denoise_progress, .data = &line->meter};
     job.cancellable = line->cancellable;

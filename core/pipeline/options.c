@@ -26,6 +26,14 @@ static const LdmOption options[] = {
     {"schedule", "s", 0, 0, schedules, ALL, N_("How the noise levels are spaced")},
     {"guidance", "d", 0, 30, NULL, ALL,
      N_("How closely the prompt is followed: 1 = loosely, and twice as fast; 3 to 8 are usual")},
+    {"guidance-start", "d", 0, 1, NULL, ALL,
+     N_("Fraction of the steps before which there is no guidance, which halves their time")},
+    {"guidance-end", "d", 0, 1, NULL, ALL,
+     N_("Fraction of the steps after which there is no guidance, which halves their time")},
+    {"reuse", "i", 1, 20, NULL, ALL,
+     N_("Compute deep features in every Nth step only, reuse them in between; 1 is exact")},
+    {"surroundings", "i", 0, 1024, NULL, REPAINT,
+     N_("Latent cells around the mask that the network sees; 0 sees all, and is exact")},
     {"strength", "d", 0, 1, NULL, REPAINT, N_("How far to depart from the picture; 0 keeps it")},
     {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
     {"seed", "x", -1, (double)G_MAXINT64, NULL, ALL,
@@ -39,12 +47,14 @@ static const LdmOption options[] = {
 };
 
 static const size_t fields[] = {
-    offsetof(LdmRequest, prompt),     offsetof(LdmRequest, negative_prompt),
-    offsetof(LdmRequest, width),      offsetof(LdmRequest, height),
-    offsetof(LdmRequest, steps),      offsetof(LdmRequest, sampler),
-    offsetof(LdmRequest, schedule),   offsetof(LdmRequest, guidance),
-    offsetof(LdmRequest, strength),   offsetof(LdmRequest, eta),
-    offsetof(LdmRequest, seed),       offsetof(LdmRequest, loras),
+    offsetof(LdmRequest, prompt),         offsetof(LdmRequest, negative_prompt),
+    offsetof(LdmRequest, width),          offsetof(LdmRequest, height),
+    offsetof(LdmRequest, steps),          offsetof(LdmRequest, sampler),
+    offsetof(LdmRequest, schedule),       offsetof(LdmRequest, guidance),
+    offsetof(LdmRequest, guidance_start), offsetof(LdmRequest, guidance_end),
+    offsetof(LdmRequest, reuse),          offsetof(LdmRequest, surroundings),
+    offsetof(LdmRequest, strength),       offsetof(LdmRequest, eta),
+    offsetof(LdmRequest, seed),           offsetof(LdmRequest, loras),
     offsetof(LdmRequest, embeddings),
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));

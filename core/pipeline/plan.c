@@ -55,9 +55,10 @@ static bool check_model(const LdmModel *model, GError **error)
 
 /* ---- geometry ---- */
 
-static bool lay_window(const LdmModel *model, const LdmRequest *request, LdmPrepared *geometry,
+static bool lay_window(const LdmModel *model, const LdmRequest *request, LdmLinePlan *p,
                        GError **error)
 {
+    LdmPrepared *geometry = &p->geometry;
     LdmPrepareOptions options = prepare_options(model);
     if (request->task == LDM_TASK_GENERATE) {
         size_t width = request->width > 0 ? (size_t)request->width : options.native;
@@ -73,6 +74,9 @@ static bool lay_window(const LdmModel *model, const LdmRequest *request, LdmPrep
     }
     ldm_prepare_window(&options, request->picture->shape[2], request->picture->shape[1],
                        request->mask == NULL ? NULL : &marked, geometry);
+    if (request->mask != NULL && request->surroundings > 0)
+        p->cells = ldm_prepare_cells(&options, geometry, &marked, (size_t)request->surroundings,
+                                     (size_t)1 << (model->config.unet.levels - 1));
     return true;
 }
 
@@ -102,6 +106,9 @@ LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, co
         .times = times,
         .conditioning = conditioning,
         .guidance = request->guidance,
+        .guidance_start = request->guidance_start,
+        .guidance_end = request->guidance_end,
+        .reuse = request->reuse,
         .sampler = request->sampler,
         .eta = request->eta,
         .strength = request->task == LDM_TASK_GENERATE ? 1.0 : request->strength,
@@ -197,6 +204,7 @@ static bool plan_denoise(const LdmModel *model, const LdmRequest *request, size_
     LdmLatents latents = {.z0 = &z, .noise = &z, .zt = &z};
     LdmDenoise job = ldm_line_denoise(model, request, &times, &conditioning, &latents);
     job.cells = request->mask != NULL ? &cells : NULL;
+    job.window = p->cells;
     size_t bytes;
     if (!ldm_denoise_measure(&job, &z, &bytes, &p->flops[LDM_STAGE_DENOISE], error))
         return false;
@@ -278,7 +286,7 @@ bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t av
 {
     *p = (LdmLinePlan){0};
     if (!ldm_request_check(request, error) || !check_model(model, error) ||
-        !lay_window(model, request, &p->geometry, error))
+        !lay_window(model, request, p, error))
         return false;
     size_t f = (size_t)model->info.downsampling;
     p->h = p->geometry.H / f;

@@ -15,6 +15,7 @@ typedef struct {
     size_t h, w, z;       /* latent [1, h, w, z] */
     int start;            /* first step of the loop; == steps: nothing to do */
     bool guided;          /* the unconditional branch runs too */
+    LdmRect cells;        /* the part of the latent that the network sees; no width: all */
     bool masked;          /* the model sees mask and masked picture */
     size_t masked_bytes, condition_bytes, concat_bytes; /* of what goes to encode and denoise */
     size_t encode_tile, decode_tile;                    /* latent cells a side; 0 = whole */

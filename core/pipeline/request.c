@@ -12,6 +12,8 @@ LdmRequest *ldm_request_new(LdmTask task)
     request->sampler = LDM_SAMPLER_DPMPP_2M;
     request->schedule = LDM_SIGMAS_MODEL;
     request->guidance = 4.0;
+    request->guidance_end = 1.0;
+    request->reuse = 1;
     request->strength = task == LDM_TASK_IMG2IMG ? 0.6 : 1.0;
     request->seed = -1;
     return request;

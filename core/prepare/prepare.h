@@ -28,6 +28,12 @@ void ldm_prepare_window(const LdmPrepareOptions *options, size_t width, size_t h
 void ldm_prepare_blank(const LdmPrepareOptions *options, size_t width, size_t height,
                        LdmPrepared *prepared);
 
+/* The latent cells around `marked` (pixels of the picture) in a window that is laid: at least
+ * `margin` of them on every side and native/2 pixels in all, as far as the window goes, widened to
+ * multiples of `unit`. */
+LdmRect ldm_prepare_cells(const LdmPrepareOptions *options, const LdmPrepared *prepared,
+                          const LdmRect *marked, size_t margin, size_t unit);
+
 /* Fills image, mask and cells for a window that ldm_prepare_window laid. picture [1, H, W, 4];
  * mask [1, H, W, 1] or NULL = everything. Errors: MEMORY, CANCELLED. */
 bool ldm_prepare(const LdmTensor *picture, const LdmTensor *mask, size_t f, LdmPrepared *prepared,

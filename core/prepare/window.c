@@ -94,3 +94,22 @@ void ldm_prepare_blank(const LdmPrepareOptions *o, size_t width, size_t height, 
     p->W = round_up(width, o->f);
     p->H = round_up(height, o->f);
 }
+
+/* Pixels start .. start + length of the window, in cells. */
+static Span span_cells(int start, int length, double cells_per_pixel)
+{
+    double lo = floor(start * cells_per_pixel), hi = ceil((start + length) * cells_per_pixel);
+    return (Span){(size_t)MAX(lo, 0.0), (size_t)MAX(hi, 0.0)};
+}
+
+LdmRect ldm_prepare_cells(const LdmPrepareOptions *o, const LdmPrepared *p, const LdmRect *marked,
+                          size_t margin, size_t unit)
+{
+    double ratio = p->scale / (double)o->f;
+    size_t w = p->W / o->f, h = p->H / o->f, least = o->native / 2 / o->f;
+    Span x = span_cells(marked->x - p->window.x, marked->width, ratio);
+    Span y = span_cells(marked->y - p->window.y, marked->height, ratio);
+    x = span_widen(x, margin, least, unit, w);
+    y = span_widen(y, margin, least, unit, h);
+    return (LdmRect){(int)x.lo, (int)y.lo, (int)(x.hi - x.lo), (int)(y.hi - y.lo)};
+}

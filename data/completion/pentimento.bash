@@ -4,7 +4,7 @@
 _pentimento() {
     local commands='inspect encode decode condition predict generate img2img inpaint train'
     local common='--help --model --threads --json --quiet'
-    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --eta --seed --lora --embedding --count --latent --no-metadata'
+    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --guidance-start --guidance-end --guidance-interval --reuse --eta --seed --lora --embedding --count --latent --no-metadata'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -20,7 +20,7 @@ _pentimento() {
     case $before in
         --sampler) options='ddim euler euler-a dpmpp-2m' ;;
         --schedule) options='model karras' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate) return ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
@@ -31,7 +31,7 @@ _pentimento() {
             condition) options="$common --output --prompt" ;;
             predict) options="$common --output --latent --timestep --context --concat" ;;
             generate) options="$common $task --size --width --height" ;;
-            img2img | inpaint) options="$common $task --mask --strength" ;;
+            img2img | inpaint) options="$common $task --mask --strength --surroundings" ;;
             train) options="$common --output --data --config --init --steps --batch --rate --seed --resume" ;;
         esac
     fi

@@ -63,6 +63,48 @@ static void test_same_bytes(void)
     g_assert_cmpint(fresh->seed, >=, 0);
 }
 
+static double difference(const LdmResult *a, const LdmResult *b)
+{
+    double worst = 0.0;
+    for (size_t i = 0; i < ldm_tensor_count(a->pixels); i++)
+        worst = MAX(worst, fabs(ldm_tensor_f32(a->pixels)[i] - ldm_tensor_f32(b->pixels)[i]));
+    return worst;
+}
+
+static double planned(const LdmRequest *request)
+{
+    g_autoptr(GError) error = NULL;
+    LdmPlan plan;
+    g_assert_true(ldm_plan(model, request, &plan, &error));
+    return plan.flops[LDM_STAGE_DENOISE];
+}
+
+/* Approximations: none by default; each saves work, and departs from the exact picture. */
+static void test_approximations(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_INPAINT, 64, 64);
+    request->mask = array(64, 64, 1, 0.0f);
+    request->steps = 4;
+    for (size_t i = 0; i < 8; i++)
+        for (size_t j = 0; j < 8; j++)
+            ldm_tensor_f32(request->mask)[(28 + i) * 64 + 28 + j] = 1.0f;
+    g_autoptr(LdmResult) exact = run(request);
+    double flops = planned(request);
+    request->surroundings = 1000; /* as far as there are any */
+    g_autoptr(LdmResult) all = run(request);
+    g_assert_cmpfloat(difference(all, exact), ==, 0.0);
+    g_assert_cmpfloat(planned(request), ==, flops);
+    for (int kind = 0; kind < 3; kind++) {
+        request->reuse = kind == 0 ? 2 : 1;
+        request->guidance_end = kind == 1 ? 0.5 : 1.0;
+        request->surroundings = kind == 2 ? 1 : 0;
+        g_autoptr(LdmResult) saved = run(request);
+        g_assert_cmpfloat(planned(request), <, 0.8 * flops);
+        g_assert_cmpfloat(difference(saved, exact), >, 0.0);
+        g_assert_cmpint(saved->evaluations, ==, kind == 1 ? 6 : 8);
+    }
+}
+
 static void test_threads(void)
 {
     g_autoptr(LdmRequest) request = request_for(LDM_TASK_IMG2IMG, 50, 40);
@@ -332,6 +374,7 @@ int main(int argc, char **argv)
     model = ldm_model_load(NULL, &error);
     g_assert_no_error(error);
     g_test_add_func("/generate/same-bytes", test_same_bytes);
+    g_test_add_func("/generate/approximations", test_approximations);
     g_test_add_func("/generate/threads", test_threads);
     g_test_add_func("/generate/sizes", test_sizes);
     g_test_add_func("/generate/strength-zero", test_strength_zero);

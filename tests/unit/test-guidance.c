@@ -102,6 +102,7 @@ static float run_guided(Witness *witness, double guidance, bool negative, bool c
                       .prediction = LDM_PREDICTION_SAMPLE,
                       .conditioning = &c,
                       .guidance = guidance,
+                      .guidance_end = 1.0,
                       .sampler = LDM_SAMPLER_DDIM};
     ldm_denoise(&job, z, evaluations, &error);
     g_assert_no_error(error);
@@ -136,6 +137,56 @@ static void test_unguided(void)
     g_assert_cmpuint(witness.branches, ==, 1);
 }
 
+/* Steps of a run in the given part of the schedule, of ten from the start. */
+static int evaluations_between(double start, double end, LdmTensor *z)
+{
+    LdmScheduleConfig config = {.beta_start = 0.00085, .beta_end = 0.012, .train_steps = 1000};
+    g_auto(LdmTimes) times = {0};
+    g_auto(LdmConditioning) c = {.context = filled(3, (size_t[]){1, TOKENS, WIDTH}, 3.0f),
+                                 .negative = filled(3, (size_t[]){1, TOKENS, WIDTH}, 1.0f)};
+    g_autoptr(GError) error = NULL;
+    Witness witness = {0};
+    int evaluations;
+    size_t bytes;
+    double flops;
+
+    g_assert_true(
+        ldm_times_init(&times, &config, LDM_SAMPLER_DDIM, LDM_SIGMAS_MODEL, 10, 1.0, NULL));
+    LdmDenoise job = {.network = witness_network,
+                      .network_data = &witness,
+                      .times = &times,
+                      .prediction = LDM_PREDICTION_SAMPLE,
+                      .conditioning = &c,
+                      .guidance = 4.0,
+                      .guidance_start = start,
+                      .guidance_end = end,
+                      .sampler = LDM_SAMPLER_DDIM};
+    g_assert_true(ldm_denoise_measure(&job, z, &bytes, &flops, NULL));
+    g_assert_cmpfloat(flops, ==, 10.0);
+    for (int i = 0; i < COUNT; i++)
+        ldm_tensor_f32(z)[i] = 0.5f;
+    ldm_denoise(&job, z, &evaluations, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(witness.calls, ==, 10);
+    g_assert_cmpuint(witness.branches, ==, end < 1.0 ? 1 : 2);
+    return evaluations;
+}
+
+/* Guidance in an interval: the other steps have one branch, and the last one's decides here. */
+static void test_interval(void)
+{
+    g_autoptr(LdmTensor) all = filled(4, (size_t[]){1, H, W, Z}, 0.5f);
+    g_autoptr(LdmTensor) none = filled(4, (size_t[]){1, H, W, Z}, 0.5f);
+    g_autoptr(LdmTensor) middle = filled(4, (size_t[]){1, H, W, Z}, 0.5f);
+
+    g_assert_cmpint(evaluations_between(0.0, 1.0, all), ==, 20);
+    g_assert_cmpint(evaluations_between(0.0, 0.0, none), ==, 10);
+    g_assert_cmpint(evaluations_between(0.2, 0.6, middle), ==, 14);
+    g_assert_cmpint(evaluations_between(0.85, 1.0, all), ==, 11);
+    g_assert_cmpfloat(ldm_tensor_f32(none)[0], <, ldm_tensor_f32(all)[0]);
+    g_assert_cmpfloat(ldm_tensor_f32(middle)[0], >, ldm_tensor_f32(none)[0] - 1e-3f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -143,5 +194,6 @@ int main(int argc, char **argv)
     g_test_add_func("/guidance/prediction", test_prediction);
     g_test_add_func("/guidance/branches", test_branches);
     g_test_add_func("/guidance/unguided", test_unguided);
+    g_test_add_func("/guidance/interval", test_interval);
     return g_test_run();
 }

@@ -424,6 +424,7 @@ static void test_measure(void)
     g_assert_cmpfloat(flops, ==, 10.0);
     g_assert_cmpuint(one, >=, 6 * COUNT * sizeof(float));
     job.guidance = 5.0;
+    job.guidance_end = 1.0;
     g_assert_true(ldm_denoise_measure(&job, &z, &two, &flops, NULL));
     g_assert_cmpuint(two, >=, one + (COUNT + 2 * 2 * 3) * sizeof(float));
 }

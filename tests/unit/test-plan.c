@@ -184,6 +184,11 @@ static void test_truth(void)
     check_truth(guided);
     check_truth(reduced);
     check_truth(painted);
+    painted->steps = 6; /* all that may be stored is */
+    painted->guidance_end = 0.5;
+    painted->reuse = 2;
+    painted->surroundings = 8;
+    check_truth(painted);
 }
 
 int main(int argc, char **argv)

@@ -64,6 +64,24 @@ static void test_window(void)
             }
 }
 
+/* The cells around a mark: a margin, at least half the native side, on the network's grid. */
+static void test_cells(void)
+{
+    LdmPrepared p = {.window = {280, 180, 128, 96}, .scale = 0.5, .W = 64, .H = 48};
+    LdmPrepareOptions options = {.f = 4, .native = 16};
+    LdmRect cells = ldm_prepare_cells(&options, &p, &(LdmRect){330, 190, 9, 16}, 1, 2);
+    g_assert_cmpint(cells.x, ==, 4); /* 6.25 .. 7.4, margin, grid */
+    g_assert_cmpint(cells.width, ==, 6);
+    g_assert_cmpint(cells.y, ==, 0); /* 1.25 .. 3.25 */
+    g_assert_cmpint(cells.height, ==, 6);
+    cells = ldm_prepare_cells(&options, &p, &(LdmRect){280, 180, 1, 1}, 0, 1);
+    g_assert_cmpint(cells.x, ==, 0);
+    g_assert_cmpint(cells.width, ==, 2); /* half of native */
+    cells = ldm_prepare_cells(&options, &p, &(LdmRect){300, 200, 50, 50}, 1000, 4);
+    g_assert_cmpint(cells.width, ==, 16); /* no more than there are */
+    g_assert_cmpint(cells.height, ==, 12);
+}
+
 static void test_window_known(void)
 {
     LdmPrepared p = {0};
@@ -195,6 +213,7 @@ int main(int argc, char **argv)
     g_test_add_func("/prepare/bounds", test_bounds);
     g_test_add_func("/prepare/window", test_window);
     g_test_add_func("/prepare/window-known", test_window_known);
+    g_test_add_func("/prepare/cells", test_cells);
     g_test_add_func("/prepare/exact", test_exact);
     g_test_add_func("/prepare/unmasked", test_unmasked);
     g_test_add_func("/prepare/holes", test_holes);
