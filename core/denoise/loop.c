@@ -260,6 +260,7 @@ static bool loop_pass(Loop *loop, GError **error)
     loop->pass = ldm_pass_new_compute(bytes, job->cancellable, error);
     if (loop->pass == NULL)
         return false;
+    ldm_pass_set_bf16(loop->pass, job->bf16);
     if (job->hooks.progress != NULL)
         ldm_pass_set_progress(loop->pass, pass_progress, loop);
     return true;

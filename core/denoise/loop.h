@@ -65,6 +65,7 @@ typedef struct {
                              * the end; no width: all */
     const LdmLatents *latents; /* z0 and noise, with cells; else not looked at */
     LdmLoopHooks hooks;        /* members may be NULL */
+    bool bf16;                 /* products of the network rounded to bf16 (ldm_pass_set_bf16) */
     GCancellable *cancellable;
 } LdmDenoise;
 

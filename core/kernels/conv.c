@@ -49,6 +49,7 @@ bool ldm_conv(const LdmConv *conv, GCancellable *cancellable)
             .residual = conv->residual,
             .y = conv->y,
             .scratch = conv->scratch,
+            .bf16 = conv->bf16,
         };
         return ldm_gemm(&gemm, cancellable);
     }

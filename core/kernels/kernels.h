@@ -54,6 +54,7 @@ typedef struct {
     const float *residual;
     float *y;
     void *scratch;
+    bool bf16; /* as in LdmGemm; only 1x1 convolutions round */
 } LdmConv;
 void ldm_conv_output(const LdmConv *conv, size_t *Ho, size_t *Wo);
 size_t ldm_conv_scratch(const LdmConv *conv);

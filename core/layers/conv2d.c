@@ -62,7 +62,8 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
                     .x = x->data,
                     .w = ldm_param_weights(layer->weight),
                     .bias = ldm_param_weights(layer->bias),
-                    .residual = residual != NULL ? residual->data : NULL};
+                    .residual = residual != NULL ? residual->data : NULL,
+                    .bf16 = ldm_pass_bf16(pass)};
     ldm_conv_output(&conv, &Ho, &Wo);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual)
                                     : ldm_pass_nhwc(pass, conv.N, Ho, Wo, layer->out);

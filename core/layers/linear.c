@@ -65,7 +65,8 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
                         .bias = ldm_param_weights(layer->bias),
                         .residual = residual != NULL ? residual->data : NULL,
                         .y = y->data,
-                        .scratch = scratch->data};
+                        .scratch = scratch->data,
+                        .bf16 = ldm_pass_bf16(pass)};
         ldm_pass_check(pass, ldm_gemm(&gemm, ldm_pass_cancellable(pass)));
     }
     ldm_pass_drop(pass, scratch);

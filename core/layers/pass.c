@@ -78,6 +78,16 @@ void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data)
     pass->progress_data = data;
 }
 
+void ldm_pass_set_bf16(LdmPass *pass, bool bf16)
+{
+    pass->bf16 = bf16;
+}
+
+bool ldm_pass_bf16(const LdmPass *pass)
+{
+    return pass->bf16 && !pass->records;
+}
+
 bool ldm_pass_computes(const LdmPass *pass)
 {
     return pass->computes;

@@ -43,6 +43,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmPass, ldm_pass_free)
 typedef void (*LdmPassProgress)(double flops_done, void *data);
 void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data);
 
+/* Lets products and attention round what they multiply to bf16, where the processor gains by it
+ * (ldm_kernels_have_bf16). Not for a pass that records. */
+void ldm_pass_set_bf16(LdmPass *pass, bool bf16);
+bool ldm_pass_bf16(const LdmPass *pass);
+
 /* True where data pointers hold numbers. */
 bool ldm_pass_computes(const LdmPass *pass);
 GCancellable *ldm_pass_cancellable(const LdmPass *pass);

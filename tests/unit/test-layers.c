@@ -371,6 +371,33 @@ static void test_time_embedding(void)
     bench_clear(&bench);
 }
 
+/* A pass may round its products to bf16: near the exact result where the processor gains by it, and
+ * the exact result itself elsewhere. */
+static void test_bf16(void)
+{
+    Bench bench;
+    LdmLinear layer;
+    bench_init(&bench);
+    ldm_linear_init(&layer, bench.root, 96, 64, true);
+    bind(&bench);
+    LdmTensor *x = random_nhwc(&bench, 1, 5, 8, 96);
+    LdmTensor *exact = ldm_linear_forward(bench.pass, &layer, ldm_pass_keep(bench.pass, x), NULL);
+    ldm_pass_set_bf16(bench.pass, true);
+    LdmTensor *rounded = ldm_linear_forward(bench.pass, &layer, x, NULL);
+    const float *a = exact->data, *b = rounded->data;
+    double largest = 0, apart = 0;
+    for (size_t i = 0, n = ldm_tensor_count(exact); i < n; i++) {
+        largest = MAX(largest, fabs(a[i]));
+        apart = MAX(apart, fabs((double)a[i] - b[i]));
+    }
+    g_test_message("bf16: %.2g of the largest apart", apart / largest);
+    g_assert_true((apart > 0) == ldm_kernels_have_bf16());
+    g_assert_cmpfloat(apart, <, 0.01 * largest);
+    ldm_pass_drop(bench.pass, exact);
+    ldm_pass_drop(bench.pass, rounded);
+    bench_clear(&bench);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -382,6 +409,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layers/in-place", test_in_place);
     g_test_add_func("/layers/joining", test_joining);
     g_test_add_func("/layers/attention", test_attention);
+    g_test_add_func("/layers/bf16", test_bf16);
     g_test_add_func("/layers/embedding", test_embedding);
     g_test_add_func("/layers/time-embedding", test_time_embedding);
     return g_test_run();
