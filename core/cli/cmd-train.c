@@ -1,5 +1,6 @@
-/* `pentimento train ldm`: a model, pictures with captions and settings in, a trained model out.
- * What it needs is told before the first step; Ctrl-C saves and stops, --resume goes on. */
+/* `pentimento train`: a model, or the configuration of one, pictures and settings in, a trained
+ * model out. What it needs is told before the first step; Ctrl-C saves and stops, --resume goes
+ * on. */
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
@@ -59,12 +60,31 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
     g_option_context_add_main_entries(context, entries, NULL);
 }
 
+typedef bool TrainFunc(const Arguments *arguments, const LdmDataset *dataset,
+                       const LdmTrainWatch *watch, GError **error);
+static TrainFunc train_ldm, train_autoencoder;
+
+/* What can be trained. */
+static const struct {
+    const char *name;
+    TrainFunc *train;
+} kinds[] = {{"ldm", train_ldm}, {"autoencoder", train_autoencoder}};
+
+/* NULL for anything else. */
+static TrainFunc *kind_of(const Arguments *arguments)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (strcmp(arguments->common.files[0], kinds[i].name) == 0)
+            return kinds[i].train;
+    return NULL;
+}
+
 static bool check_arguments(const Arguments *arguments, GError **error)
 {
     if (arguments->common.files == NULL)
-        pentimento_set_usage(error, _("say what to train: “ldm”"));
-    else if (strcmp(arguments->common.files[0], "ldm") != 0)
-        pentimento_set_usage(error, _("“%s” cannot be trained; “ldm” can"),
+        pentimento_set_usage(error, _("say what to train: “ldm” or “autoencoder”"));
+    else if (kind_of(arguments) == NULL)
+        pentimento_set_usage(error, _("“%s” cannot be trained; “ldm” and “autoencoder” can"),
                              arguments->common.files[0]);
     else if (arguments->init != NULL && arguments->common.model != NULL)
         pentimento_set_usage(error, _("give --model or --init, not both"));
@@ -78,7 +98,8 @@ static bool check_arguments(const Arguments *arguments, GError **error)
 }
 
 /* The file first, then what was typed. */
-static bool read_options(const Arguments *arguments, LdmTrainOptions *options, GError **error)
+static bool read_options(const Arguments *arguments, const PentimentoSettings *settings,
+                         LdmLoopOptions *loop, GError **error)
 {
     const struct {
         const char *name, *text;
@@ -89,19 +110,19 @@ static bool read_options(const Arguments *arguments, LdmTrainOptions *options, G
         {"seed", arguments->seed},
     };
 
-    if (arguments->config != NULL && !pentimento_train_read(options, arguments->config, error))
+    if (arguments->config != NULL && !pentimento_train_read(settings, arguments->config, error))
         return false;
     for (size_t i = 0; i < G_N_ELEMENTS(typed); i++) {
         g_autoptr(GError) reason = NULL;
         if (typed[i].text == NULL ||
-            pentimento_train_set(options, typed[i].name, typed[i].text, &reason))
+            pentimento_train_set(settings, typed[i].name, typed[i].text, &reason))
             continue;
         pentimento_set_usage(error, "--%s", reason->message); /* it begins with the name */
         return false;
     }
-    options->loop.resume = arguments->resume;
-    if (options->loop.optimiser.warm_up > options->loop.optimiser.steps) /* a short run */
-        options->loop.optimiser.warm_up = options->loop.optimiser.steps / 10;
+    loop->resume = arguments->resume;
+    if (loop->optimiser.warm_up > loop->optimiser.steps) /* a short run */
+        loop->optimiser.warm_up = loop->optimiser.steps / 10;
     return true;
 }
 
@@ -199,27 +220,52 @@ static void report_end(const PentimentoReport *report, const char *folder)
 
 /* ---- the command ------------------------------------------------------------------------- */
 
-/* A model to go on with, or one whose trained networks are drawn anew. */
-static LdmModel *open_model(const Arguments *arguments, const LdmTrainOptions *options,
+/* A model to go on with, or one whose networks `wanted` names are drawn anew. */
+static LdmModel *open_model(const Arguments *arguments, const LdmWanted *wanted, int64_t seed,
                             GError **error)
 {
-    unsigned text = options->train_text ? 1u << LDM_PART_TEXT : 0;
-    const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET | text};
+    const LdmWanted whole = {.first_stage = wanted->first_stage};
 
     if (arguments->init == NULL)
-        return ldm_model_load(arguments->common.model, error);
-    g_autoptr(LdmModel) model = ldm_model_load_wanted(arguments->init, &wanted, error);
-    if (model == NULL || !ldm_model_draw(model, (uint64_t)options->loop.seed, error))
+        return ldm_model_load_wanted(arguments->common.model, &whole, error);
+    g_autoptr(LdmModel) model = ldm_model_load_wanted(arguments->init, wanted, error);
+    if (model == NULL || !ldm_model_draw(model, (uint64_t)seed, error))
         return NULL;
     return g_steal_pointer(&model);
 }
 
-static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
+static bool train_ldm(const Arguments *arguments, const LdmDataset *dataset,
+                      const LdmTrainWatch *watch, GError **error)
 {
     LdmTrainOptions options = ldm_train_defaults();
-    g_autoptr(LdmDataset) dataset =
-        read_options(arguments, &options, error) ? ldm_dataset_open(arguments->data, error) : NULL;
-    g_autoptr(LdmModel) model = dataset != NULL ? open_model(arguments, &options, error) : NULL;
+    const PentimentoSettings settings = pentimento_settings_ldm(&options);
+
+    if (!read_options(arguments, &settings, &options.loop, error))
+        return false;
+    unsigned text = options.train_text ? 1u << LDM_PART_TEXT : 0;
+    const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET | text};
+    g_autoptr(LdmModel) model = open_model(arguments, &wanted, options.loop.seed, error);
+    return model != NULL &&
+           ldm_train_ldm(model, dataset, &options, watch, arguments->common.output, error);
+}
+
+static bool train_autoencoder(const Arguments *arguments, const LdmDataset *dataset,
+                              const LdmTrainWatch *watch, GError **error)
+{
+    LdmAutoencoderOptions options = ldm_autoencoder_defaults();
+    const PentimentoSettings settings = pentimento_settings_autoencoder(&options);
+    const LdmWanted wanted = {.first_stage = true, .made_new = 1u << LDM_PART_VAE};
+
+    if (!read_options(arguments, &settings, &options.loop, error))
+        return false;
+    g_autoptr(LdmModel) model = open_model(arguments, &wanted, options.loop.seed, error);
+    return model != NULL &&
+           ldm_train_autoencoder(model, dataset, &options, watch, arguments->common.output, error);
+}
+
+static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
+{
+    g_autoptr(LdmDataset) dataset = ldm_dataset_open(arguments->data, error);
     const LdmTrainWatch watch = {
         .read = read_picture,
         .cancellable = report->monitor.cancellable,
@@ -229,16 +275,16 @@ static bool train(const Arguments *arguments, const PentimentoReport *report, GE
         .data = (void *)report,
     };
 
-    return model != NULL &&
-           ldm_train_ldm(model, dataset, &options, &watch, arguments->common.output, error);
+    return dataset != NULL && kind_of(arguments)(arguments, dataset, &watch, error);
 }
 
 bool pentimento_train(int argc, char **argv, GError **error)
 {
     g_auto(Arguments) arguments = {0};
-    g_autoptr(GOptionContext) context =
-        pentimento_context_new(&arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm"),
-                               _("Trains a latent diffusion model on pictures with captions."));
+    g_autoptr(GOptionContext) context = pentimento_context_new(
+        &arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm|autoencoder"),
+        _("Trains a latent diffusion model on pictures with captions, or its "
+          "first stage, the autoencoder, on pictures."));
     PentimentoReport report;
     bool done;
 

@@ -1,5 +1,6 @@
-/* Settings of a training run. In: a file or single values, as text. Out: LdmTrainOptions. One table
- * gives each option's name, kind and place; ranges are checked where training begins. */
+/* Settings of a training run. In: a file or single values, as text. Out: the options of one kind of
+ * training. Tables give each option's name, kind and place; ranges are checked where training
+ * begins. */
 #include "cli/train-config.h"
 
 #include "base/error.h"
@@ -10,24 +11,34 @@
 
 typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, BOOL } Kind;
 
-static const struct {
+struct PentimentoSetting {
     const char *name;
     Kind kind;
     size_t offset;
-} table[] = {
-    {"steps", UINT64, offsetof(LdmTrainOptions, loop.optimiser.steps)},
-    {"batch", SIZE, offsetof(LdmTrainOptions, loop.batch)},
-    {"accumulate", SIZE, offsetof(LdmTrainOptions, loop.accumulate)},
-    {"rate", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.rate)},
-    {"warm-up", UINT64, offsetof(LdmTrainOptions, loop.optimiser.warm_up)},
-    {"beta1", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.beta1)},
-    {"beta2", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.beta2)},
-    {"eps", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.eps)},
-    {"weight-decay", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.weight_decay)},
-    {"clip", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.clip)},
-    {"ema", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.ema)},
-    {"outlier", DOUBLE, offsetof(LdmTrainOptions, loop.optimiser.outlier)},
-    {"patience", INT, offsetof(LdmTrainOptions, loop.optimiser.patience)},
+};
+
+static const PentimentoSetting loop_table[] = {
+    {"steps", UINT64, offsetof(LdmLoopOptions, optimiser.steps)},
+    {"batch", SIZE, offsetof(LdmLoopOptions, batch)},
+    {"accumulate", SIZE, offsetof(LdmLoopOptions, accumulate)},
+    {"rate", DOUBLE, offsetof(LdmLoopOptions, optimiser.rate)},
+    {"warm-up", UINT64, offsetof(LdmLoopOptions, optimiser.warm_up)},
+    {"beta1", DOUBLE, offsetof(LdmLoopOptions, optimiser.beta1)},
+    {"beta2", DOUBLE, offsetof(LdmLoopOptions, optimiser.beta2)},
+    {"eps", DOUBLE, offsetof(LdmLoopOptions, optimiser.eps)},
+    {"weight-decay", DOUBLE, offsetof(LdmLoopOptions, optimiser.weight_decay)},
+    {"clip", DOUBLE, offsetof(LdmLoopOptions, optimiser.clip)},
+    {"ema", DOUBLE, offsetof(LdmLoopOptions, optimiser.ema)},
+    {"outlier", DOUBLE, offsetof(LdmLoopOptions, optimiser.outlier)},
+    {"patience", INT, offsetof(LdmLoopOptions, optimiser.patience)},
+    {"seed", INT64, offsetof(LdmLoopOptions, seed)},
+    {"save-every", SIZE, offsetof(LdmLoopOptions, save_every)},
+    {"samples-every", SIZE, offsetof(LdmLoopOptions, look_every)},
+    {"keep", INT, offsetof(LdmLoopOptions, keep)},
+    {NULL},
+};
+
+static const PentimentoSetting ldm_table[] = {
     {"size", SIZE, offsetof(LdmTrainOptions, latents.augment.side)},
     {"crop", DOUBLE, offsetof(LdmTrainOptions, latents.augment.crop)},
     {"flip", BOOL, offsetof(LdmTrainOptions, latents.augment.flip)},
@@ -35,20 +46,57 @@ static const struct {
     {"drop", DOUBLE, offsetof(LdmTrainOptions, drop)},
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},
     {"train-text", BOOL, offsetof(LdmTrainOptions, train_text)},
-    {"seed", INT64, offsetof(LdmTrainOptions, loop.seed)},
-    {"save-every", SIZE, offsetof(LdmTrainOptions, loop.save_every)},
-    {"samples-every", SIZE, offsetof(LdmTrainOptions, loop.look_every)},
     {"samples", SIZE, offsetof(LdmTrainOptions, samples)},
-    {"keep", INT, offsetof(LdmTrainOptions, loop.keep)},
+    {NULL},
 };
 
-char *pentimento_train_names(void)
-{
-    GString *names = g_string_new(table[0].name);
+static const PentimentoSetting autoencoder_table[] = {
+    {"size", SIZE, offsetof(LdmAutoencoderOptions, augment.side)},
+    {"crop", DOUBLE, offsetof(LdmAutoencoderOptions, augment.crop)},
+    {"flip", BOOL, offsetof(LdmAutoencoderOptions, augment.flip)},
+    {"l1", DOUBLE, offsetof(LdmAutoencoderOptions, weights.l1)},
+    {"l2", DOUBLE, offsetof(LdmAutoencoderOptions, weights.l2)},
+    {"perceptual", DOUBLE, offsetof(LdmAutoencoderOptions, weights.perceptual)},
+    {"kl", DOUBLE, offsetof(LdmAutoencoderOptions, weights.kl)},
+    {"adversarial", DOUBLE, offsetof(LdmAutoencoderOptions, weights.adversarial)},
+    {"adversarial-start", UINT64, offsetof(LdmAutoencoderOptions, adversarial_start)},
+    {"adversarial-rate", DOUBLE, offsetof(LdmAutoencoderOptions, adversarial_rate)},
+    {"disc-channels", SIZE, offsetof(LdmAutoencoderOptions, discriminator.channels)},
+    {"disc-layers", SIZE, offsetof(LdmAutoencoderOptions, discriminator.layers)},
+    {NULL},
+};
 
-    for (size_t i = 1; i < G_N_ELEMENTS(table); i++)
-        g_string_append_printf(names, ", %s", table[i].name);
+PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options)
+{
+    return (PentimentoSettings){{{loop_table, &options->loop}, {ldm_table, options}}};
+}
+
+PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options)
+{
+    return (PentimentoSettings){{{loop_table, &options->loop}, {autoencoder_table, options}}};
+}
+
+/* "steps, batch ..." */
+static char *names_of(const PentimentoSettings *settings)
+{
+    GString *names = g_string_new(NULL);
+
+    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups); g++)
+        for (const PentimentoSetting *s = settings->groups[g].table; s->name != NULL; s++)
+            g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", s->name);
     return g_string_free(names, FALSE);
+}
+
+static const PentimentoSetting *find(const PentimentoSettings *settings, const char *name,
+                                     void **place)
+{
+    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups); g++)
+        for (const PentimentoSetting *s = settings->groups[g].table; s->name != NULL; s++)
+            if (strcmp(s->name, name) == 0) {
+                *place = (char *)settings->groups[g].options + s->offset;
+                return s;
+            }
+    return NULL;
 }
 
 static bool set_number(void *place, Kind kind, const char *text)
@@ -71,35 +119,35 @@ static bool set_number(void *place, Kind kind, const char *text)
     return true;
 }
 
-bool pentimento_train_set(LdmTrainOptions *options, const char *name, const char *text,
+bool pentimento_train_set(const PentimentoSettings *settings, const char *name, const char *text,
                           GError **error)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
-        void *place = (char *)options + table[i].offset;
-        bool yes = strcmp(text, "true") == 0, no = strcmp(text, "false") == 0;
-        if (strcmp(table[i].name, name) != 0)
-            continue;
-        if (table[i].kind == BOOL ? yes || no : set_number(place, table[i].kind, text)) {
-            if (table[i].kind == BOOL)
-                *(bool *)place = yes;
-            return true;
-        }
+    bool yes = strcmp(text, "true") == 0, no = strcmp(text, "false") == 0;
+    void *place = NULL;
+    const PentimentoSetting *setting = find(settings, name, &place);
+
+    if (setting == NULL) {
+        g_autofree char *names = names_of(settings);
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    table[i].kind == BOOL ? _("%s must be true or false, not “%s”")
-                                          : _("%s must be a number, not “%s”"),
-                    name, text);
+                    _("there is no setting “%s”; there are %s"), name, names);
         return false;
     }
-    g_autofree char *names = pentimento_train_names();
+    if (setting->kind == BOOL ? yes || no : set_number(place, setting->kind, text)) {
+        if (setting->kind == BOOL)
+            *(bool *)place = yes;
+        return true;
+    }
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                _("there is no setting “%s”; there are %s"), name, names);
+                setting->kind == BOOL ? _("%s must be true or false, not “%s”")
+                                      : _("%s must be a number, not “%s”"),
+                name, text);
     return false;
 }
 
 /* ---- files ---- */
 
-static bool read_json(LdmTrainOptions *options, const char *text, size_t size, const char *path,
-                      GError **error)
+static bool read_json(const PentimentoSettings *settings, const char *text, size_t size,
+                      const char *path, GError **error)
 {
     g_autoptr(JsonObject) object = ldm_json_parse(text, size, path, error);
     JsonObjectIter iter;
@@ -112,7 +160,7 @@ static bool read_json(LdmTrainOptions *options, const char *text, size_t size, c
     while (json_object_iter_next(&iter, &name, &node)) {
         g_autoptr(GError) reason = NULL;
         g_autofree char *value = json_to_string(node, FALSE); /* a number or true as typed */
-        if (pentimento_train_set(options, name, value, &reason))
+        if (pentimento_train_set(settings, name, value, &reason))
             continue;
         ldm_set_error(error, FORMAT, "%s: %s", path, reason->message);
         return false;
@@ -120,7 +168,8 @@ static bool read_json(LdmTrainOptions *options, const char *text, size_t size, c
     return true;
 }
 
-static bool read_lines(LdmTrainOptions *options, const char *text, const char *path, GError **error)
+static bool read_lines(const PentimentoSettings *settings, const char *text, const char *path,
+                       GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 
@@ -135,7 +184,7 @@ static bool read_lines(LdmTrainOptions *options, const char *text, const char *p
         if (equals != NULL)
             *equals = '\0';
         if (equals != NULL &&
-            pentimento_train_set(options, g_strstrip(lines[i]), g_strstrip(equals + 1), &reason))
+            pentimento_train_set(settings, g_strstrip(lines[i]), g_strstrip(equals + 1), &reason))
             continue;
         ldm_set_error(error, FORMAT, _("%s, line %u: %s"), path, i + 1,
                       reason != NULL ? reason->message : _("“name = value” is expected"));
@@ -144,7 +193,7 @@ static bool read_lines(LdmTrainOptions *options, const char *text, const char *p
     return true;
 }
 
-bool pentimento_train_read(LdmTrainOptions *options, const char *path, GError **error)
+bool pentimento_train_read(const PentimentoSettings *settings, const char *path, GError **error)
 {
     size_t size;
     g_autofree char *text = ldm_file_read(path, LDM_CONFIG_BYTES, &size, error);
@@ -155,6 +204,6 @@ bool pentimento_train_read(LdmTrainOptions *options, const char *path, GError **
         ldm_set_error(error, FORMAT, _("%s is not text in UTF-8"), path);
         return false;
     }
-    return text[strspn(text, " \t\r\n")] == '{' ? read_json(options, text, size, path, error)
-                                                : read_lines(options, text, path, error);
+    return text[strspn(text, " \t\r\n")] == '{' ? read_json(settings, text, size, path, error)
+                                                : read_lines(settings, text, path, error);
 }

@@ -35,7 +35,7 @@ _pentimento() {
             train) options="$common --output --data --config --init --steps --batch --rate --seed --resume" ;;
         esac
     fi
-    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options=ldm
+    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder"
     if [ -n "$options" ]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
     else

@@ -47,6 +47,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from predict" -l timestep -x -
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l context -r -d 'The conditioning'
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l concat -r -d 'Further input channels'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a ldm -d 'A latent diffusion model'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a autoencoder -d 'Its first stage'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s o -l output -r -d 'Folder of the run'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s d -l data -r -d 'Folder or list of pictures'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s c -l config -r -d 'Settings'

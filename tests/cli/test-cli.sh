@@ -333,4 +333,35 @@ wait $trained 2>/dev/null
 [ "$(grep -o '"step":[0-9]*' out | head -1)" != '"step":1' ] && grep -q '"event":"step"' out
 ok $? 'a resumed run goes on where it was'
 
+# --- the first stage, and both stages from random weights ---
+mkdir -p new/vae
+cat >new/vae/config.json <<'END'
+{"_class_name": "AutoencoderKL", "block_out_channels": [8, 16], "latent_channels": 4, "layers_per_block": 1,
+ "norm_num_groups": 4, "sample_size": 32, "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+ "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"]}
+END
+printf 'steps = 6\nbatch = 2\nadversarial-start = 3\ndisc-channels = 8\n' >first.conf
+first=(train autoencoder --data pictures --config first.conf)
+code 2 'not both' "${first[@]}" --init new -m default -o first
+code 1 'is missing' "${first[@]}" -m new -o first
+code 0 'pictures/4.png' "${first[@]}" --init new -o first
+[ "$(grep -c '"discriminator":' first/log.jsonl)" -eq 3 ] && [ "$(grep -c '"kl":' first/log.jsonl)" -eq 6 ]
+ok $? 'the log has what the loss is made of'
+code 0 '' encode -m first pictures/1.png -o first.npy
+code 0 '' decode -m first first.npy -o first.png
+code 0 '' "${first[@]}" -m first -o second
+echo 'drop = 0.5' >drop.conf
+code 1 'no setting “drop”' train autoencoder --data pictures --config drop.conf -o other-first
+model=$tree/data/models/default
+for part in unet text_encoder tokenizer scheduler; do
+    mkdir "new/$part"
+    cp "$model/$part/"*.json new/$part/
+done
+cp "$model"/tokenizer/* new/tokenizer/
+cp "$model"/vae/* new/vae/
+printf 'steps = 2\nbatch = 2\ntrain-text = true\n' >scratch.conf
+code 1 'is missing' train ldm --data pictures --config scratch.conf -m new -o scratch
+code 0 'pictures/4.png' train ldm --data pictures --config scratch.conf --init new -o scratch
+code 0 '' generate -m scratch -p 'a gradient' "${small[@]}" -o scratch.png
+
 echo "1..$number"
