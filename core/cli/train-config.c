@@ -42,6 +42,7 @@ static const PentimentoSetting ldm_table[] = {
     {"size", SIZE, offsetof(LdmTrainOptions, latents.augment.side)},
     {"crop", DOUBLE, offsetof(LdmTrainOptions, latents.augment.crop)},
     {"flip", BOOL, offsetof(LdmTrainOptions, latents.augment.flip)},
+    {"buckets", BOOL, offsetof(LdmTrainOptions, latents.buckets)},
     {"variants", SIZE, offsetof(LdmTrainOptions, latents.variants)},
     {"drop", DOUBLE, offsetof(LdmTrainOptions, drop)},
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},

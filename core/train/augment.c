@@ -27,16 +27,26 @@ static LdmTensor *on_white(const LdmTensor *picture, GError **error)
     return rgb;
 }
 
-/* A window of rgb at (x, y), columns backwards where `flip`. */
-static LdmTensor *cut(const LdmTensor *rgb, size_t x, size_t y, size_t side, bool flip,
-                      GError **error)
+static size_t width_of(const LdmAugment *augment)
 {
-    size_t W = rgb->shape[2];
-    LdmTensor *window = ldm_tensor_new_nhwc(1, side, side, 3, error);
+    return augment->width > 0 ? augment->width : augment->side;
+}
 
-    for (size_t i = 0; window != NULL && i < side * side; i++) {
-        size_t column = flip ? side - 1 - i % side : i % side;
-        const float *from = ldm_tensor_f32(rgb) + ((y + i / side) * W + x + column) * 3;
+static size_t height_of(const LdmAugment *augment)
+{
+    return augment->height > 0 ? augment->height : augment->side;
+}
+
+/* The window of rgb at (x, y), columns backwards where `flip`. */
+static LdmTensor *cut(const LdmTensor *rgb, size_t x, size_t y, const LdmAugment *augment,
+                      bool flip, GError **error)
+{
+    size_t W = rgb->shape[2], w = width_of(augment), h = height_of(augment);
+    LdmTensor *window = ldm_tensor_new_nhwc(1, h, w, 3, error);
+
+    for (size_t i = 0; window != NULL && i < h * w; i++) {
+        size_t column = flip ? w - 1 - i % w : i % w;
+        const float *from = ldm_tensor_f32(rgb) + ((y + i / w) * W + x + column) * 3;
         for (size_t c = 0; c < 3; c++)
             ldm_tensor_f32(window)[i * 3 + c] = CLAMP(from[c], -1.0f, 1.0f);
     }
@@ -60,29 +70,30 @@ LdmTensor *ldm_augment_picture(const LdmAugment *augment, size_t example, size_t
                                const LdmTensor *picture, GError **error)
 {
     LdmKeyed keyed = ldm_keyed(augment->seed, LDM_KEY_CROP, example, variant);
-    size_t H = picture->shape[1], W = picture->shape[2], least = MIN(H, W), side = augment->side;
+    size_t H = picture->shape[1], W = picture->shape[2];
+    size_t w = width_of(augment), h = height_of(augment);
 
-    if (least < (side + 3) / 4) {
+    if (W < (w + 3) / 4 || H < (h + 3) / 4) {
         ldm_set_error(error, FORMAT, _("it is only %zu × %zu pixels"), W, H);
         return NULL;
     }
     if (!ldm_tensor_check_finite(picture, "prepare", error))
         return NULL;
     double cut_away = augment->crop * ldm_keyed_uniform(&keyed);
-    double scale = (double)side / (1.0 - cut_away) / (double)least;
-    size_t Ho = MAX((size_t)lrint((double)H * scale), side);
-    size_t Wo = MAX((size_t)lrint((double)W * scale), side);
+    double fit = MAX((double)w / (double)W, (double)h / (double)H), scale = fit / (1.0 - cut_away);
+    size_t Ho = MAX((size_t)lrint((double)H * scale), h);
+    size_t Wo = MAX((size_t)lrint((double)W * scale), w);
     g_autoptr(LdmTensor) rgb = on_white(picture, error);
     g_autoptr(LdmTensor) resized = rgb != NULL ? resize(rgb, Ho, Wo, error) : NULL;
     if (resized == NULL)
         return NULL;
-    size_t x = ldm_keyed_below(&keyed, Wo - side + 1), y = ldm_keyed_below(&keyed, Ho - side + 1);
-    return cut(resized, x, y, side, augment->flip && variant % 2 == 1, error);
+    size_t x = ldm_keyed_below(&keyed, Wo - w + 1), y = ldm_keyed_below(&keyed, Ho - h + 1);
+    return cut(resized, x, y, augment, augment->flip && variant % 2 == 1, error);
 }
 
 /* ---- holes ---- */
 
-/* In units of the side; a stroke goes from (x, y) to (x2, y2) with half-width rx. */
+/* In units of the sides; a stroke goes from (x, y) to (x2, y2) with half-width rx. */
 typedef struct {
     enum { RECTANGLE, ELLIPSE, STROKE, N_KINDS } kind;
     double x, y, rx, ry, x2, y2;
@@ -121,17 +132,16 @@ LdmTensor *ldm_augment_mask(const LdmAugment *augment, size_t example, size_t va
                             GError **error)
 {
     LdmKeyed keyed = ldm_keyed(augment->seed, LDM_KEY_MASK, example, variant);
-    size_t side = augment->side, count = 1;
-    LdmTensor *mask = ldm_tensor_new_nhwc(1, side, side, 1, error);
+    size_t w = width_of(augment), h = height_of(augment), count = 1;
+    LdmTensor *mask = ldm_tensor_new_nhwc(1, h, w, 1, error);
     bool full = ldm_keyed_uniform(&keyed) < FULL_SHARE;
     Shape shapes[MAX_SHAPES];
 
     count += ldm_keyed_below(&keyed, MAX_SHAPES);
     for (size_t k = 0; k < count; k++)
         shapes[k] = shape_new(&keyed);
-    for (size_t i = 0; mask != NULL && i < side * side; i++) {
-        double x = ((double)(i % side) + 0.5) / (double)side;
-        double y = ((double)(i / side) + 0.5) / (double)side;
+    for (size_t i = 0; mask != NULL && i < h * w; i++) {
+        double x = ((double)(i % w) + 0.5) / (double)w, y = ((double)(i / w) + 0.5) / (double)h;
         bool hole = full;
         for (size_t k = 0; k < count && !hole; k++)
             hole = inside(&shapes[k], x, y);

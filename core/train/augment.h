@@ -5,18 +5,20 @@
 #include "ldm.h"
 
 typedef struct {
-    size_t side; /* of the window, pixels */
-    double crop; /* 0 .. 0.9: largest share of the short side that is cut away */
-    bool flip;   /* every second variant is mirrored */
+    size_t side;          /* of the window, pixels */
+    size_t width, height; /* of a window that is no square; 0: side */
+    double crop;          /* 0 .. 0.9: largest share of the short side that is cut away */
+    bool flip;            /* every second variant is mirrored */
     uint64_t seed;
 } LdmAugment;
 
-/* Variant `variant` of example `example`: picture [1, H, W, 4] on white -> [1, side, side, 3] in
- * [-1, 1]. Errors: FORMAT (a side shorter than a quarter of the window, or not finite), MEMORY. */
+/* Variant `variant` of example `example`: picture [1, H, W, 4] on white -> the window, [1, height,
+ * width, 3] in [-1, 1]. Errors: FORMAT (a side shorter than a quarter of the window's, or not
+ * finite), MEMORY. */
 LdmTensor *ldm_augment_picture(const LdmAugment *augment, size_t example, size_t variant,
                                const LdmTensor *picture, GError **error);
 
-/* A hole [1, side, side, 1], 1 inside and 0 outside: everything in a quarter of the cases, else a
+/* A hole of the window's size, [1, side, side, 1], 1 inside and 0 outside: everything in a quarter of the cases, else a
  * few rectangles, ellipses and strokes. Errors: MEMORY. */
 LdmTensor *ldm_augment_mask(const LdmAugment *augment, size_t example, size_t variant,
                             GError **error);

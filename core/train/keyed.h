@@ -16,6 +16,7 @@ typedef enum {
     LDM_KEY_TIMESTEP,
     LDM_KEY_DROP, /* of the condition */
     LDM_KEY_WEIGHT,
+    LDM_KEY_BATCHES, /* of an epoch, where batches are of one shape */
 } LdmKeyPurpose;
 
 typedef struct {

@@ -17,6 +17,7 @@
 
 struct LdmLatentCache {
     LdmCacheInfo info;
+    bool bucketed;
     char *key;
     LdmFiles *files;
     const float *latents;
@@ -28,6 +29,7 @@ void ldm_latent_cache_free(LdmLatentCache *cache)
         return;
     ldm_files_free(cache->files);
     g_free(cache->info.examples);
+    g_free(cache->info.buckets);
     g_clear_pointer(&cache->info.skipped, g_ptr_array_unref);
     g_free(cache->key);
     g_free(cache);
@@ -76,8 +78,9 @@ static char *make_key(const LdmModel *model, const LdmDataset *dataset, const Ld
 
     g_ascii_dtostr(crop, sizeof crop, o->augment.crop);
     g_autofree char *text =
-        g_strdup_printf("%s %zu %s %d %" G_GUINT64_FORMAT " %zu %d", VERSION, o->augment.side, crop,
-                        o->augment.flip, (guint64)o->augment.seed, o->variants, o->holes);
+        g_strdup_printf("%s %zu %s %d %" G_GUINT64_FORMAT " %zu %d%s", VERSION, o->augment.side,
+                        crop, o->augment.flip, (guint64)o->augment.seed, o->variants, o->holes,
+                        o->buckets ? " buckets" : "");
     digest_text(sum, text);
     digest_params(sum, model->vae_params);
     ldm_dataset_digest(dataset, sum);
@@ -93,7 +96,9 @@ typedef struct {
     const LdmCacheSource *source;
     LdmLatentCache *cache;
     LdmFileWriter *writer;
-    float *row; /* one variant's floats */
+    float *row;         /* one variant's floats */
+    LdmAugment augment; /* with the window of the picture at hand */
+    LdmBucket shape;    /* the same in cells */
 } Maker;
 
 typedef struct {
@@ -131,26 +136,27 @@ static bool encode_hole(const Maker *maker, size_t example, size_t variant, LdmT
 {
     const LdmCacheInfo *info = &maker->cache->info;
     const LdmVaeConfig *vae = &maker->model->config.vae;
-    size_t side = maker->options->augment.side, f = side / info->w, z = info->z;
-    float *out = maker->row + info->h * info->w * 2 * z;
-    g_autofree float *moments = g_new(float, info->h * info->w * 2 * z);
-    g_autoptr(LdmTensor) mask = ldm_augment_mask(&maker->options->augment, example, variant, error);
+    size_t w = maker->augment.width, h = maker->augment.height, f = w / maker->shape.w;
+    size_t cells = maker->shape.h * maker->shape.w, z = info->z;
+    float *out = maker->row + cells * 2 * z;
+    g_autofree float *moments = g_new(float, cells * 2 * z);
+    g_autoptr(LdmTensor) mask = ldm_augment_mask(&maker->augment, example, variant, error);
 
     if (mask == NULL)
         return false;
-    for (size_t i = 0; i < side * side; i++)
+    for (size_t i = 0; i < h * w; i++)
         if (ldm_tensor_f32(mask)[i] > 0.0f)
             memset(ldm_tensor_f32(window) + i * 3, 0, 3 * sizeof(float));
     if (!encode(maker, window, moments, error))
         return false;
-    for (size_t i = 0; i < info->h * info->w; i++) {
+    for (size_t i = 0; i < cells; i++) {
         out[i * (1 + z)] = 0.0f;
         for (size_t c = 0; c < z; c++)
             out[i * (1 + z) + 1 + c] =
                 (float)((moments[i * 2 * z + c] - vae->shift_factor) * vae->scale_factor);
     }
-    for (size_t i = 0; i < side * side; i++) {
-        size_t cell = i / side / f * info->w + i % side / f;
+    for (size_t i = 0; i < h * w; i++) {
+        size_t cell = i / w / f * maker->shape.w + i % w / f;
         out[cell * (1 + z)] = MAX(out[cell * (1 + z)], ldm_tensor_f32(mask)[i]);
     }
     return true;
@@ -161,7 +167,7 @@ static bool make_variant(const Maker *maker, size_t example, size_t variant,
                          const LdmTensor *picture, bool *skip, GError **error)
 {
     g_autoptr(LdmTensor) window =
-        ldm_augment_picture(&maker->options->augment, example, variant, picture, error);
+        ldm_augment_picture(&maker->augment, example, variant, picture, error);
 
     *skip = window == NULL;
     return window != NULL && encode(maker, window, maker->row, error) &&
@@ -178,51 +184,64 @@ static void note_skipped(const Maker *maker, size_t example, const GError *reaso
                         : g_strdup_printf("%s: %s", path, reason->message));
 }
 
-/* Writes an example's rows (zeros where it is of no use); sets *used. */
-static bool make_example(const Maker *maker, size_t example, bool *used, GError **error)
+/* The window that suits a picture; returns its bucket. */
+static size_t choose_window(Maker *maker, const LdmTensor *picture)
+{
+    const LdmCacheInfo *info = &maker->cache->info;
+    size_t bucket = LDM_BUCKET_SQUARE, f = maker->options->augment.side / info->side;
+
+    if (maker->options->buckets)
+        bucket = ldm_bucket_of(info->side, picture->shape[2], picture->shape[1]);
+    maker->shape = ldm_bucket_shape(info->side, bucket);
+    maker->augment = maker->options->augment;
+    maker->augment.width = maker->shape.w * f;
+    maker->augment.height = maker->shape.h * f;
+    return bucket;
+}
+
+/* Writes an example's rows (zeros where it is of no use); *used: 0, else 1 or 1 + its bucket. */
+static bool make_example(Maker *maker, size_t example, float *used, GError **error)
 {
     const LdmCacheInfo *info = &maker->cache->info;
     const char *path = ldm_dataset_at(maker->dataset, example)->path;
     g_autoptr(GError) reason = NULL;
     g_autoptr(LdmTensor) picture = maker->source->read(path, maker->source->read_data, &reason);
     bool skip = picture == NULL;
+    size_t bucket = skip ? 0 : choose_window(maker, picture);
 
     for (size_t v = 0; v < info->variants; v++) {
+        memset(maker->row, 0, info->floats * sizeof(float));
         if (!skip && !make_variant(maker, example, v, picture, &skip, &reason) && !skip) {
             g_propagate_error(error, g_steal_pointer(&reason));
             return false;
         }
-        if (skip)
-            memset(maker->row, 0, info->floats * sizeof(float));
         if (!ldm_file_writer_put(maker->writer, maker->row, info->floats, error))
             return false;
     }
-    *used = !skip;
+    *used = skip ? 0.0f : maker->options->buckets ? (float)(1 + bucket) : 1.0f;
     if (skip)
         note_skipped(maker, example, reason);
     return true;
 }
 
-static bool make_examples(const Maker *maker, float *used, GError **error)
+static bool make_examples(Maker *maker, float *used, GError **error)
 {
     const LdmCacheSource *source = maker->source;
     size_t total = ldm_dataset_length(maker->dataset);
 
     for (size_t i = 0; i < total; i++) {
-        bool good;
         if (g_cancellable_is_cancelled(source->cancellable) ||
             (source->progress != NULL && !source->progress(i, total, source->progress_data))) {
             ldm_set_error(error, CANCELLED, _("cancelled"));
             return false;
         }
-        if (!make_example(maker, i, &good, error))
+        if (!make_example(maker, i, &used[i], error))
             return false;
-        used[i] = good ? 1.0f : 0.0f;
     }
     return true;
 }
 
-static bool make(const Maker *maker, const char *path, GError **error)
+static bool make(Maker *maker, const char *path, GError **error)
 {
     const LdmCacheInfo *info = &maker->cache->info;
     size_t total = ldm_dataset_length(maker->dataset);
@@ -245,6 +264,18 @@ static bool make(const Maker *maker, const char *path, GError **error)
 
 /* ---- opening ---- */
 
+/* An example as the file has it; false where it is no bucket's. */
+static bool add_example(LdmLatentCache *cache, size_t example, float used)
+{
+    LdmCacheInfo *info = &cache->info;
+
+    if (!(used >= 1.0f && used <= (float)LDM_BUCKETS))
+        return false;
+    info->buckets[info->count] = cache->bucketed ? (uint8_t)(used - 1.0f) : LDM_BUCKET_SQUARE;
+    info->examples[info->count++] = example;
+    return true;
+}
+
 /* `made` just now: why pictures were skipped is known already. */
 static bool map(LdmLatentCache *cache, const char *path, const LdmDataset *dataset, bool made,
                 GError **error)
@@ -265,11 +296,10 @@ static bool map(LdmLatentCache *cache, const char *path, const LdmDataset *datas
     }
     cache->latents = (const float *)latents->data; /* the header's length keeps 8 bytes */
     cache->info.examples = g_renew(size_t, cache->info.examples, total);
+    cache->info.buckets = g_renew(uint8_t, cache->info.buckets, total);
     cache->info.count = 0;
     for (size_t i = 0; i < total; i++)
-        if (((const float *)used->data)[i] > 0.0f)
-            cache->info.examples[cache->info.count++] = i;
-        else if (!made)
+        if (!add_example(cache, i, ((const float *)used->data)[i]) && !made)
             g_ptr_array_add(cache->info.skipped, g_strdup_printf(_("%s: it could not be used"),
                                                                  ldm_dataset_at(dataset, i)->path));
     return cache->info.count > 0;
@@ -281,9 +311,10 @@ static LdmLatentCache *cache_new(const LdmModel *model, const LdmCacheOptions *o
     LdmCacheInfo *info = &cache->info;
 
     info->z = (size_t)model->config.vae.latent_channels;
-    info->h = info->w = options->augment.side >> (model->config.vae.levels - 1);
+    cache->bucketed = options->buckets;
+    info->side = options->augment.side >> (model->config.vae.levels - 1);
     info->variants = options->variants;
-    info->floats = info->h * info->w * (2 * info->z + (options->holes ? 1 + info->z : 0));
+    info->floats = info->side * info->side * (2 * info->z + (options->holes ? 1 + info->z : 0));
     info->skipped = g_ptr_array_new_with_free_func(g_free);
     return cache;
 }
@@ -295,7 +326,13 @@ LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *d
     g_autoptr(LdmLatentCache) cache = cache_new(model, options);
     g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
     g_autofree float *row = g_new0(float, cache->info.floats);
-    Maker maker = {model, dataset, options, source, cache, writer, row};
+    Maker maker = {.model = model,
+                   .dataset = dataset,
+                   .options = options,
+                   .source = source,
+                   .cache = cache,
+                   .writer = writer,
+                   .row = row};
 
     cache->key = make_key(model, dataset, options);
     g_autofree char *name = g_strconcat(cache->key, ".safetensors", NULL);

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "train/augment.h"
+#include "train/bucket.h"
 #include "train/dataset.h"
 
 typedef struct {
     LdmAugment augment;
     size_t variants; /* of each picture */
     bool holes;      /* mask and masked latent, too: for models with 2z + 1 channels in */
+    bool buckets;    /* windows of each picture's own aspect, about as large as the square */
 } LdmCacheOptions;
 
 /* Called before each picture: done of total; false = stop. */
@@ -23,10 +25,12 @@ typedef struct {
 } LdmCacheSource;
 
 typedef struct {
-    size_t h, w, z;
-    size_t floats;    /* of one variant: [h, w, 2z] moments, then [h, w, 1 + z] mask and masked */
+    size_t side, z;   /* cells of the square window */
+    size_t floats;    /* of one variant: [h, w, 2z] moments, then [h, w, 1 + z] mask and masked; a
+                       * smaller window leaves the rest */
     size_t variants;  /* of each example */
     size_t *examples; /* [count]: those that could be used, numbers in the data set */
+    uint8_t *buckets; /* [count]: of each, see bucket.h; all square without buckets */
     size_t count;
     GPtrArray *skipped; /* of char *: "FILE: why" */
 } LdmCacheInfo;

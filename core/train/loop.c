@@ -20,8 +20,10 @@ struct LdmLoop {
     LdmCheckpoints *checkpoints;
     LdmOptimiser *optimisers[2]; /* the second: the adversary's, or NULL */
     uint64_t adversary_start;
-    size_t *order; /* [count] of `epoch` */
+    size_t *order; /* [count] of `epoch`, or [batches][batch] with buckets */
     size_t count;
+    const uint8_t *buckets; /* [count] or NULL */
+    size_t batches;         /* of an epoch, with buckets */
     uint64_t epoch;
     char *log_path, *plot_path;
     FILE *log;
@@ -162,6 +164,43 @@ static void shuffle(LdmLoop *loop, uint64_t epoch)
     loop->epoch = epoch;
 }
 
+/* The shuffled examples of a bucket, in whole batches -> out; returns their number of batches. */
+static size_t fill_batches(const LdmLoop *loop, const size_t *order, uint8_t bucket, size_t *out)
+{
+    size_t batch = loop->options->batch, n = 0;
+
+    for (size_t i = 0; i < loop->count; i++)
+        if (loop->buckets[order[i]] == bucket)
+            out[n++] = order[i];
+    for (size_t have = n; n % batch != 0; n++)
+        out[n] = out[n % have];
+    return n / batch;
+}
+
+/* An epoch's batches, each from one bucket, in an order of their own. */
+static void shuffle_batches(LdmLoop *loop, uint64_t epoch)
+{
+    size_t batch = loop->options->batch, bytes = batch * sizeof(size_t);
+    LdmKeyed keyed = ldm_keyed((uint64_t)loop->options->seed, LDM_KEY_BATCHES, epoch, 0);
+    g_autofree size_t *order = NULL, *kept = g_new(size_t, batch);
+
+    loop->order = g_renew(size_t, loop->order, loop->count);
+    shuffle(loop, epoch);
+    order = g_steal_pointer(&loop->order);
+    loop->order = g_new(size_t, loop->count + (UINT8_MAX + 1) * batch);
+    loop->batches = 0;
+    for (unsigned bucket = 0; bucket <= UINT8_MAX; bucket++)
+        loop->batches +=
+            fill_batches(loop, order, (uint8_t)bucket, loop->order + loop->batches * batch);
+    for (size_t i = loop->batches; i > 1; i--) {
+        size_t *a = loop->order + (i - 1) * batch;
+        size_t *b = loop->order + ldm_keyed_below(&keyed, i) * batch;
+        memcpy(kept, a, bytes);
+        memmove(a, b, bytes);
+        memcpy(b, kept, bytes);
+    }
+}
+
 void ldm_loop_set_examples(LdmLoop *loop, size_t count)
 {
     loop->order = g_renew(size_t, loop->order, count);
@@ -169,10 +208,22 @@ void ldm_loop_set_examples(LdmLoop *loop, size_t count)
     shuffle(loop, 0);
 }
 
+void ldm_loop_set_buckets(LdmLoop *loop, const uint8_t *buckets)
+{
+    loop->buckets = buckets;
+    shuffle_batches(loop, 0);
+}
+
 size_t ldm_loop_example(LdmLoop *loop, uint64_t step, size_t sample)
 {
-    uint64_t n = step * loop->options->batch * loop->options->accumulate + sample;
+    size_t batch = loop->options->batch;
+    uint64_t n = step * batch * loop->options->accumulate + sample;
 
+    if (loop->buckets != NULL) {
+        if (n / batch / loop->batches != loop->epoch)
+            shuffle_batches(loop, n / batch / loop->batches);
+        return loop->order[n % (loop->batches * batch)];
+    }
     if (n / loop->count != loop->epoch)
         shuffle(loop, n / loop->count);
     return loop->order[n % loop->count];

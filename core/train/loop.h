@@ -93,6 +93,11 @@ LdmOptimiser *ldm_loop_adversary(LdmLoop *loop); /* or NULL */
 /* The example of sample `sample` of step 0, 1 ...: all `count` once an epoch, shuffled anew for
  * each. */
 void ldm_loop_set_examples(LdmLoop *loop, size_t count);
+
+/* From now on all examples of a pass come from one bucket; `buckets` [count] says which and is
+ * borrowed. Where a bucket's last batch of an epoch is not full, some of it comes twice. */
+void ldm_loop_set_buckets(LdmLoop *loop, const uint8_t *buckets);
+
 size_t ldm_loop_example(LdmLoop *loop, uint64_t step, size_t sample);
 
 /* Errors: MEMORY, where `bytes` are not free. */

@@ -37,6 +37,16 @@ void ldm_batch_clear(LdmBatch *batch)
     g_clear_pointer(&batch->ids, g_free);
 }
 
+void ldm_batch_reshape(LdmBatch *batch, size_t h, size_t w)
+{
+    LdmTensor *arrays[] = {batch->x, batch->target};
+
+    for (size_t i = 0; i < 2; i++) {
+        arrays[i]->shape[1] = h;
+        arrays[i]->shape[2] = w;
+    }
+}
+
 /* What makes every timestep count as if its signal-to-noise ratio were at most gamma. */
 static double weight_of(LdmPrediction prediction, double alpha_bar, double gamma)
 {
@@ -140,12 +150,12 @@ bool ldm_loss_measure(const LdmModel *model, const LdmBatch *batch, size_t *byte
     return ldm_pass_end(pass, error);
 }
 
-LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, GCancellable *cancellable,
-                      GError **error)
+LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, size_t bytes,
+                      GCancellable *cancellable, GError **error)
 {
     g_autoptr(LdmLoss) loss = g_new0(LdmLoss, 1);
     const size_t *s = batch->target->shape;
-    size_t bytes;
+    size_t own;
     double flops;
 
     if (model->text == NULL && model->config.unet.context_width > 0) {
@@ -155,8 +165,8 @@ LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, GCancellable
         return NULL;
     }
     loss->model = model;
-    if (!ldm_loss_measure(model, batch, &bytes, &flops, error) ||
-        (loss->pass = ldm_pass_new_compute(bytes, cancellable, error)) == NULL ||
+    if (!ldm_loss_measure(model, batch, &own, &flops, error) ||
+        (loss->pass = ldm_pass_new_compute(MAX(own, bytes), cancellable, error)) == NULL ||
         (loss->d_y = ldm_tensor_new_nhwc(s[0], s[1], s[2], s[3], error)) == NULL)
         return NULL;
     ldm_pass_record(loss->pass);
@@ -175,6 +185,8 @@ void ldm_loss_free(LdmLoss *loss)
 bool ldm_loss_backward(LdmLoss *loss, const LdmBatch *batch, double scale, double *value,
                        GError **error)
 {
+    for (int i = 1; i < 3; i++) /* the batch at hand may be of another shape */
+        loss->d_y->shape[i] = batch->target->shape[i];
     run(loss->pass, loss->model, batch, scale, value, loss->d_y);
     bool done = ldm_pass_end(loss->pass, error);
     ldm_pass_reset(loss->pass);

@@ -24,6 +24,9 @@ typedef struct {
 bool ldm_batch_init(LdmBatch *batch, const LdmModel *model, size_t N, size_t h, size_t w,
                     GError **error);
 void ldm_batch_clear(LdmBatch *batch);
+
+/* Latents of h x w from now on: no more cells than ldm_batch_init was given. */
+void ldm_batch_reshape(LdmBatch *batch, size_t h, size_t w);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmBatch, ldm_batch_clear)
 
 /* One sample, channels last. */
@@ -42,10 +45,12 @@ void ldm_batch_set(LdmBatch *batch, size_t n, const LdmModel *model, const LdmLo
 /* The pass that computes losses of batches of one shape. */
 typedef struct LdmLoss LdmLoss;
 
-/* Plans and allocates; what is trained is marked already (LdmParam.trained).
+/* Plans and allocates; what is trained is marked already (LdmParam.trained). The batch
+ * has the most cells that will come; `bytes`: what ldm_loss_measure said, the most of all shapes
+ * (0: the batch's own).
  * Errors: MEMORY, UNSUPPORTED (a model that wants text and has no encoder). */
-LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, GCancellable *cancellable,
-                      GError **error);
+LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, size_t bytes,
+                      GCancellable *cancellable, GError **error);
 void ldm_loss_free(LdmLoss *loss);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmLoss, ldm_loss_free)
 

@@ -27,6 +27,7 @@ typedef struct {
     LdmLoss *loss;
     double *alpha_bar; /* [train_steps] */
     float *z0, *noise; /* [h, w, z] of the sample at hand */
+    LdmBucket shape;   /* h, w of the batch at hand */
 } Run;
 
 LdmTrainOptions ldm_train_defaults(void)
@@ -77,12 +78,12 @@ static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sa
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
     const LdmVaeConfig *vae = &run->model->config.vae;
     LdmKeyed keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_POSTERIOR, step, sample);
-    size_t z = info->z;
+    size_t z = info->z, count = run->shape.h * run->shape.w * z;
     LdmRng rng;
 
     ldm_rng_seed(&rng, ldm_keyed_next(&keyed));
-    ldm_rng_normal(&rng, run->z0, info->h * info->w * z);
-    for (size_t i = 0; i < info->h * info->w * z; i++) {
+    ldm_rng_normal(&rng, run->z0, count);
+    for (size_t i = 0; i < count; i++) {
         const float *mean = moments + i / z * 2 * z + i % z;
         double spread = exp(CLAMP((double)mean[z], -30.0, 20.0) / 2);
         double value = mean[0] + spread * run->z0[i];
@@ -90,7 +91,7 @@ static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sa
     }
     keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_NOISE, step, sample);
     ldm_rng_seed(&rng, ldm_keyed_next(&keyed));
-    ldm_rng_normal(&rng, run->noise, info->h * info->w * z);
+    ldm_rng_normal(&rng, run->noise, count);
 }
 
 static bool set_caption(Run *run, size_t example, uint64_t step, size_t sample, size_t place,
@@ -116,26 +117,34 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
     LdmKeyed variant = ldm_keyed(seed, LDM_KEY_VARIANT, step, sample);
     LdmKeyed time = ldm_keyed(seed, LDM_KEY_TIMESTEP, step, sample);
 
-    size_t i = ldm_loop_example(run->loop, step, sample);
+    size_t i = ldm_loop_example(run->loop, step, sample), cells = run->shape.h * run->shape.w;
     const float *row =
         ldm_latent_cache_at(run->cache, i, ldm_keyed_below(&variant, info->variants));
     draw_latent(run, row, step, sample);
     int t = (int)ldm_keyed_below(&time, (size_t)run->model->config.schedule.train_steps);
-    ldm_batch_set(
-        &run->batch, place, run->model, &o->loss,
-        &(LdmSample){.z0 = run->z0,
-                     .noise = run->noise,
-                     .hole = o->latents.holes ? row + info->h * info->w * 2 * info->z : NULL,
-                     .timestep = t,
-                     .alpha_bar = run->alpha_bar[t]});
+    ldm_batch_set(&run->batch, place, run->model, &o->loss,
+                  &(LdmSample){.z0 = run->z0,
+                               .noise = run->noise,
+                               .hole = o->latents.holes ? row + cells * 2 * info->z : NULL,
+                               .timestep = t,
+                               .alpha_bar = run->alpha_bar[t]});
     return set_caption(run, info->examples[i], step, sample, place, error);
+}
+
+/* That of a bucket, for all of a batch. */
+static void set_shape(Run *run, size_t bucket)
+{
+    run->shape = ldm_bucket_shape(ldm_latent_cache_info(run->cache)->side, bucket);
+    ldm_batch_reshape(&run->batch, run->shape.h, run->shape.w);
 }
 
 static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
 {
     Run *run = data;
     const LdmLoopOptions *o = &run->options->loop;
+    size_t first = ldm_loop_example(run->loop, step->step - 1, number * o->batch);
 
+    set_shape(run, ldm_latent_cache_info(run->cache)->buckets[first]);
     for (size_t k = 0; k < o->batch; k++)
         if (!draw(run, step->step - 1, number * o->batch + k, k, error))
             return false;
@@ -208,13 +217,28 @@ static size_t trained_count(const Run *run)
     return info->unet_parameters + (run->options->train_text ? info->text_parameters : 0);
 }
 
-/* All that will be allocated, and whether it fits. */
-static bool plan_memory(Run *run, size_t *bytes, GError **error)
+/* All that will be allocated, and whether it fits; `pass_bytes`: of the passes alone, the largest
+ * of the shapes there are. */
+static bool plan_memory(Run *run, size_t *bytes, size_t *pass_bytes, GError **error)
 {
+    const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
+    bool wanted[LDM_BUCKETS] = {[LDM_BUCKET_SQUARE] = true};
+    size_t shape_bytes;
     double flops;
 
-    if (!ldm_loss_measure(run->model, &run->batch, bytes, &flops, error))
-        return false;
+    *pass_bytes = 0;
+    for (size_t i = 0; i < info->count; i++)
+        wanted[info->buckets[i]] = true;
+    for (size_t i = 0; i < LDM_BUCKETS; i++) {
+        if (!wanted[i])
+            continue;
+        set_shape(run, i);
+        if (!ldm_loss_measure(run->model, &run->batch, &shape_bytes, &flops, error))
+            return false;
+        *pass_bytes = MAX(*pass_bytes, shape_bytes);
+    }
+    set_shape(run, LDM_BUCKET_SQUARE); /* no shape has more cells */
+    *bytes = *pass_bytes;
     *bytes += ldm_optimiser_bytes(trained_count(run));
     return ldm_loop_check_memory(*bytes, error);
 }
@@ -229,22 +253,25 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
     g_autofree char *settings = settings_text(run);
+    size_t pass_bytes;
 
     *plan = (LdmTrainPlan){
         .examples = info->count, .skipped = info->skipped->len, .trained = trained_count(run)};
     ldm_loop_set_settings(run->loop, settings);
     ldm_loop_set_examples(run->loop, info->count);
+    if (run->options->latents.buckets)
+        ldm_loop_set_buckets(run->loop, info->buckets);
     mark_trained(run->model->unet_params, true);
     mark_trained(run->model->text_params, run->options->train_text);
-    run->z0 = g_new(float, info->h * info->w * info->z);
-    run->noise = g_new(float, info->h * info->w * info->z);
+    run->z0 = g_new(float, info->side * info->side * info->z);
+    run->noise = g_new(float, info->side * info->side * info->z);
     run->alpha_bar = g_new(double, run->model->config.schedule.train_steps);
     ldm_schedule_alpha_bar(&run->model->config.schedule, run->alpha_bar);
-    if (!ldm_batch_init(&run->batch, run->model, run->options->loop.batch, info->h, info->w,
+    if (!ldm_batch_init(&run->batch, run->model, run->options->loop.batch, info->side, info->side,
                         error) ||
-        !plan_memory(run, &plan->bytes, error) || !add_tables(run, error))
+        !plan_memory(run, &plan->bytes, &pass_bytes, error) || !add_tables(run, error))
         return false;
-    run->loss = ldm_loss_new(run->model, &run->batch, run->watch->cancellable, error);
+    run->loss = ldm_loss_new(run->model, &run->batch, pass_bytes, run->watch->cancellable, error);
     return run->loss != NULL;
 }
 

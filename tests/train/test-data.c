@@ -3,8 +3,10 @@
 #include "made-model.h"
 #include "pipeline/model.h"
 #include "train/augment.h"
+#include "train/bucket.h"
 #include "train/dataset.h"
 #include "train/latent-cache.h"
+#include "train/loop.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -374,6 +376,61 @@ static void test_cache_faults(void)
     g_assert_nonnull(strstr(error->message, "a.png"));
 }
 
+static void test_bucket_shapes(void)
+{
+    const size_t sides[] = {1, 2, 7, 8, 16, 32, 64};
+
+    for (size_t k = 0; k < G_N_ELEMENTS(sides); k++) {
+        size_t side = sides[k];
+        LdmBucket square = ldm_bucket_shape(side, LDM_BUCKET_SQUARE);
+        g_assert_cmpuint(square.h, ==, side);
+        g_assert_cmpuint(square.w, ==, side);
+        for (size_t i = 0; i < LDM_BUCKETS; i++) {
+            LdmBucket a = ldm_bucket_shape(side, i),
+                      b = ldm_bucket_shape(side, LDM_BUCKETS - 1 - i);
+            g_assert_cmpuint(a.h * a.w, <=, side * side);
+            g_assert_cmpuint(a.h * a.w, >=, side * side / 2);
+            g_assert_true(a.h == b.w && a.w == b.h);
+        }
+    }
+    LdmBucket wide = ldm_bucket_shape(16, ldm_bucket_of(16, 300, 200));
+    g_assert_true(wide.h == 12 && wide.w == 20);
+    g_assert_cmpuint(ldm_bucket_of(16, 100, 101), ==, LDM_BUCKET_SQUARE);
+    g_assert_cmpuint(ldm_bucket_of(16, 1, 9), ==, 0);
+}
+
+/* Every batch from one bucket, every example at least once an epoch, epochs in differing order, and
+ * the same whichever step one begins with. */
+static void test_bucket_batches(void)
+{
+    enum { COUNT = 11, BATCH = 3, BATCHES = 5, EPOCHS = 2, N = EPOCHS * BATCHES * BATCH };
+    static const uint8_t buckets[COUNT] = {3, 0, 3, 6, 3, 0, 3, 3, 0, 3, 0};
+    g_autofree char *folder = g_dir_make_tmp("pentimento-loop-XXXXXX", NULL);
+    LdmLoopOptions options = ldm_loop_defaults();
+    const LdmTrainWatch watch = {0};
+    size_t seen[N], times[EPOCHS][COUNT] = {0};
+    g_autoptr(GError) error = NULL;
+
+    options.batch = BATCH;
+    options.seed = 4;
+    g_autoptr(LdmLoop) loop = ldm_loop_new(&options, &watch, folder, &error);
+    g_assert_no_error(error);
+    ldm_loop_set_examples(loop, COUNT);
+    ldm_loop_set_buckets(loop, buckets);
+    for (size_t i = 0; i < N; i++) {
+        seen[i] = ldm_loop_example(loop, i / BATCH, i % BATCH);
+        times[i / BATCH / BATCHES][seen[i]]++;
+        g_assert_cmpuint(buckets[seen[i]], ==, buckets[seen[i - i % BATCH]]);
+    }
+    for (size_t i = 0; i < EPOCHS * COUNT; i++)
+        g_assert_cmpuint(times[i / COUNT][i % COUNT], >=, 1);
+    g_assert_true(memcmp(seen, seen + N / 2, sizeof seen / 2) != 0);
+    for (size_t i = N; i-- > 0;)
+        g_assert_cmpuint(ldm_loop_example(loop, i / BATCH, i % BATCH), ==, seen[i]);
+    g_clear_pointer(&loop, ldm_loop_free);
+    made_remove(folder);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -386,5 +443,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache", test_cache);
     g_test_add_func("/data/cache-holes", test_cache_holes);
     g_test_add_func("/data/cache-faults", test_cache_faults);
+    g_test_add_func("/data/bucket-shapes", test_bucket_shapes);
+    g_test_add_func("/data/bucket-batches", test_bucket_batches);
     return g_test_run();
 }

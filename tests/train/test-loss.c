@@ -121,7 +121,7 @@ static void test_curve(gconstpointer data)
     double worst = 0.0;
 
     g_assert_true(ldm_batch_init(&batch, model, BATCH, a.z0->shape[1], a.z0->shape[2], &error));
-    g_autoptr(LdmLoss) loss = ldm_loss_new(model, &batch, NULL, &error);
+    g_autoptr(LdmLoss) loss = ldm_loss_new(model, &batch, 0, NULL, &error);
     g_assert_no_error(error);
     for (size_t step = 0; step < STEPS; step++) {
         double value = 0.0, expected = ldm_tensor_f32(a.losses)[step];
@@ -149,7 +149,7 @@ static void test_accumulation(void)
     double once = 0.0, twice = 0.0;
 
     g_assert_true(ldm_batch_init(&batch, model, BATCH, a.z0->shape[1], a.z0->shape[2], &error));
-    g_autoptr(LdmLoss) loss = ldm_loss_new(model, &batch, NULL, &error);
+    g_autoptr(LdmLoss) loss = ldm_loss_new(model, &batch, 0, NULL, &error);
     g_assert_no_error(error);
     set_batch(&batch, model, &curves[0], &a, 0);
     g_assert_true(ldm_loss_backward(loss, &batch, 1.0, &once, &error));

@@ -12,6 +12,7 @@ typedef struct {
     GCancellable *cancellable;
     uint64_t stop_after;
     size_t look_every;
+    bool buckets;
     double losses[STEPS];
     LdmTrainPlan plan;
     guint skipped;
@@ -51,6 +52,22 @@ static LdmTrainOptions options_of(const LdmModel *model)
     return options;
 }
 
+/* Pictures 0 to 4: tall, square, wide. */
+static LdmTensor *read_aspects(const char *path, void *data, GError **error)
+{
+    static const size_t sizes[5][2] = {{40, 20}, {24, 24}, {20, 40}, {0}, {24, 24}};
+    g_autofree char *name = g_path_get_basename(path);
+    g_autoptr(LdmTensor) picture = read_picture(path, data, error);
+    const size_t *size = sizes[name[0] - '0'];
+
+    if (picture == NULL)
+        return NULL;
+    LdmTensor *shaped = ldm_tensor_new_nhwc(1, size[0], size[1], 4, error);
+    for (size_t i = 0; i < ldm_tensor_count(shaped); i++)
+        ldm_tensor_f32(shaped)[i] = ldm_tensor_f32(picture)[i % 4];
+    return shaped;
+}
+
 static bool train(const Place *place, const char *run, Watch *watch, bool resume, GError **error)
 {
     g_autoptr(LdmModel) model = ldm_model_load(place->model_folder, error);
@@ -63,9 +80,10 @@ static bool train(const Place *place, const char *run, Watch *watch, bool resume
     LdmTrainOptions options = options_of(model);
     options.loop.look_every = watch->look_every;
     options.samples = 3;
+    options.latents.buckets = watch->buckets;
     watch->cancellable = cancellable;
     options.loop.resume = resume;
-    const LdmTrainWatch callbacks = {.read = read_picture,
+    const LdmTrainWatch callbacks = {.read = watch->buckets ? read_aspects : read_picture,
                                      .cancellable = cancellable,
                                      .planned = planned,
                                      .stepped = stepped,
@@ -73,7 +91,7 @@ static bool train(const Place *place, const char *run, Watch *watch, bool resume
     return ldm_train_ldm(model, dataset, &options, &callbacks, folder, error);
 }
 
-static void test_resume(void)
+static void check_resume(bool buckets)
 {
     static const char *const same[] = {
         "unet/diffusion_pytorch_model.safetensors",
@@ -86,7 +104,9 @@ static void test_resume(void)
     };
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
-    Watch whole = {.look_every = 3}, parts = {.stop_after = 4}; /* looking changes nothing */
+    Watch whole = {.look_every = 3}, parts = {.stop_after = 5}; /* looking changes nothing */
+
+    whole.buckets = parts.buckets = buckets;
 
     g_assert_true(train(&place, "whole", &whole, false, &error));
     g_assert_no_error(error);
@@ -100,10 +120,20 @@ static void test_resume(void)
     parts.stop_after = 0;
     g_assert_true(train(&place, "parts", &parts, true, &error));
     g_assert_no_error(error);
-    g_assert_cmpuint(parts.plan.first_step, ==, 4);
+    g_assert_cmpuint(parts.plan.first_step, ==, 5);
     g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         assert_same_file(&place, "whole", "parts", same[i]);
+}
+
+static void test_resume(void)
+{
+    check_resume(false);
+}
+
+static void test_buckets(void)
+{
+    check_resume(true);
 }
 
 /* The size that a PNG file says it has. */
@@ -190,6 +220,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/train/resume", test_resume);
+    g_test_add_func("/train/buckets", test_buckets);
     g_test_add_func("/train/pictures", test_pictures);
     g_test_add_func("/train/result", test_result);
     g_test_add_func("/train/refusals", test_refusals);
