@@ -18,7 +18,7 @@ typedef struct {
 LdmTensor *ldm_augment_picture(const LdmAugment *augment, size_t example, size_t variant,
                                const LdmTensor *picture, GError **error);
 
-/* A hole of the window's size, [1, side, side, 1], 1 inside and 0 outside: everything in a quarter of the cases, else a
- * few rectangles, ellipses and strokes. Errors: MEMORY. */
+/* A hole of the window's size, [1, height, width, 1], 1 inside and 0 outside: everything in a
+ * quarter of the cases, else a few rectangles, ellipses and strokes. Errors: MEMORY. */
 LdmTensor *ldm_augment_mask(const LdmAugment *augment, size_t example, size_t variant,
                             GError **error);
