@@ -1,6 +1,6 @@
 /* `pentimento train`: a model, or the configuration of one, pictures and settings in, a trained
- * model out. What it needs is told before the first step; Ctrl-C saves and stops, --resume goes
- * on. */
+ * model out, or what was learnt beside it. What it needs is told before the first step; Ctrl-C
+ * saves and stops, --resume goes on. */
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
@@ -16,14 +16,15 @@
 
 typedef struct {
     PentimentoCommon common;
-    char *data, *config, *init, *steps, *batch, *rate, *seed;
+    char *data, *config, *init, *steps, *batch, *rate, *seed, *rank, *word;
     gboolean resume;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
 {
-    char *texts[] = {arguments->data,  arguments->config, arguments->init, arguments->steps,
-                     arguments->batch, arguments->rate,   arguments->seed};
+    char *texts[] = {arguments->data,  arguments->config, arguments->init,
+                     arguments->steps, arguments->batch,  arguments->rate,
+                     arguments->seed,  arguments->rank,   arguments->word};
 
     pentimento_common_clear(&arguments->common);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -52,6 +53,10 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
         {"rate", 0, 0, G_OPTION_ARG_STRING, &arguments->rate, _("Highest learning rate"), _("X")},
         {"seed", 0, 0, G_OPTION_ARG_STRING, &arguments->seed,
          _("The same seed gives the same model"), _("N")},
+        {"rank", 0, 0, G_OPTION_ARG_STRING, &arguments->rank,
+         _("lora: rank of the matrices; more can learn more"), _("N")},
+        {"word", 0, 0, G_OPTION_ARG_FILENAME, &arguments->word,
+         _("embedding: the new word for prompts, such as <cat>"), _("WORD")},
         {"resume", 0, 0, G_OPTION_ARG_NONE, &arguments->resume,
          _("Go on from the newest checkpoint in the folder"), NULL},
         G_OPTION_ENTRY_NULL,
@@ -62,13 +67,16 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
 
 typedef bool TrainFunc(const Arguments *arguments, const LdmDataset *dataset,
                        const LdmTrainWatch *watch, GError **error);
-static TrainFunc train_ldm, train_autoencoder;
+static TrainFunc train_ldm, train_autoencoder, train_lora, train_embedding;
 
 /* What can be trained. */
 static const struct {
     const char *name;
     TrainFunc *train;
-} kinds[] = {{"ldm", train_ldm}, {"autoencoder", train_autoencoder}};
+} kinds[] = {{"ldm", train_ldm},
+             {"autoencoder", train_autoencoder},
+             {"lora", train_lora},
+             {"embedding", train_embedding}};
 
 /* NULL for anything else. */
 static TrainFunc *kind_of(const Arguments *arguments)
@@ -82,10 +90,14 @@ static TrainFunc *kind_of(const Arguments *arguments)
 static bool check_arguments(const Arguments *arguments, GError **error)
 {
     if (arguments->common.files == NULL)
-        pentimento_set_usage(error, _("say what to train: “ldm” or “autoencoder”"));
+        pentimento_set_usage(error, _("say what to train: ldm, autoencoder, lora or embedding"));
     else if (kind_of(arguments) == NULL)
-        pentimento_set_usage(error, _("“%s” cannot be trained; “ldm” and “autoencoder” can"),
+        pentimento_set_usage(error,
+                             _("“%s” cannot be trained; ldm, autoencoder, lora and embedding can"),
                              arguments->common.files[0]);
+    else if (arguments->init != NULL &&
+             (kind_of(arguments) == train_lora || kind_of(arguments) == train_embedding))
+        pentimento_set_usage(error, _("--init does not apply: an adapter needs a trained model"));
     else if (arguments->init != NULL && arguments->common.model != NULL)
         pentimento_set_usage(error, _("give --model or --init, not both"));
     else if (arguments->data == NULL)
@@ -104,10 +116,8 @@ static bool read_options(const Arguments *arguments, const PentimentoSettings *s
     const struct {
         const char *name, *text;
     } typed[] = {
-        {"steps", arguments->steps},
-        {"batch", arguments->batch},
-        {"rate", arguments->rate},
-        {"seed", arguments->seed},
+        {"steps", arguments->steps}, {"batch", arguments->batch}, {"rate", arguments->rate},
+        {"seed", arguments->seed},   {"rank", arguments->rank},   {"word", arguments->word},
     };
 
     if (arguments->config != NULL && !pentimento_train_read(settings, arguments->config, error))
@@ -234,10 +244,10 @@ static LdmModel *open_model(const Arguments *arguments, const LdmWanted *wanted,
     return g_steal_pointer(&model);
 }
 
-static bool train_ldm(const Arguments *arguments, const LdmDataset *dataset,
-                      const LdmTrainWatch *watch, GError **error)
+/* The denoiser, or an adapter of it. */
+static bool train_denoiser(const Arguments *arguments, LdmTrainOptions options,
+                           const LdmDataset *dataset, const LdmTrainWatch *watch, GError **error)
 {
-    LdmTrainOptions options = ldm_train_defaults();
     const PentimentoSettings settings = pentimento_settings_ldm(&options);
 
     if (!read_options(arguments, &settings, &options.loop, error))
@@ -247,6 +257,26 @@ static bool train_ldm(const Arguments *arguments, const LdmDataset *dataset,
     g_autoptr(LdmModel) model = open_model(arguments, &wanted, options.loop.seed, error);
     return model != NULL &&
            ldm_train_ldm(model, dataset, &options, watch, arguments->common.output, error);
+}
+
+static bool train_ldm(const Arguments *arguments, const LdmDataset *dataset,
+                      const LdmTrainWatch *watch, GError **error)
+{
+    return train_denoiser(arguments, ldm_train_defaults(), dataset, watch, error);
+}
+
+static bool train_lora(const Arguments *arguments, const LdmDataset *dataset,
+                       const LdmTrainWatch *watch, GError **error)
+{
+    return train_denoiser(arguments, ldm_train_adapter_defaults(LDM_ADAPTER_LORA), dataset, watch,
+                          error);
+}
+
+static bool train_embedding(const Arguments *arguments, const LdmDataset *dataset,
+                            const LdmTrainWatch *watch, GError **error)
+{
+    return train_denoiser(arguments, ldm_train_adapter_defaults(LDM_ADAPTER_WORD), dataset, watch,
+                          error);
 }
 
 static bool train_autoencoder(const Arguments *arguments, const LdmDataset *dataset,
@@ -282,9 +312,9 @@ bool pentimento_train(int argc, char **argv, GError **error)
 {
     g_auto(Arguments) arguments = {0};
     g_autoptr(GOptionContext) context = pentimento_context_new(
-        &arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm|autoencoder"),
-        _("Trains a latent diffusion model on pictures with captions, or its "
-          "first stage, the autoencoder, on pictures."));
+        &arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm|autoencoder|lora|embedding"),
+        _("Trains on pictures with captions: a latent diffusion model; its first stage, the "
+          "autoencoder; a LoRA, which is added to a model; or a new word for its prompts."));
     PentimentoReport report;
     bool done;
 

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, BOOL } Kind;
+typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, BOOL, TEXT } Kind;
 
 struct PentimentoSetting {
     const char *name;
@@ -51,6 +51,21 @@ static const PentimentoSetting ldm_table[] = {
     {NULL},
 };
 
+static const PentimentoSetting lora_table[] = {
+    {"rank", SIZE, offsetof(LdmAdapterOptions, rank)},
+    {"alpha", DOUBLE, offsetof(LdmAdapterOptions, alpha)},
+    {"targets", TEXT, offsetof(LdmAdapterOptions, targets)},
+    {"kohya", BOOL, offsetof(LdmAdapterOptions, kohya)},
+    {NULL},
+};
+
+static const PentimentoSetting word_table[] = {
+    {"word", TEXT, offsetof(LdmAdapterOptions, word)},
+    {"meaning", TEXT, offsetof(LdmAdapterOptions, meaning)},
+    {"vectors", SIZE, offsetof(LdmAdapterOptions, vectors)},
+    {NULL},
+};
+
 static const PentimentoSetting autoencoder_table[] = {
     {"size", SIZE, offsetof(LdmAutoencoderOptions, augment.side)},
     {"crop", DOUBLE, offsetof(LdmAutoencoderOptions, augment.crop)},
@@ -69,7 +84,14 @@ static const PentimentoSetting autoencoder_table[] = {
 
 PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options)
 {
-    return (PentimentoSettings){{{loop_table, &options->loop}, {ldm_table, options}}};
+    static const PentimentoSetting *const adapters[] = {
+        [LDM_ADAPTER_NONE] = NULL,
+        [LDM_ADAPTER_LORA] = lora_table,
+        [LDM_ADAPTER_WORD] = word_table,
+    };
+    return (PentimentoSettings){{{loop_table, &options->loop},
+                                 {ldm_table, options},
+                                 {adapters[options->adapter.kind], &options->adapter}}};
 }
 
 PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options)
@@ -82,7 +104,7 @@ static char *names_of(const PentimentoSettings *settings)
 {
     GString *names = g_string_new(NULL);
 
-    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups); g++)
+    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups) && settings->groups[g].table; g++)
         for (const PentimentoSetting *s = settings->groups[g].table; s->name != NULL; s++)
             g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", s->name);
     return g_string_free(names, FALSE);
@@ -91,7 +113,7 @@ static char *names_of(const PentimentoSettings *settings)
 static const PentimentoSetting *find(const PentimentoSettings *settings, const char *name,
                                      void **place)
 {
-    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups); g++)
+    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups) && settings->groups[g].table; g++)
         for (const PentimentoSetting *s = settings->groups[g].table; s->name != NULL; s++)
             if (strcmp(s->name, name) == 0) {
                 *place = (char *)settings->groups[g].options + s->offset;
@@ -120,10 +142,20 @@ static bool set_number(void *place, Kind kind, const char *text)
     return true;
 }
 
+static bool set_value(void *place, Kind kind, const char *text)
+{
+    bool yes = strcmp(text, "true") == 0;
+
+    switch (kind) {
+    case BOOL: *(bool *)place = yes; return yes || strcmp(text, "false") == 0;
+    case TEXT: return g_strlcpy(place, text, LDM_ADAPTER_TEXT) < LDM_ADAPTER_TEXT;
+    default: return set_number(place, kind, text);
+    }
+}
+
 bool pentimento_train_set(const PentimentoSettings *settings, const char *name, const char *text,
                           GError **error)
 {
-    bool yes = strcmp(text, "true") == 0, no = strcmp(text, "false") == 0;
     void *place = NULL;
     const PentimentoSetting *setting = find(settings, name, &place);
 
@@ -133,14 +165,12 @@ bool pentimento_train_set(const PentimentoSettings *settings, const char *name, 
                     _("there is no setting “%s”; there are %s"), name, names);
         return false;
     }
-    if (setting->kind == BOOL ? yes || no : set_number(place, setting->kind, text)) {
-        if (setting->kind == BOOL)
-            *(bool *)place = yes;
+    if (set_value(place, setting->kind, text))
         return true;
-    }
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                setting->kind == BOOL ? _("%s must be true or false, not “%s”")
-                                      : _("%s must be a number, not “%s”"),
+                setting->kind == BOOL   ? _("%s must be true or false, not “%s”")
+                : setting->kind == TEXT ? _("%s is longer than 255 bytes: “%s”")
+                                        : _("%s must be a number, not “%s”"),
                 name, text);
     return false;
 }
@@ -160,7 +190,10 @@ static bool read_json(const PentimentoSettings *settings, const char *text, size
     json_object_iter_init(&iter, object);
     while (json_object_iter_next(&iter, &name, &node)) {
         g_autoptr(GError) reason = NULL;
-        g_autofree char *value = json_to_string(node, FALSE); /* a number or true as typed */
+        bool string = json_node_get_value_type(node) == G_TYPE_STRING;
+        g_autofree char *value = string
+                                     ? json_node_dup_string(node)
+                                     : json_to_string(node, FALSE); /* a number or true as typed */
         if (pentimento_train_set(settings, name, value, &reason))
             continue;
         ldm_set_error(error, FORMAT, "%s: %s", path, reason->message);

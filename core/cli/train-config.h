@@ -11,11 +11,11 @@ typedef struct {
     struct {
         const PentimentoSetting *table; /* ends with a name NULL */
         void *options;
-    } groups[2];
+    } groups[3]; /* those that are there first */
 } PentimentoSettings;
 
 /* The settings of `options`, which they point into. */
-PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options);
+PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options); /* its adapter's, too */
 PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options);
 
 /* Sets one option by name ("batch", "rate" ...) from text; numbers as the C locale writes them,

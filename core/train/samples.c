@@ -84,8 +84,8 @@ static bool draw_all(LdmModel *model, const LdmSamples *samples, cairo_t *cr, si
     size_t examples = ldm_dataset_length(samples->dataset);
 
     for (size_t i = 0; i < samples->count; i++) {
-        const char *caption =
-            ldm_dataset_at(samples->dataset, i * examples / samples->count)->caption;
+        const LdmExample *example = ldm_dataset_at(samples->dataset, i * examples / samples->count);
+        g_autofree char *caption = ldm_train_adapter_caption(samples->adapter, example->caption);
         g_autoptr(LdmResult) result = make(model, samples, caption, i, error);
         if (result == NULL)
             return false;

@@ -1,7 +1,7 @@
 /* What a model makes of some captions while it is trained. */
 #pragma once
 
-#include "pipeline/model.h"
+#include "train/adapter.h"
 #include "train/dataset.h"
 #include "train/optimiser.h"
 
@@ -11,8 +11,9 @@ typedef struct {
 } LdmSamplesOptions;
 
 typedef struct {
-    const LdmDataset *dataset; /* captions, evenly taken */
-    size_t count, side;        /* pictures; pixels of one */
+    const LdmDataset *dataset;      /* captions, evenly taken */
+    const LdmTrainAdapter *adapter; /* what changes them, or NULL */
+    size_t count, side;             /* pictures; pixels of one */
     GCancellable *cancellable;
 } LdmSamples;
 

@@ -22,6 +22,7 @@ typedef struct {
     const char *folder;
     LdmDtype dtype; /* of the model as it was: the finished one gets the same */
     LdmLatentCache *cache;
+    LdmTrainAdapter *adapter; /* NULL: the model's own weights are trained */
     LdmLoop *loop;
     LdmBatch batch;
     LdmLoss *loss;
@@ -38,6 +39,19 @@ LdmTrainOptions ldm_train_defaults(void)
         .drop = 0.1,
         .samples = 9,
     };
+}
+
+LdmTrainOptions ldm_train_adapter_defaults(LdmAdapterKind kind)
+{
+    LdmTrainOptions options = ldm_train_defaults();
+
+    options.drop = 0.0;
+    options.adapter = ldm_adapter_defaults(kind);
+    if (kind == LDM_ADAPTER_WORD) {
+        options.loop.optimiser.rate = 5e-3;
+        options.loop.optimiser.weight_decay = 0.0;
+    }
+    return options;
 }
 
 /* ---- options ---- */
@@ -63,11 +77,14 @@ static char *settings_text(const Run *run)
 {
     const LdmTrainOptions *o = run->options;
     char drop[G_ASCII_DTOSTR_BUF_SIZE], gamma[G_ASCII_DTOSTR_BUF_SIZE];
+    g_autofree char *adapter =
+        run->adapter != NULL ? ldm_train_adapter_settings(run->adapter) : g_strdup("");
 
-    return g_strdup_printf("train-text=%d latents=%s drop=%s snr-gamma=%s", o->train_text,
+    return g_strdup_printf("train-text=%d latents=%s drop=%s snr-gamma=%s%s%s", o->train_text,
                            ldm_latent_cache_key(run->cache),
                            g_ascii_dtostr(drop, sizeof drop, o->drop),
-                           g_ascii_dtostr(gamma, sizeof gamma, o->loss.snr_gamma));
+                           g_ascii_dtostr(gamma, sizeof gamma, o->loss.snr_gamma),
+                           run->adapter != NULL ? " " : "", adapter);
 }
 
 /* ---- samples ---- */
@@ -100,12 +117,15 @@ static bool set_caption(Run *run, size_t example, uint64_t step, size_t sample, 
     const LdmTokenizer *tokenizer = run->model->tokenizer;
     LdmKeyed keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_DROP, step, sample);
     bool dropped = ldm_keyed_uniform(&keyed) < run->options->drop;
+    const char *caption = ldm_dataset_at(run->dataset, example)->caption;
 
     if (tokenizer == NULL)
         return true;
-    return ldm_tokenizer_encode(
-        tokenizer, dropped ? "" : ldm_dataset_at(run->dataset, example)->caption,
-        run->batch.ids + place * (size_t)run->model->config.text.tokens, NULL, error);
+    g_autofree char *adapted =
+        dropped ? g_strdup("") : ldm_train_adapter_caption(run->adapter, caption);
+    return ldm_tokenizer_encode(tokenizer, adapted,
+                                run->batch.ids + place * (size_t)run->model->config.text.tokens,
+                                NULL, error);
 }
 
 /* Sample `sample` of a step, counted through all of its passes, into `place` of the batch. */
@@ -156,6 +176,7 @@ static bool look(void *data, GError **error)
 {
     const Run *run = data;
     const LdmSamples samples = {.dataset = run->dataset,
+                                .adapter = run->adapter,
                                 .count = run->options->samples,
                                 .side = run->options->latents.augment.side,
                                 .cancellable = run->watch->cancellable};
@@ -168,6 +189,9 @@ static bool write_model(void *data, GError **error)
 {
     Run *run = data;
 
+    if (run->adapter != NULL)
+        return ldm_train_adapter_write(run->adapter, ldm_loop_optimiser(run->loop), run->folder,
+                                       error);
     return ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder,
                            error);
 }
@@ -205,6 +229,9 @@ static bool add_tables(Run *run, GError **error)
 {
     LdmOptimiser *optimiser = ldm_loop_optimiser(run->loop);
 
+    if (run->adapter != NULL)
+        return ldm_optimiser_add(optimiser, "adapter", ldm_train_adapter_params(run->adapter),
+                                 error);
     return ldm_optimiser_add(optimiser, "unet", run->model->unet_params, error) &&
            (!run->options->train_text || run->model->text == NULL ||
             ldm_optimiser_add(optimiser, "text", run->model->text_params, error));
@@ -214,6 +241,8 @@ static size_t trained_count(const Run *run)
 {
     const LdmModelInfo *info = &run->model->info;
 
+    if (run->adapter != NULL)
+        return ldm_train_adapter_count(run->adapter);
     return info->unet_parameters + (run->options->train_text ? info->text_parameters : 0);
 }
 
@@ -249,6 +278,21 @@ static void mark_trained(LdmParams *params, bool trained)
         ldm_params_at(params, i)->trained = trained;
 }
 
+/* Marks what is trained. */
+static bool choose(Run *run, GError **error)
+{
+    const LdmTrainOptions *o = run->options;
+
+    if (o->adapter.kind == LDM_ADAPTER_NONE) {
+        mark_trained(run->model->unet_params, true);
+        mark_trained(run->model->text_params, o->train_text);
+        return true;
+    }
+    run->adapter = ldm_train_adapter_new(run->model, &o->adapter, o->train_text,
+                                         (uint64_t)o->loop.seed, error);
+    return run->adapter != NULL;
+}
+
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
@@ -261,8 +305,6 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     ldm_loop_set_examples(run->loop, info->count);
     if (run->options->latents.buckets)
         ldm_loop_set_buckets(run->loop, info->buckets);
-    mark_trained(run->model->unet_params, true);
-    mark_trained(run->model->text_params, run->options->train_text);
     run->z0 = g_new(float, info->side * info->side * info->z);
     run->noise = g_new(float, info->side * info->side * info->z);
     run->alpha_bar = g_new(double, run->model->config.schedule.train_steps);
@@ -283,6 +325,7 @@ static void run_clear(Run *run)
     ldm_loss_free(run->loss);
     ldm_batch_clear(&run->batch);
     ldm_loop_free(run->loop);
+    ldm_train_adapter_free(run->adapter);
     ldm_latent_cache_free(run->cache);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
@@ -303,9 +346,10 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
     own.latents.holes = model->info.concat_inpainting;
     if (own.latents.augment.side == 0)
         own.latents.augment.side = (size_t)model->info.native_size;
-    if (!check_options(model, &own, error) || !ldm_model_writable(model, error) ||
+    if (!check_options(model, &own, error) ||
+        (own.adapter.kind == LDM_ADAPTER_NONE && !ldm_model_writable(model, error)) ||
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
-    return open_cache(&run, error) && prepare(&run, &plan, error) &&
+    return choose(&run, error) && open_cache(&run, error) && prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, ldm_latent_cache_info(run.cache)->skipped, &work, error);
 }

@@ -3,6 +3,7 @@
  * some captions every `look_every` steps. */
 #pragma once
 
+#include "train/adapter.h"
 #include "train/latent-cache.h"
 #include "train/loop.h"
 #include "train/loss-ldm.h"
@@ -15,12 +16,17 @@ typedef struct {
     double drop;     /* share of captions left out, so that guidance can be used; 0 .. 1 */
     size_t samples;  /* pictures in samples.png */
     bool train_text; /* tau_theta jointly with epsilon_theta, as in the paper */
+    LdmAdapterOptions adapter; /* what is trained in place of the model's own weights */
 } LdmTrainOptions;
 
 /* The model's native size (side 0), the caption dropout of the paper's guided models. */
 LdmTrainOptions ldm_train_defaults(void);
 
-/* Trains `model`, which must not be computed with afterwards, and writes it to `folder`. Cancelling
+/* The same for an adapter: no dropout, since the model can be guided already. */
+LdmTrainOptions ldm_train_adapter_defaults(LdmAdapterKind kind);
+
+/* Trains `model`, which must not be computed with afterwards, and writes it to `folder`; with an
+ * adapter the model stays as it was, and the adapter's file is written. Cancelling
  * saves a checkpoint of the last whole step; the error is then CANCELLED. Errors: INVALID (options;
  * a folder that has checkpoints, without `resume`), FILE, MEMORY, NONFINITE, those of the parts. */
 bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOptions *options,

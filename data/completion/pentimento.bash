@@ -20,7 +20,7 @@ _pentimento() {
     case $before in
         --sampler) options='ddim euler euler-a dpmpp-2m' ;;
         --schedule) options='model karras' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate) return ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
@@ -32,10 +32,10 @@ _pentimento() {
             predict) options="$common --output --latent --timestep --context --concat" ;;
             generate) options="$common $task --size --width --height" ;;
             img2img | inpaint) options="$common $task --mask --strength --surroundings" ;;
-            train) options="$common --output --data --config --init --steps --batch --rate --seed --resume" ;;
+            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --resume" ;;
         esac
     fi
-    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder"
+    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder lora embedding"
     if [ -n "$options" ]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
     else

@@ -310,6 +310,23 @@ code 1 'resume it' "${training[@]}"
 code 1 'other settings (batch=2' "${training[@]}" --resume --batch 3
 code 0 '' generate -m run -p 'a gradient' "${small[@]}" -o trained.png
 code 0 '' train ldm --data pictures --config train.conf -o other --json
+code 2 '--init' train lora --data pictures --init x -o look
+code 2 'rank' train lora --data pictures --rank many -o look
+code 1 'rank is 0' train lora --data pictures --rank 0 -o look
+code 0 '0.0 M weights' train lora --data pictures --config train.conf --rank 1 --rate 0.05 -o look
+code 1 'new word is missing' train embedding --data pictures -o word
+code 0 '' train embedding --data pictures --config train.conf --word '<look>' --rate 0.5 -o word
+look=look/pytorch_lora_weights.safetensors
+word=word/learned_embeds.safetensors
+prompt=(generate -p 'a <look>' "${small[@]}" -o)
+for options in --no-metadata "--lora=$look:0" "--lora=$look" "--embedding=$word"; do
+    "$cli" "${prompt[@]}" a.png "$options" --no-metadata 2>err
+    case $options in
+        --no-metadata) cp a.png plain.png ;;
+        *:0) cmp -s a.png plain.png; ok $? 'a LoRA of weight 0 changes nothing' ;;
+        *) ! cmp -s a.png plain.png; ok $? "${options%%=*} changes the picture" ;;
+    esac
+done
 "$cli" train ldm --data pictures --config train.conf -o long --steps 5000 --json >long.out 2>err </dev/null &
 trained=$!
 for _ in {1..600}; do
