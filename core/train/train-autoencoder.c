@@ -195,7 +195,10 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
             return false;
     if (!ldm_autoencoder_loss_backward(run->loss, &batch, &terms, error))
         return false;
-    step->loss += terms.loss;
+    /* without the adversarial term, whose weight changes from step to step: outliers are judged by
+     * this number, and the curve shows it */
+    step->loss +=
+        terms.loss - (batch.adversarial ? terms.adaptive * terms.generator / batch.scale : 0.0);
     step->adversary += terms.discriminator;
     ldm_train_step_add(step, "reconstruction", terms.reconstruction);
     ldm_train_step_add(step, "kl", terms.kl);
