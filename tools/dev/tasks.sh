@@ -129,9 +129,6 @@ task_test() {
         # allocations that fail return NULL, as they do without the sanitizer;
         # ASAN_OPTIONS=fast_unwind_on_malloc=0 shows the whole way to a leak, twice as slowly
         export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1:${ASAN_OPTIONS-}
-        # what fontconfig keeps until the process ends (training draws captions) is not ours to free
-        printf 'leak:libfontconfig\n' >"$checked/leaks"
-        export LSAN_OPTIONS=suppressions=$checked/leaks:print_suppressions=0:${LSAN_OPTIONS-}
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PENTIMENTO_SANITIZED=1
         run_tests "$checked" --timeout-multiplier 6 "${chosen_sanitized[@]}" || failed=1
     fi
