@@ -299,7 +299,7 @@ static void declare(LdmFileWriter *writer, const Layer *layer, bool kohya)
     }
     g_autofree char *alpha = g_strdup_printf("%s_%s.alpha", network, stem);
     if (kohya)
-        ldm_file_writer_declare(writer, alpha, LDM_F32, 0, NULL);
+        ldm_file_writer_declare(writer, alpha, LDM_F32, 0, (size_t[]){1}); /* a number */
 }
 
 /* scale * up where the file has no place for alpha. */
