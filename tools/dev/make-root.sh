@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# make-root.sh ROOT PACKAGES.txt   as root, under ./dev's lock.
-# Makes the private Debian 13 root, or brings an unfinished or older one up to the list of packages.
+# make-root.sh ROOT PACKAGES.txt…   as root, under ./dev's lock.
+# Makes the private Debian 13 root, or brings an unfinished or older one up to the lists of packages.
 # The bare system is built aside and renamed when whole; the packages go in by apt, which resumes by itself.
 set -euo pipefail
-root=$1 list=$2
+root=$1
+shift
 suite=trixie
 mark=$root/etc/pentimento-root
 log=$root.log
@@ -113,7 +114,7 @@ configure_base() {
 
 main() {
     local free wanted
-    wanted=$(sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$list")
+    wanted=$(sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$@")
     work=$(mktemp -d)
     trap 'rm -rf --one-file-system "$work" "$new"' EXIT
     : >"$log"
@@ -154,4 +155,4 @@ install_mmdebstrap() {
         { apt-get update && apt-get install -y --no-install-recommends mmdebstrap; }
 }
 
-main
+main "$@"

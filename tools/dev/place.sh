@@ -6,6 +6,7 @@ place_tools=$PENTIMENTO_TREE/tools/dev
 place_cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 place_root=${PENTIMENTO_ROOT:-$place_cache/debian-13}
 place_mark=etc/pentimento-root # in the private root; holds the list of packages that are installed in it
+place_lists=("$place_tools/packages.txt") # a command that needs more adds its own list
 
 say() { printf 'dev: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -14,7 +15,7 @@ die() { say "$@"; exit 1; }
 sorted() { LC_ALL=C sort -u; }
 without() { LC_ALL=C comm -23 "$@"; }
 
-place_packages() { sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$place_tools/packages.txt" | sorted; }
+place_packages() { sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "${place_lists[@]}" | sorted; }
 
 # Is every package in the list that an earlier set-up left in file $1?
 place_complete() { [ -e "$1" ] && [ -z "$(without <(place_packages) "$1")" ]; }
@@ -123,7 +124,7 @@ place_ready_root() {
             flock 9
         fi
         ! place_complete "$place_root/$place_mark" || exit 0
-        place_as_root bash "$place_tools/make-root.sh" "$place_root" "$place_tools/packages.txt" >&2
+        place_as_root bash "$place_tools/make-root.sh" "$place_root" "${place_lists[@]}" >&2
     ) || exit 1
 }
 

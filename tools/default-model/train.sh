@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
+# Data set, autoencoder, latents, denoiser with text encoder; each stage goes on from its newest checkpoint.
+set -euo pipefail
+tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
+recipe=$tree/data/default
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
+data=$cache/default-data
+run=$cache/default-run
+stages=(data autoencoder ldm)
+steps=() hours='' from='' last=ldm
+
+usage() {
+    cat <<'TEXT'
+Usage: ./dev train-default [OPTIONS]     train the default model, or go on with it
+
+  --stage S      the last stage to run: data, autoencoder or ldm (default)
+  --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
+  --hours H      save a checkpoint and stop after so long
+  --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
+  --from DIR     begin with the checkpoints of another run's folder, where this one has none
+  -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/ldm
+
+Ctrl-C saves a checkpoint and stops; the same command goes on.
+TEXT
+}
+
+die() {
+    echo "train-default: $*" >&2
+    exit "${2:-1}"
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        -h | --help) usage && exit ;;
+        --stage | --steps | --hours | --data | --from | -o) [ $# -gt 1 ] || die "$1 needs a value" 2 ;;
+        *) echo "train-default: no such option: $1 (--help lists them)" >&2 && exit 2 ;;
+    esac
+    case $1 in
+        --stage) last=$2 ;;
+        --steps) steps=(--steps "$2") ;;
+        --hours) hours=$2 ;;
+        --data) data=$2 ;;
+        --from) from=$2 ;;
+        -o) run=$2 ;;
+    esac
+    shift 2
+done
+[[ " ${stages[*]} " = *" $last "* ]] || die "no such stage: $last" 2
+mkdir -p "$data" "$run"
+exec 9>"$run/lock"
+flock -n 9 || die "another run is at work in $run"
+end=''
+[ -z "$hours" ] || end=$(awk -v now="$(date +%s)" -v hours="$hours" 'BEGIN { printf "%d", now + 3600 * hours }')
+
+"$tree/dev" build
+
+make_data() {
+    (
+        flock 8
+        python3 "$tree/tools/default-model/make-set.py" "$data"
+    ) 8>"$data/lock"
+}
+
+# The trainer, until it is done or the time is over: 130 then, as after Ctrl-C.
+train() { # STAGE INIT
+    local folder=$run/$1 limit=() resume=() own=()
+    if [ -n "$from" ] && [ -d "$from/$1" ] && [ ! -d "$folder" ]; then
+        cp -R --no-preserve=mode,ownership "$from/$1" "$folder.part"
+        mv "$folder.part" "$folder"
+    fi
+    ! compgen -G "$folder/checkpoints/step-*.json" >/dev/null || resume=(--resume)
+    [ -z "$end" ] || limit=(timeout --foreground --signal=INT "$((end > $(date +%s) ? end - $(date +%s) : 1))")
+    [ "$1" != "$last" ] || own=("${steps[@]}")
+    "${limit[@]}" "$tree/dev" cli train "$1" --init "$2" --data "$data/set/train.tsv" \
+        --config "$recipe/train-$1.conf" -o "$folder" "${own[@]}" "${resume[@]}" ||
+        { status=$? && [ $status = 124 ] && exit 130 || exit $status; }
+}
+
+make_data
+[ "$last" != data ] || exit 0
+if [ ! -e "$run/autoencoder/model_index.json" ] || [ "$last" = autoencoder ]; then
+    train autoencoder "$recipe/model"
+fi
+[ "$last" != autoencoder ] || exit 0
+if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration with the trained autoencoder, which stays
+    rm -rf "$run/start.part"
+    cp -R "$recipe/model" "$run/start.part"
+    cp "$run"/autoencoder/vae/* "$run/start.part/vae/"
+    mv "$run/start.part" "$run/start"
+fi
+train ldm "$run/start"
+cp "$data/set/ATTRIBUTION.txt" "$run/ldm/"
+echo "The model is $run/ldm"
