@@ -242,6 +242,8 @@ static void append_approximations(GString *text, const LdmRequest *request)
     }
     if (request->reuse > 1)
         g_string_append_printf(text, ", Reuse: %d", request->reuse);
+    if (request->precision == LDM_PRECISION_BF16)
+        g_string_append(text, ", Precision: bf16");
     if (request->surroundings > 0)
         g_string_append_printf(text, ", Surroundings: %d", request->surroundings);
 }

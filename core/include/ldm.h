@@ -192,6 +192,12 @@ typedef enum {
     LDM_SIGMAS_KARRAS, /* arXiv 2206.00364, equation 5, rho = 7 */
 } LdmSigmas;
 
+/* How epsilon_theta multiplies. */
+typedef enum {
+    LDM_PRECISION_EXACT, /* in f32 */
+    LDM_PRECISION_BF16,  /* linear layers and attention: numbers rounded to bf16, sums in f32 */
+} LdmPrecision;
+
 /* One job. Strings and arrays belong to the request. Set fields through ldm_request_set where
  * values come from people or other processes: it checks type and range. */
 typedef struct {
@@ -203,18 +209,19 @@ typedef struct {
     LdmSampler sampler;
     LdmSigmas schedule;
     double guidance; /* classifier-free guidance scale, >= 0; 1 = none */
-    /* Approximations; the defaults 0 .. 1, 1 and 0 leave the result exact. */
+    /* Approximations; the defaults 0 .. 1, 1, 0 and EXACT leave the result exact. */
     double guidance_start, guidance_end; /* fractions of the steps, between which it is guided */
-    int reuse;          /* >= 1: deep features are computed in every reuse-th step */
-    int surroundings;   /* latent cells around the mask that the network sees; 0 = all */
-    double strength;    /* 0 .. 1: img2img and inpaint */
-    double eta;         /* 0 .. 1: DDIM's noise */
-    int64_t seed;       /* 0 .. 2^63-1, or -1: a new one, reported in the result */
-    char **loras;       /* "FILE" or "FILE:WEIGHT", NULL-terminated; NULL = none */
-    char **embeddings;  /* "FILE" of textual inversions, likewise */
-    LdmTensor *picture; /* [1, H, W, 4] R'G'B' (sRGB curve), straight alpha, 0..1 */
-    LdmTensor *mask;    /* [1, H, W, 1] 0..1, 1 = repaint; inpaint; img2img: NULL = all */
-    LdmTensor *latent;  /* [1, h, w, z] start noise of unit variance, or NULL */
+    int reuse;              /* >= 1: deep features are computed in every reuse-th step */
+    int surroundings;       /* latent cells around the mask that the network sees; 0 = all */
+    LdmPrecision precision; /* bf16 only where the processor has it */
+    double strength;        /* 0 .. 1: img2img and inpaint */
+    double eta;             /* 0 .. 1: DDIM's noise */
+    int64_t seed;           /* 0 .. 2^63-1, or -1: a new one, reported in the result */
+    char **loras;           /* "FILE" or "FILE:WEIGHT", NULL-terminated; NULL = none */
+    char **embeddings;      /* "FILE" of textual inversions, likewise */
+    LdmTensor *picture;     /* [1, H, W, 4] R'G'B' (sRGB curve), straight alpha, 0..1 */
+    LdmTensor *mask;        /* [1, H, W, 1] 0..1, 1 = repaint; inpaint; img2img: NULL = all */
+    LdmTensor *latent;      /* [1, h, w, z] start noise of unit variance, or NULL */
 } LdmRequest;
 
 /* A request with the task's default values. */

@@ -1,6 +1,6 @@
-/* Products of bf16 numbers with f32 sums, where the processor has instructions for them: half as many
- * as in f32. Two neighbours along the depth share a word, the earlier in its lower half, so that the
- * register tile works on words where it else works on floats. */
+/* Products of bf16 numbers with f32 sums, where the processor has instructions for them: half as
+ * many as in f32. Two neighbours along the depth share a word, the earlier in its lower half, so
+ * that the register tile works on words where it else works on floats. */
 #pragma once
 
 #include "kernels/lanes.h"

@@ -1,5 +1,5 @@
-/* The register tile, of floats or, where the including file says how to multiply them, of words that
- * hold two bf16 each. */
+/* The register tile, of floats or, where the including file says how to multiply them, of words
+ * that hold two bf16 each. */
 #pragma once
 
 #include "kernels/vector.h"

@@ -10,6 +10,7 @@
 #include "diffuse/schedule.h"
 #include "encode/encode.h"
 #include "finish/finish.h"
+#include "kernels/kernels.h"
 #include "pipeline/adapters.h"
 #include "pipeline/plan.h"
 #include "pipeline/progress.h"
@@ -177,6 +178,11 @@ static bool line_begin(LdmLine *line, const LdmMonitor *monitor, GError **error)
     uint64_t available = ldm_memory_available();
     if (g_cancellable_set_error_if_cancelled(line->cancellable, NULL)) {
         ldm_set_error(error, CANCELLED, _("cancelled"));
+        return false;
+    }
+    if (line->request->precision == LDM_PRECISION_BF16 && !ldm_kernels_have_bf16()) {
+        ldm_set_error(error, UNSUPPORTED,
+                      _("this processor does not multiply bf16 faster: leave precision at exact"));
         return false;
     }
     if (!ldm_adapters_add(line->model, line->request, &line->adapters, error) ||

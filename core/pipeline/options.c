@@ -8,6 +8,7 @@
 
 static const char *const samplers[] = {"ddim", "euler", "euler-a", "dpmpp-2m", NULL};
 static const char *const schedules[] = {"model", "karras", NULL};
+static const char *const precisions[] = {"exact", "bf16", NULL};
 
 #define GENERATE (1u << LDM_TASK_GENERATE)
 #define REPAINT  (1u << LDM_TASK_IMG2IMG | 1u << LDM_TASK_INPAINT)
@@ -34,6 +35,8 @@ static const LdmOption options[] = {
      N_("Compute deep features in every Nth step only, reuse them in between; 1 is exact")},
     {"surroundings", "i", 0, 1024, NULL, REPAINT,
      N_("Latent cells around the mask that the network sees; 0 sees all, and is exact")},
+    {"precision", "s", 0, 0, precisions, ALL,
+     N_("How the denoiser multiplies: exact, or rounded to bf16 where the processor can")},
     {"strength", "d", 0, 1, NULL, REPAINT, N_("How far to depart from the picture; 0 keeps it")},
     {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
     {"seed", "x", -1, (double)G_MAXINT64, NULL, ALL,
@@ -47,18 +50,28 @@ static const LdmOption options[] = {
 };
 
 static const size_t fields[] = {
-    offsetof(LdmRequest, prompt),         offsetof(LdmRequest, negative_prompt),
-    offsetof(LdmRequest, width),          offsetof(LdmRequest, height),
-    offsetof(LdmRequest, steps),          offsetof(LdmRequest, sampler),
-    offsetof(LdmRequest, schedule),       offsetof(LdmRequest, guidance),
-    offsetof(LdmRequest, guidance_start), offsetof(LdmRequest, guidance_end),
-    offsetof(LdmRequest, reuse),          offsetof(LdmRequest, surroundings),
-    offsetof(LdmRequest, strength),       offsetof(LdmRequest, eta),
-    offsetof(LdmRequest, seed),           offsetof(LdmRequest, loras),
+    offsetof(LdmRequest, prompt),
+    offsetof(LdmRequest, negative_prompt),
+    offsetof(LdmRequest, width),
+    offsetof(LdmRequest, height),
+    offsetof(LdmRequest, steps),
+    offsetof(LdmRequest, sampler),
+    offsetof(LdmRequest, schedule),
+    offsetof(LdmRequest, guidance),
+    offsetof(LdmRequest, guidance_start),
+    offsetof(LdmRequest, guidance_end),
+    offsetof(LdmRequest, reuse),
+    offsetof(LdmRequest, surroundings),
+    offsetof(LdmRequest, precision),
+    offsetof(LdmRequest, strength),
+    offsetof(LdmRequest, eta),
+    offsetof(LdmRequest, seed),
+    offsetof(LdmRequest, loras),
     offsetof(LdmRequest, embeddings),
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));
-G_STATIC_ASSERT(sizeof(LdmSampler) == sizeof(int) && sizeof(LdmSigmas) == sizeof(int));
+G_STATIC_ASSERT(sizeof(LdmSampler) == sizeof(int) && sizeof(LdmSigmas) == sizeof(int) &&
+                sizeof(LdmPrecision) == sizeof(int));
 
 const LdmOption *ldm_options(void)
 {

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "diffuse/latents.h"
 #include "ldm.h"
+#include "kernels/kernels.h"
 #include "made-model.h"
 #include "made-array.h"
 
@@ -103,6 +104,24 @@ static void test_approximations(void)
         g_assert_cmpfloat(difference(saved, exact), >, 0.0);
         g_assert_cmpint(saved->evaluations, ==, kind == 1 ? 6 : 8);
     }
+}
+
+/* bf16: near the exact picture where the processor has it, else a sentence and no picture. */
+static void test_bf16(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_IMG2IMG, 48, 40);
+    g_autoptr(LdmResult) exact = run(request);
+    request->precision = LDM_PRECISION_BF16;
+    if (ldm_kernels_have_bf16()) {
+        g_autoptr(LdmResult) rounded = run(request);
+        g_test_message("bf16: %.3f apart", difference(rounded, exact));
+        g_assert_cmpfloat(difference(rounded, exact), >, 0.0);
+        g_assert_cmpfloat(difference(rounded, exact), <, 0.25);
+        return;
+    }
+    g_autoptr(GError) error = NULL;
+    g_assert_null(ldm_generate(model, request, NULL, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_UNSUPPORTED);
 }
 
 static void test_threads(void)
@@ -375,6 +394,7 @@ int main(int argc, char **argv)
     g_assert_no_error(error);
     g_test_add_func("/generate/same-bytes", test_same_bytes);
     g_test_add_func("/generate/approximations", test_approximations);
+    g_test_add_func("/generate/bf16", test_bf16);
     g_test_add_func("/generate/threads", test_threads);
     g_test_add_func("/generate/sizes", test_sizes);
     g_test_add_func("/generate/strength-zero", test_strength_zero);
