@@ -81,7 +81,27 @@ static Range loss_range(const GArray *points)
     Range range = {g_array_index(values, double, last / 100),
                    g_array_index(values, double, last - last / 100)};
     double margin = MAX(0.05 * (range.most - range.least), 1e-3 * fabs(range.most) + 1e-12);
-    return (Range){range.least - margin, range.most + margin};
+    double least = range.least - margin;
+    return (Range){range.least >= 0 ? fmax(least, 0) : least, range.most + margin};
+}
+
+/* ---- scales ---- */
+
+/* 1, 2 or 5 times a power of ten, so that some TICKS of them span the range. */
+static double tick_step(Range range)
+{
+    double raw = (range.most - range.least) / TICKS, power = pow(10, floor(log10(raw)));
+    double m = raw / power;
+
+    return power * (m <= 1 ? 1 : m <= 2 ? 2 : m <= 5 ? 5 : 10);
+}
+
+/* The range widened to whole ticks. */
+static Range whole_ticks(Range range)
+{
+    double step = tick_step(range);
+
+    return (Range){floor(range.least / step) * step, ceil(range.most / step) * step};
 }
 
 /* ---- the picture ---- */
@@ -114,31 +134,44 @@ static void write_number(cairo_t *cr, double x, double y, double align, double v
 {
     char number[G_ASCII_DTOSTR_BUF_SIZE];
 
-    write_text(cr, x, y, align, g_ascii_formatd(number, sizeof number, "%.4g", value));
+    write_text(cr, x, y, align, g_ascii_formatd(number, sizeof number, "%.6g", value));
 }
 
-static void draw_frame(cairo_t *cr, const GArray *points, Range loss, Range rate)
+/* Numbers of a scale: on the left, with lines across the picture, or on the `right`. */
+static void draw_scale(cairo_t *cr, Range range, bool right)
 {
-    double first = g_array_index(points, Point, 0).step;
-    double last = g_array_index(points, Point, points->len - 1).step;
+    double step = tick_step(range);
+    int n = (int)round((range.most - range.least) / step);
 
-    for (int i = 0; i <= TICKS; i++) {
-        double share = (double)i / TICKS, value = loss.least + share * (loss.most - loss.least);
-        double y = place_y(loss, value), step = round(first + share * (last - first));
+    for (int i = 0; i <= n; i++) {
+        double value = range.least + i * step, y = place_y(range, value);
+        if (right) {
+            write_number(cr, WIDTH - RIGHT + 6, y + 4, 0, value);
+            continue;
+        }
         cairo_set_source_rgb(cr, 0.88, 0.88, 0.88);
         cairo_move_to(cr, LEFT, y);
         cairo_line_to(cr, WIDTH - RIGHT, y);
         cairo_stroke(cr);
         cairo_set_source_rgb(cr, 0.2, 0.2, 0.2);
         write_number(cr, LEFT - 6, y + 4, 1, value);
-        write_number(cr, place_x(points, step), HEIGHT - BOTTOM + 18, 0.5, step);
-        cairo_set_source_rgb(cr, 0.8, 0.45, 0.1);
-        write_number(cr, WIDTH - RIGHT + 6, y + 4, 0, rate.least + share * rate.most);
     }
-    write_text(cr, WIDTH - RIGHT, TOP - 10, 1, _("learning rate"));
-    cairo_set_source_rgb(cr, 0.2, 0.2, 0.2);
+}
+
+static void draw_frame(cairo_t *cr, const GArray *points, Range loss, Range rate)
+{
+    double first = g_array_index(points, Point, 0).step;
+    double last = g_array_index(points, Point, points->len - 1).step;
+    double step = last > first ? fmax(tick_step((Range){first, last}), 1) : 1;
+
+    draw_scale(cr, loss, false);
+    for (double at = ceil(first / step) * step; at <= last; at += step)
+        write_number(cr, place_x(points, at), HEIGHT - BOTTOM + 18, 0.5, at);
     write_text(cr, LEFT, TOP - 10, 0, _("loss and its moving average"));
     write_text(cr, WIDTH / 2.0, HEIGHT - 8, 0.5, _("step"));
+    cairo_set_source_rgb(cr, 0.8, 0.45, 0.1);
+    draw_scale(cr, rate, true);
+    write_text(cr, WIDTH - RIGHT, TOP - 10, 1, _("learning rate"));
 }
 
 static void draw_curves(cairo_t *cr, const GArray *points, Range loss, Range rate)
@@ -180,7 +213,8 @@ bool ldm_plot_write(const char *log_path, const char *path, GError **error)
         return points != NULL;
     for (guint i = 0; i < points->len; i++)
         rate.most = fmax(rate.most, g_array_index(points, Point, i).rate);
-    Range loss = loss_range(points);
+    rate = whole_ticks(rate);
+    Range loss = whole_ticks(loss_range(points));
     cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);
     cairo_t *cr = cairo_create(surface);
     cairo_set_source_rgb(cr, 1, 1, 1);
