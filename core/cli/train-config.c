@@ -35,6 +35,7 @@ static const PentimentoSetting loop_table[] = {
     {"save-every", SIZE, offsetof(LdmLoopOptions, save_every)},
     {"samples-every", SIZE, offsetof(LdmLoopOptions, look_every)},
     {"keep", INT, offsetof(LdmLoopOptions, keep)},
+    {"half", BOOL, offsetof(LdmLoopOptions, half)},
     {NULL},
 };
 

@@ -15,6 +15,7 @@ typedef struct {
     size_t save_every; /* steps between checkpoints */
     int keep;          /* checkpoints kept */
     bool resume;       /* from the newest one; it must be there */
+    bool half;         /* the finished model's weights in f16; else as the model it began with */
     size_t look_every; /* steps between two calls of LdmLoopWork.look; 0: none */
 } LdmLoopOptions;
 

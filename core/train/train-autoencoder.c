@@ -395,7 +395,7 @@ bool ldm_train_autoencoder(LdmModel *model, const LdmDataset *dataset,
                        .options = &own,
                        .watch = watch,
                        .folder = folder,
-                       .dtype = model->info.dtype};
+                       .dtype = options->loop.half ? LDM_F16 : model->info.dtype};
     const LdmLoopWork work = {.pass = pass, .write = write_model, .data = &run};
     LdmTrainPlan plan;
 

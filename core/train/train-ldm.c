@@ -339,7 +339,7 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
                        .options = &own,
                        .watch = watch,
                        .folder = folder,
-                       .dtype = model->info.dtype};
+                       .dtype = options->loop.half ? LDM_F16 : model->info.dtype};
     const LdmLoopWork work = {.pass = pass, .look = look, .write = write_model, .data = &run};
     LdmTrainPlan plan;
 

@@ -140,6 +140,7 @@ static void test_learns(void)
     options.loop.optimiser.warm_up = 5;
     options.loop.optimiser.steps = STEPS;
     options.train_text = true;
+    options.loop.half = true;
     g_assert_true(ldm_train_ldm(model, dataset, &options, &watch, run, &error));
     g_assert_no_error(error);
     g_test_message("loss %.3f, then %.3f", losses[0], mean(losses + STEPS - 8, 8));
@@ -147,6 +148,8 @@ static void test_learns(void)
     g_assert_cmpfloat(mean(losses + STEPS - 8, 8), <, 0.9 * mean(losses, 8));
     g_autoptr(LdmModel) trained = ldm_model_load(run, &error);
     g_assert_no_error(error);
+    g_assert_cmpint(ldm_model_info(model)->dtype, ==, LDM_F32);
+    g_assert_cmpint(ldm_model_info(trained)->dtype, ==, LDM_F16);
 }
 
 int main(int argc, char **argv)
