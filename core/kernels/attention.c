@@ -92,9 +92,8 @@ static void pack_keys(const AttentionJob *job, const float *k, float *panel, flo
                                     .taps = 1,
                                     .tap_stride = a->d,
                                     .out = job->pairs != NULL ? panel : out});
-        for (size_t i = 0; job->pairs != NULL && i < a->d; i += 2)
-            job->pairs->interleave(panel + i * NR, i + 1 < a->d ? panel + (i + 1) * NR : NULL, NR,
-                                   out + i / 2 * NR);
+        if (job->pairs != NULL)
+            ldm_pairs_panel(job->pairs, panel, a->d, NR, out);
     }
 }
 

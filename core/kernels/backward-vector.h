@@ -32,64 +32,9 @@ static void transpose_block(const float *x, size_t ldx, size_t rows, size_t colu
 
 /* ---- products ---- */
 
-/* As tile_body of matrix-vector.h, but A lies with its depth outside: m-th row, k-th number at
- * k * lda + m. */
-ALWAYS_INLINE void tile_turned_body(const int rows, const int vectors, const LdmTile *t)
-{
-    Vec sum[MR][2];
-#pragma GCC unroll 16
-    for (int m = 0; m < rows; m++)
-        sum[m][0] = sum[m][1] = (Vec){0};
-    const float *a = t->a, *b = t->b;
-    for (size_t k = 0; k < t->K; k++, a += t->lda, b += NR) {
-        Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
-#pragma GCC unroll 16
-        for (int m = 0; m < rows; m++) {
-            Vec x = spread(a[m]);
-            sum[m][0] += x * b0;
-            if (vectors > 1)
-                sum[m][1] += x * b1;
-        }
-    }
-#pragma GCC unroll 16
-    for (int m = 0; m < rows; m++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            float *c = t->c + (size_t)m * t->ldc + v * LANES;
-            store(c, t->add ? load(c) + sum[m][v] : sum[m][v]);
-        }
-}
-
-#define TURNED_CASE(rows)                 \
-    case rows:                            \
-        if (t->vectors == 2)              \
-            tile_turned_body(rows, 2, t); \
-        else                              \
-            tile_turned_body(rows, 1, t); \
-        break;
-
 static void tile_turned(int rows, const LdmTile *t)
 {
-    switch (rows) {
-        TURNED_CASE(1)
-        TURNED_CASE(2)
-        TURNED_CASE(3)
-        TURNED_CASE(4)
-#if MR > 4
-        TURNED_CASE(5)
-        TURNED_CASE(6)
-#endif
-#if MR > 6
-        TURNED_CASE(7)
-        TURNED_CASE(8)
-        TURNED_CASE(9)
-        TURNED_CASE(10)
-        TURNED_CASE(11)
-        TURNED_CASE(12)
-        TURNED_CASE(13)
-        TURNED_CASE(14)
-#endif
-    }
+    tile_of(rows, true, t);
 }
 
 /* A y: four values `s` apart into six `t` apart, the transpose of winograd_at. */

@@ -145,11 +145,8 @@ static void pack_block(const GemmJob *job, float *out, size_t k0, size_t depth, 
                                     .taps = 1,
                                     .tap_stride = depth,
                                     .out = job->pairs != NULL ? panel : out + n * depth});
-        for (size_t k = 0; job->pairs != NULL && k < words; k++) {
-            const float *even = panel + 2 * k * NR;
-            job->pairs->interleave(even, 2 * k + 1 < depth ? even + NR : NULL, NR,
-                                   out + (n * words + k * NR));
-        }
+        if (job->pairs != NULL)
+            ldm_pairs_panel(job->pairs, panel, depth, NR, out + n * words);
     }
 }
 

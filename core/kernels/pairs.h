@@ -20,3 +20,11 @@ extern const LdmPairs ldm_pairs_avx512;
 
 /* NULL where the processor has none, or PENTIMENTO_CPU forces a set without. */
 const LdmPairs *ldm_pairs(void);
+
+/* A panel [depth][NR] of floats -> [(depth + 1) / 2][NR] words. */
+static inline void ldm_pairs_panel(const LdmPairs *pairs, const float *panel, size_t depth,
+                                   size_t NR, float *out)
+{
+    for (size_t k = 0; k < depth; k += 2, panel += 2 * NR, out += NR)
+        pairs->interleave(panel, k + 1 < depth ? panel + NR : NULL, NR, out);
+}

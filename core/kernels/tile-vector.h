@@ -21,7 +21,7 @@
 #endif
 
 /* rows x vectors of C in registers while all segments pass by. */
-ALWAYS_INLINE void tile_body(const int rows, const int vectors, const LdmTile *t)
+ALWAYS_INLINE void tile_body(const int rows, const int vectors, const bool turned, const LdmTile *t)
 {
     Vec sum[MR][2];
 #pragma GCC unroll 16
@@ -33,14 +33,14 @@ ALWAYS_INLINE void tile_body(const int rows, const int vectors, const LdmTile *t
         __builtin_prefetch(t->c + (size_t)m * t->ldc + NR - 1, 1);
     }
     const float *b = t->b;
-    const size_t K = t->K, lda = t->lda;
+    const size_t K = t->K, row = turned ? 1 : t->lda, step = turned ? t->lda : 1;
     for (size_t s = 0; s < t->segments; s++) {
         const float *a = t->a + (t->offsets != NULL ? t->offsets[s] : 0);
         for (size_t k = 0; k < K; k++, b += NR) {
             Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
 #pragma GCC unroll 16
             for (int m = 0; m < rows; m++) {
-                Vec x = spread(a[(size_t)m * lda + k]);
+                Vec x = spread(a[(size_t)m * row + k * step]);
                 sum[m][0] = MULTIPLY_ADD(sum[m][0], x, b0);
                 if (vectors > 1)
                     sum[m][1] = MULTIPLY_ADD(sum[m][1], x, b1);
@@ -56,15 +56,16 @@ ALWAYS_INLINE void tile_body(const int rows, const int vectors, const LdmTile *t
         }
 }
 
-#define TILE_CASE(rows)            \
-    case rows:                     \
-        if (t->vectors == 2)       \
-            tile_body(rows, 2, t); \
-        else                       \
-            tile_body(rows, 1, t); \
+#define TILE_CASE(rows)                    \
+    case rows:                             \
+        if (t->vectors == 2)               \
+            tile_body(rows, 2, turned, t); \
+        else                               \
+            tile_body(rows, 1, turned, t); \
         break;
 
-static void tile(int rows, const LdmTile *t)
+/* `turned`: A lies with its depth outside, m-th row, k-th number at k * lda + m. */
+ALWAYS_INLINE void tile_of(int rows, const bool turned, const LdmTile *t)
 {
     switch (rows) {
         TILE_CASE(1)
@@ -86,4 +87,9 @@ static void tile(int rows, const LdmTile *t)
         TILE_CASE(14)
 #endif
     }
+}
+
+static void tile(int rows, const LdmTile *t)
+{
+    tile_of(rows, false, t);
 }
