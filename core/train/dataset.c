@@ -64,6 +64,15 @@ void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum)
     }
 }
 
+LdmDataset *ldm_dataset_new(const char *path)
+{
+    LdmDataset *dataset = g_new0(LdmDataset, 1);
+
+    dataset->path = g_strdup(path);
+    dataset->examples = g_ptr_array_new_with_free_func(example_free);
+    return dataset;
+}
+
 /* Takes both strings. */
 static void add(LdmDataset *dataset, char *path, char *caption)
 {
@@ -72,6 +81,11 @@ static void add(LdmDataset *dataset, char *path, char *caption)
     example->path = path;
     example->caption = g_strstrip(caption);
     g_ptr_array_add(dataset->examples, example);
+}
+
+void ldm_dataset_add(LdmDataset *dataset, const char *name, const char *caption)
+{
+    add(dataset, g_strdup(name), g_strdup(caption));
 }
 
 /* ---- folders ---- */
@@ -247,10 +261,7 @@ static bool open_list(LdmDataset *dataset, GError **error)
 
 LdmDataset *ldm_dataset_open(const char *path, GError **error)
 {
-    g_autoptr(LdmDataset) dataset = g_new0(LdmDataset, 1);
-
-    dataset->path = g_strdup(path);
-    dataset->examples = g_ptr_array_new_with_free_func(example_free);
+    g_autoptr(LdmDataset) dataset = ldm_dataset_new(path);
     bool folder = g_file_test(path, G_FILE_TEST_IS_DIR);
     if (!(folder ? open_folder(dataset, error) : open_list(dataset, error)))
         return NULL;

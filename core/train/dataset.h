@@ -18,6 +18,12 @@ typedef struct LdmDataset LdmDataset;
  * - a .jsonl file: an object a line, "file" or "file_name" and "caption" or "text".
  * Pictures are not opened here. Errors: FILE, FORMAT (names the line), MISSING (no picture). */
 LdmDataset *ldm_dataset_open(const char *path, GError **error);
+
+/* One of pictures that are no files: LdmPictureRead knows them by name, and a name stands for a
+ * picture's content (a checksum), so that other pictures are other names. */
+LdmDataset *ldm_dataset_new(const char *path);
+void ldm_dataset_add(LdmDataset *dataset, const char *name, const char *caption);
+
 void ldm_dataset_free(LdmDataset *dataset);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmDataset, ldm_dataset_free)
 

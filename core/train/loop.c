@@ -280,6 +280,19 @@ static bool look(LdmLoop *loop, const LdmLoopWork *work, uint64_t step, GError *
     return work->look == NULL || every == 0 || step % every != 0 || work->look(work->data, error);
 }
 
+/* A step and what follows it. */
+static bool advance(LdmLoop *loop, const LdmLoopWork *work, uint64_t *saved, GError **error)
+{
+    LdmTrainStep step;
+
+    if (!take_step(loop, work, &step, error))
+        return false;
+    if (loop->watch->stepped != NULL)
+        loop->watch->stepped(&step, loop->watch->data);
+    return (step.step % loop->options->save_every != 0 || save(loop, saved, error)) &&
+           look(loop, work, step.step, error);
+}
+
 static bool take_steps(LdmLoop *loop, const LdmLoopWork *work, GError **error)
 {
     const LdmOptimiserState *state = ldm_optimiser_state(loop->optimisers[0]);
@@ -287,20 +300,12 @@ static bool take_steps(LdmLoop *loop, const LdmLoopWork *work, GError **error)
 
     while (state->step < loop->options->optimiser.steps) {
         g_autoptr(GError) reason = NULL;
-        LdmTrainStep step;
-        if (!take_step(loop, work, &step, &reason)) {
-            /* an interrupted step has changed no weight */
-            if (g_error_matches(reason, LDM_ERROR, LDM_ERROR_CANCELLED) &&
-                !save(loop, &saved, error))
-                return false;
+        if (advance(loop, work, &saved, &reason))
+            continue;
+        /* an interrupted step has changed no weight */
+        if (!g_error_matches(reason, LDM_ERROR, LDM_ERROR_CANCELLED) || save(loop, &saved, error))
             g_propagate_error(error, g_steal_pointer(&reason));
-            return false;
-        }
-        if (loop->watch->stepped != NULL)
-            loop->watch->stepped(&step, loop->watch->data);
-        if ((state->step % loop->options->save_every == 0 && !save(loop, &saved, error)) ||
-            !look(loop, work, state->step, error))
-            return false;
+        return false;
     }
     return save(loop, &saved, error) && work->write(work->data, error);
 }
@@ -343,11 +348,13 @@ bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
         return false;
     plan->steps = loop->options->optimiser.steps;
     plan->first_step = ldm_optimiser_state(loop->optimisers[0])->step;
-    if (!time_step(loop, work, error))
+    if (!loop->options->finish && !time_step(loop, work, error))
         return false;
     plan->seconds = loop->seconds;
     if (loop->watch->planned != NULL)
         loop->watch->planned(plan, skipped, loop->watch->data);
+    if (loop->options->finish)
+        return work->write(work->data, error);
     loop->log_path = g_build_filename(loop->folder, "log.jsonl", NULL);
     loop->plot_path = g_build_filename(loop->folder, "loss.png", NULL);
     loop->log = ldm_train_log_open(loop->log_path, plan->first_step, error);

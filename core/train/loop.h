@@ -15,6 +15,7 @@ typedef struct {
     size_t save_every; /* steps between checkpoints */
     int keep;          /* checkpoints kept */
     bool resume;       /* from the newest one; it must be there */
+    bool finish;       /* take no more steps: the model is what the checkpoint has */
     bool half;         /* the finished model's weights in f16; else as the model it began with */
     size_t look_every; /* steps between two calls of LdmLoopWork.look; 0: none */
 } LdmLoopOptions;
@@ -56,6 +57,7 @@ typedef struct {
     void (*encoding)(size_t done, size_t total, void *data);
     void (*planned)(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data);
     void (*stepped)(const LdmTrainStep *step, void *data);
+    void (*looked)(const char *path, void *data); /* a picture of samples is there */
     void *data;
 } LdmTrainWatch;
 

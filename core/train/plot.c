@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "train/png.h"
+#include "train/train-log.h"
 
 #include <math.h>
-#include <string.h>
 
 #define WIDTH  960
 #define HEIGHT 540
@@ -19,44 +19,10 @@
 #define FOLLOW 0.98 /* of the moving average */
 
 typedef struct {
-    double step, loss, rate; /* loss NaN where it was not finite */
-} Point;
-
-typedef struct {
     double least, most;
 } Range;
 
-/* ---- the log ---- */
-
-/* The number of `"name":` in a line; NaN for null. */
-static double field(const char *line, const char *name)
-{
-    const char *at = strstr(line, name);
-
-    if (at == NULL || g_str_has_prefix(at + strlen(name), "null"))
-        return NAN;
-    return g_ascii_strtod(at + strlen(name), NULL);
-}
-
-static GArray *read_points(const char *path, GError **error)
-{
-    g_autofree char *text = NULL;
-    g_autoptr(GError) reason = NULL;
-
-    if (!g_file_get_contents(path, &text, NULL, &reason)) {
-        ldm_set_error(error, FILE, _("Cannot read “%s”: %s"), path, reason->message);
-        return NULL;
-    }
-    GArray *points = g_array_new(FALSE, FALSE, sizeof(Point));
-    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-        *end = '\0';
-        Point point = {field(line, "\"step\":"), field(line, "\"loss\":"),
-                       field(line, "\"rate\":")};
-        if (isfinite(point.step))
-            g_array_append_val(points, point);
-    }
-    return points;
-}
+/* ---- ranges ---- */
 
 static int by_value(gconstpointer a, gconstpointer b)
 {
@@ -70,7 +36,7 @@ static Range loss_range(const GArray *points)
     g_autoptr(GArray) values = g_array_new(FALSE, FALSE, sizeof(double));
 
     for (guint i = 0; i < points->len; i++) {
-        double loss = g_array_index(points, Point, i).loss;
+        double loss = g_array_index(points, LdmLogPoint, i).loss;
         if (isfinite(loss))
             g_array_append_val(values, loss);
     }
@@ -108,8 +74,8 @@ static Range whole_ticks(Range range)
 
 static double place_x(const GArray *points, double step)
 {
-    double first = g_array_index(points, Point, 0).step;
-    double last = g_array_index(points, Point, points->len - 1).step;
+    double first = g_array_index(points, LdmLogPoint, 0).step;
+    double last = g_array_index(points, LdmLogPoint, points->len - 1).step;
 
     return LEFT + (WIDTH - LEFT - RIGHT) * (last > first ? (step - first) / (last - first) : 0.5);
 }
@@ -160,8 +126,8 @@ static void draw_scale(cairo_t *cr, Range range, bool right)
 
 static void draw_frame(cairo_t *cr, const GArray *points, Range loss, Range rate)
 {
-    double first = g_array_index(points, Point, 0).step;
-    double last = g_array_index(points, Point, points->len - 1).step;
+    double first = g_array_index(points, LdmLogPoint, 0).step;
+    double last = g_array_index(points, LdmLogPoint, points->len - 1).step;
     double step = last > first ? fmax(tick_step((Range){first, last}), 1) : 1;
 
     draw_scale(cr, loss, false);
@@ -180,21 +146,21 @@ static void draw_curves(cairo_t *cr, const GArray *points, Range loss, Range rat
 
     cairo_set_source_rgba(cr, 0.4, 0.4, 0.5, 0.5);
     for (guint i = 0; i < points->len; i++) {
-        const Point *p = &g_array_index(points, Point, i);
+        const LdmLogPoint *p = &g_array_index(points, LdmLogPoint, i);
         if (isfinite(p->loss))
             cairo_rectangle(cr, place_x(points, p->step) - 1.5, place_y(loss, p->loss) - 1.5, 3, 3);
     }
     cairo_fill(cr);
     cairo_set_source_rgb(cr, 0.9, 0.55, 0.15);
     for (guint i = 0; i < points->len; i++) {
-        const Point *p = &g_array_index(points, Point, i);
+        const LdmLogPoint *p = &g_array_index(points, LdmLogPoint, i);
         cairo_line_to(cr, place_x(points, p->step), place_y(rate, p->rate));
     }
     cairo_stroke(cr);
     cairo_set_source_rgb(cr, 0.1, 0.2, 0.5);
     cairo_set_line_width(cr, 2);
     for (guint i = 0; i < points->len; i++) {
-        const Point *p = &g_array_index(points, Point, i);
+        const LdmLogPoint *p = &g_array_index(points, LdmLogPoint, i);
         if (!isfinite(p->loss))
             continue;
         average = FOLLOW * average + (1 - FOLLOW) * p->loss; /* from 0: divided by its weight */
@@ -206,13 +172,13 @@ static void draw_curves(cairo_t *cr, const GArray *points, Range loss, Range rat
 
 bool ldm_plot_write(const char *log_path, const char *path, GError **error)
 {
-    g_autoptr(GArray) points = read_points(log_path, error);
+    g_autoptr(GArray) points = ldm_train_log_read(log_path, error);
     Range rate = {0, 1e-12};
 
     if (points == NULL || points->len == 0)
         return points != NULL;
     for (guint i = 0; i < points->len; i++)
-        rate.most = fmax(rate.most, g_array_index(points, Point, i).rate);
+        rate.most = fmax(rate.most, g_array_index(points, LdmLogPoint, i).rate);
     rate = whole_ticks(rate);
     Range loss = whole_ticks(loss_range(points));
     cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);

@@ -22,17 +22,24 @@ static void point_at(LdmOptimiser *optimiser, bool averages)
     }
 }
 
-static LdmResult *make(LdmModel *model, const LdmSamples *samples, const char *caption, size_t i,
-                       GError **error)
+LdmRequest *ldm_samples_request(const char *caption, size_t i, size_t side)
 {
-    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_GENERATE);
-    const LdmMonitor monitor = {.cancellable = samples->cancellable};
+    LdmRequest *request = ldm_request_new(LDM_TASK_GENERATE);
 
     g_free(request->prompt);
     request->prompt = g_strdup(caption);
     request->seed = (int64_t)i + 1;
     request->steps = STEPS;
-    request->width = request->height = (int)samples->side;
+    request->width = request->height = (int)side;
+    return request;
+}
+
+static LdmResult *make(LdmModel *model, const LdmSamples *samples, const char *caption, size_t i,
+                       GError **error)
+{
+    g_autoptr(LdmRequest) request = ldm_samples_request(caption, i, samples->side);
+    const LdmMonitor monitor = {.cancellable = samples->cancellable};
+
     return ldm_generate(model, request, &monitor, error);
 }
 

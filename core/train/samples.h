@@ -17,6 +17,9 @@ typedef struct {
     GCancellable *cancellable;
 } LdmSamples;
 
+/* What makes picture `i`. Free with ldm_request_free. */
+LdmRequest *ldm_samples_request(const char *caption, size_t i, size_t side);
+
 /* Writes a PNG grid of pictures made by the whole line with the averaged weights, always from the
  * same seeds and captions; the weights in training stay as they are. A model that cannot make
  * pictures now (too little memory, numbers that are not finite) gives none. Errors: FILE,

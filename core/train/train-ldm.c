@@ -182,7 +182,11 @@ static bool look(void *data, GError **error)
                                 .cancellable = run->watch->cancellable};
     g_autofree char *path = g_build_filename(run->folder, "samples.png", NULL);
 
-    return ldm_samples_write(run->model, ldm_loop_optimiser(run->loop), &samples, path, error);
+    if (!ldm_samples_write(run->model, ldm_loop_optimiser(run->loop), &samples, path, error))
+        return false;
+    if (run->watch->looked != NULL)
+        run->watch->looked(path, run->watch->data);
+    return true;
 }
 
 static bool write_model(void *data, GError **error)

@@ -77,3 +77,35 @@ bool ldm_train_log_step(FILE *log, const char *path, const LdmTrainStep *step, G
         return true;
     return fail(path, errno, error);
 }
+
+/* ---- reading ---- */
+
+/* The number of `"name":` in a line; NaN for null. */
+static double field(const char *line, const char *name)
+{
+    const char *at = strstr(line, name);
+
+    if (at == NULL || g_str_has_prefix(at + strlen(name), "null"))
+        return NAN;
+    return g_ascii_strtod(at + strlen(name), NULL);
+}
+
+GArray *ldm_train_log_read(const char *path, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GError) reason = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, &reason)) {
+        ldm_set_error(error, FILE, _("Cannot read “%s”: %s"), path, reason->message);
+        return NULL;
+    }
+    GArray *points = g_array_new(FALSE, FALSE, sizeof(LdmLogPoint));
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
+        LdmLogPoint point = {field(line, "\"step\":"), field(line, "\"loss\":"),
+                             field(line, "\"rate\":")};
+        if (isfinite(point.step))
+            g_array_append_val(points, point);
+    }
+    return points;
+}

@@ -29,8 +29,8 @@ static bool task_parse(const char *name, LdmTask *task, GError **error)
             return true;
         }
     }
-    ldm_set_error(error, INVALID, _("there is no task \"%s\"; it is generate, img2img or inpaint"),
-                  name);
+    ldm_set_error(error, INVALID,
+                  _("there is no task \"%s\"; it is generate, img2img, inpaint or teach"), name);
     return false;
 }
 
@@ -60,12 +60,14 @@ static bool job_set(PentimentoJob *job, PictureSize *size, const char *name, GVa
                       PENTIMENTO_MAX_TEXT);
         return false;
     }
+    if (strcmp(name, "threads") == 0)
+        return option_int(name, value, MAX_THREADS, &job->threads, error);
+    if (strcmp(name, "model") != 0 && job->teaching != NULL)
+        return pentimento_teaching_set(job->teaching, name, value, error);
     if (strcmp(name, "picture-width") == 0)
         return option_int(name, value, PENTIMENTO_MAX_SIDE, &size->width, error);
     if (strcmp(name, "picture-height") == 0)
         return option_int(name, value, PENTIMENTO_MAX_SIDE, &size->height, error);
-    if (strcmp(name, "threads") == 0)
-        return option_int(name, value, MAX_THREADS, &job->threads, error);
     if (strcmp(name, "model") != 0)
         return ldm_request_set(job->request, name, value, error);
     if (!g_variant_is_of_type(value, G_VARIANT_TYPE_STRING)) {
@@ -119,7 +121,6 @@ static bool job_take_handles(PentimentoJob *job, GVariant *handles, GUnixFDList 
                              PictureSize size, GError **error)
 {
     LdmTask task = job->request->task;
-    g_autoptr(GError) reason = NULL;
 
     if (!take_array(handles, list, "picture", size, &job->picture, error) ||
         !take_array(handles, list, "mask", size, &job->mask, error))
@@ -136,6 +137,13 @@ static bool job_take_handles(PentimentoJob *job, GVariant *handles, GUnixFDList 
     }
     job->request->picture = job->picture;
     job->request->mask = job->mask;
+    return true;
+}
+
+static bool job_take_gimp(PentimentoJob *job, GVariant *handles, GUnixFDList *list, GError **error)
+{
+    g_autoptr(GError) reason = NULL;
+
     job->gimp = pentimento_handle_get(handles, "gimp", list, &reason);
     if (job->gimp >= 0)
         job->gimp_process = pentimento_pidfd_process(job->gimp);
@@ -165,16 +173,23 @@ PentimentoJob *pentimento_job_new_run(GDBusMethodInvocation *invocation, GError 
     g_autoptr(GVariant) handles = NULL;
     PictureSize size = {0};
     const char *task_name;
+    GUnixFDList *list;
     LdmTask task;
 
     g_variant_get(g_dbus_method_invocation_get_parameters(invocation), "(u&s@a{sv}@a{sh})",
                   &job->id, &task_name, &options, &handles);
-    if (!task_parse(task_name, &task, error))
-        return NULL;
     job->model = g_strdup("");
-    job->request = ldm_request_new(task);
+    if (strcmp(task_name, "teach") == 0)
+        job->teaching = pentimento_teaching_new();
+    else if (task_parse(task_name, &task, error))
+        job->request = ldm_request_new(task);
+    else
+        return NULL;
+    list = g_dbus_message_get_unix_fd_list(message);
     if (!job_set_options(job, options, &size, error) ||
-        !job_take_handles(job, handles, g_dbus_message_get_unix_fd_list(message), size, error))
+        !(job->teaching != NULL ? pentimento_teaching_take(job->teaching, handles, list, error)
+                                : job_take_handles(job, handles, list, size, error)) ||
+        !job_take_gimp(job, handles, list, error))
         return NULL;
     job->invocation = invocation;
     return g_steal_pointer(&job);
@@ -195,6 +210,7 @@ void pentimento_job_free(PentimentoJob *job)
         job->request->picture = job->request->mask = NULL;
         ldm_request_free(job->request);
     }
+    pentimento_teaching_free(job->teaching);
     pentimento_array_unmap(job->picture);
     pentimento_array_unmap(job->mask);
     if (job->gimp >= 0)
@@ -217,14 +233,23 @@ typedef struct {
     double fraction, seconds_left;
 } Progress;
 
+static bool inspects(const PentimentoJob *job)
+{
+    return job->request == NULL && job->teaching == NULL;
+}
+
 /* GDBusConnection sends from any thread; a closed connection is no concern of the job's. */
-static void send_progress(const PentimentoJob *job, Progress now)
+static void send(const PentimentoJob *job, const char *signal, GVariant *arguments)
 {
     g_dbus_connection_emit_signal(job->connection, NULL, PENTIMENTO_WORKER_PATH,
-                                  PENTIMENTO_WORKER_INTERFACE, "Progress",
-                                  g_variant_new("(usiidd)", job->id, now.stage, now.step, now.steps,
-                                                now.fraction, now.seconds_left),
-                                  NULL);
+                                  PENTIMENTO_WORKER_INTERFACE, signal, arguments, NULL);
+}
+
+static void send_progress(const PentimentoJob *job, Progress now)
+{
+    send(job, "Progress",
+         g_variant_new("(usiidd)", job->id, now.stage, now.step, now.steps, now.fraction,
+                       now.seconds_left));
 }
 
 static void on_progress(const LdmProgress *progress, gpointer data)
@@ -233,9 +258,28 @@ static void on_progress(const LdmProgress *progress, gpointer data)
                                    progress->fraction, progress->seconds_left});
 }
 
+static void on_teaching(const LdmProgress *now, const char *stage, gpointer data)
+{
+    send_progress(data, (Progress){stage, now->step, now->steps, now->fraction, now->seconds_left});
+}
+
+static void on_losses(int first, GVariant *losses, gpointer data)
+{
+    const PentimentoJob *job = data;
+
+    send(job, "Losses", g_variant_new("(ui@ad)", job->id, first, losses));
+}
+
+static void on_sample(const char *path, gpointer data)
+{
+    const PentimentoJob *job = data;
+
+    send(job, "Sample", g_variant_new("(us)", job->id, path));
+}
+
 void pentimento_job_waiting(const PentimentoJob *job, guint before)
 {
-    if (job->request != NULL)
+    if (!inspects(job))
         send_progress(job, (Progress){"waiting", (int)before, 0, 0.0, -1.0});
 }
 
@@ -346,29 +390,51 @@ static void job_finish(PentimentoJob *job, const LdmResult *result, const LdmMod
     job->reply = describe_result(result, model);
 }
 
-void pentimento_job_run(PentimentoJob *job, PentimentoModelCache *models)
+static void make_picture(PentimentoJob *job, LdmModel *model)
 {
     LdmMonitor monitor = {job->cancellable, on_progress, job};
+    g_autoptr(LdmResult) result = ldm_generate(model, job->request, &monitor, &job->error);
+
+    if (result != NULL)
+        job_finish(job, result, model);
+}
+
+static void teach(PentimentoJob *job, LdmModel *model)
+{
+    const PentimentoTeachingWatch watch = {.cancellable = job->cancellable,
+                                           .progress = on_teaching,
+                                           .losses = on_losses,
+                                           .sample = on_sample,
+                                           .data = job};
+
+    job->reply = pentimento_teaching_run(job->teaching, model, &watch, &job->error);
+    if (job->reply != NULL)
+        job->handles = g_variant_ref_sink(g_variant_new("a{sh}", NULL));
+}
+
+void pentimento_job_run(PentimentoJob *job, PentimentoModelCache *models)
+{
     g_autoptr(LdmModel) model = NULL;
-    g_autoptr(LdmResult) result = NULL;
     gint64 start = g_get_monotonic_time();
 
     if (g_cancellable_is_cancelled(job->cancellable))
         return;
-    if (job->request != NULL)
+    if (!inspects(job))
         send_progress(job, (Progress){ldm_stage_name(LDM_STAGE_LOAD), 0, 0, 0.0, -1.0});
     model = pentimento_model_cache_get(models, job->model, &job->error);
     if (model == NULL)
         return;
-    if (job->request == NULL) {
+    if (inspects(job)) {
         job->reply = pentimento_model_describe(model);
         return;
     }
     ldm_set_threads(job->threads);
-    result = ldm_generate(model, job->request, &monitor, &job->error);
-    if (result != NULL)
-        job_finish(job, result, model);
-    pentimento_log("%s: %s after %.1f s", task_names[job->request->task],
+    if (job->teaching != NULL)
+        teach(job, model);
+    else
+        make_picture(job, model);
+    pentimento_log("%s: %s after %.1f s",
+                   job->teaching != NULL ? "teach" : task_names[job->request->task],
                    job->error == NULL ? "done" : job->error->message,
                    (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC);
 }

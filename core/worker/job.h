@@ -2,6 +2,7 @@
 #pragma once
 
 #include "worker/model-cache.h"
+#include "worker/teach.h"
 
 #include <gio/gunixfdlist.h>
 
@@ -12,10 +13,11 @@ typedef struct {
     GDBusMethodInvocation *invocation; /* NULL once answered */
     char *model;                       /* name or path, "" = default */
     int threads;                       /* 0 = as many as processors */
-    LdmRequest *request;               /* NULL: only inspect the model */
-    LdmTensor *picture, *mask;         /* mapped; the request borrows them */
-    int gimp;                          /* pidfd or -1 */
-    int gimp_process;                  /* its process; 0 where it has ended or is not told */
+    LdmRequest *request;               /* one of these two; neither: only inspect the model */
+    PentimentoTeaching *teaching;
+    LdmTensor *picture, *mask; /* mapped; the request borrows them */
+    int gimp;                  /* pidfd or -1 */
+    int gimp_process;          /* its process; 0 where it has ended or is not told */
     GCancellable *cancellable;
     /* what came of it: filled by pentimento_job_run, on the compute thread */
     GVariant *reply;   /* a{sv}, NULL on error */

@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 /* Grows with every change that an older side would misunderstand. */
-#define PENTIMENTO_WORKER_VERSION 1u
+#define PENTIMENTO_WORKER_VERSION 2u
 
 #define PENTIMENTO_WORKER_PATH      "/org/pentimento/Worker"
 #define PENTIMENTO_WORKER_INTERFACE "org.pentimento.Worker"
@@ -40,7 +40,7 @@
  *   worker's protocol version and the engine's version string ("0.1.0").
  *
  * Run: one job, answered when it is done. `job` is a number the client chooses, unique among its
- *   unfinished ones. `task` is "generate", "img2img" or "inpaint".
+ *   unfinished ones. `task` is "generate", "img2img", "inpaint", or "teach" (below).
  *   options: those of the command line, by name and type: prompt s, negative-prompt s, strength d,
  *     steps i, guidance d, sampler s, schedule s, seed x, width i, height i, eta d ... (the table
  *     ldm_options(); i, x and d are converted where exact; an unknown name or a value out of range
@@ -70,6 +70,26 @@
  *       alpha     [height, width]     blend factor 0..1; absent for generate. The finished pixel is
  *                                     old + alpha * (new - old); where alpha is 0, the old one.
  *
+ * Run with the task "teach": a LoRA is made from pictures, $XDG_DATA_HOME/pentimento/adapters/
+ *   NAME.safetensors. Takes minutes; other jobs wait meanwhile. Cancelled (or its client killed) it
+ *   keeps a checkpoint, and the same call goes on from there; another teaching of the same name
+ *   takes its place. The pictures stay on this computer, as latents in a private folder that goes
+ *   when the LoRA is there.
+ *   options: model, threads as above, and
+ *       action       s  "teach"; "keep": make the LoRA of what the checkpoint has, without another
+ *                       step; "forget": remove what an unfinished teaching of that name has left;
+ *                       "estimate": only tell what it would take
+ *       name         s  of the file, and what prompts call it (pentimento_teach_name_fits)
+ *       description  s  what the pictures show besides; or ""
+ *       steps        i  1 .. 100000; absent: 300
+ *       seed         x  0 or more; absent: 0
+ *       sizes        a(ii)  width and height of every picture; with handles
+ *       count        i  "estimate": number of pictures
+ *   handles: "picture-0", "picture-1" ... like "picture" above; "gimp".
+ *   reply: file s, steps i (taken so far), skipped i (pictures too small to learn from);
+ *     "estimate": bytes t (memory it takes), free t, step-seconds d, other-seconds d (before the
+ *     first step, and for the samples).
+ *
  * Cancel: ends that job of this connection; its Run fails with PENTIMENTO_ERROR_CANCELLED.
  *   A number that is not (or no longer) a job is no error.
  *
@@ -83,7 +103,14 @@
  * Progress: sent to the connection that runs the job, at most every 50 ms. stage: "waiting" (for
  *   other jobs; step = how many are before it), "load", "prepare", "condition", "encode",
  *   "diffuse", "denoise", "decode", "finish"; step of steps inside "denoise", else 0 of 0; fraction
- *   0..1 of the whole job; seconds_left < 0: not known yet. */
+ *   0..1 of the whole job; seconds_left < 0: not known yet. Teaching: "waiting", "load", "encode"
+ *   (step of steps pictures), "learn" (step of steps).
+ *
+ * Losses: teaching only, to the same connection: of the steps `first`, `first` + 1 ...; NaN where
+ *   one was not finite. The first one may bring those of an earlier call.
+ *
+ * Sample: teaching only: a PNG picture of what the model makes now is at `path`; it is replaced by
+ *   the next and goes with the teaching's folder. */
 #define PENTIMENTO_WORKER_XML                                                                     \
     "<node><interface name='" PENTIMENTO_WORKER_INTERFACE "'>"                                    \
     "<method name='Hello'><arg name='version' type='u' direction='in'/>"                          \
@@ -101,6 +128,9 @@
     "<signal name='Progress'><arg name='job' type='u'/><arg name='stage' type='s'/>"              \
     "<arg name='step' type='i'/><arg name='steps' type='i'/><arg name='fraction' type='d'/>"      \
     "<arg name='seconds_left' type='d'/></signal>"                                                \
+    "<signal name='Losses'><arg name='job' type='u'/><arg name='first' type='i'/>"                \
+    "<arg name='losses' type='ad'/></signal>"                                                     \
+    "<signal name='Sample'><arg name='job' type='u'/><arg name='path' type='s'/></signal>"        \
     "</interface></node>"
 
 /* Errors: the D-Bus error name; the message (after g_dbus_error_strip_remote_error) is one
@@ -119,6 +149,11 @@
 #define PENTIMENTO_MAX_CLIENTS 32
 #define PENTIMENTO_MAX_JOBS    64    /* running and waiting, of all clients together */
 #define PENTIMENTO_MAX_TEXT    65536 /* bytes of one string option */
+
+/* Of one teaching. A message carries no more than 253 descriptors. */
+#define PENTIMENTO_MAX_PICTURES    200
+#define PENTIMENTO_MAX_TEACH_STEPS 100000
+#define PENTIMENTO_MAX_TEACH_NAME  100 /* bytes */
 
 /* Set in the environment, mostly by tests. */
 #define PENTIMENTO_SOCKET_VARIABLE "PENTIMENTO_WORKER_SOCKET" /* full path; its folder exists */
@@ -176,4 +211,24 @@ static inline char *pentimento_worker_socket(GError **error)
     if (!pentimento_private_folder(folder, error))
         return NULL;
     return g_build_filename(folder, "worker.sock", NULL);
+}
+
+/* True for a name that a teaching may have: a file's name, and a word or words of a prompt. */
+static inline gboolean pentimento_teach_name_fits(const char *name)
+{
+    if (*name == '\0' || *name == '.' || *name == ' ' || strlen(name) > PENTIMENTO_MAX_TEACH_NAME ||
+        !g_utf8_validate(name, -1, NULL))
+        return FALSE;
+    for (const char *p = name; *p != '\0'; p = g_utf8_next_char(p))
+        if (*p == '/' || !g_unichar_isprint(g_utf8_get_char(p)))
+            return FALSE;
+    return TRUE;
+}
+
+/* Where the LoRA of that name is or will be. Free with g_free. */
+static inline char *pentimento_teach_file(const char *name)
+{
+    g_autofree char *file = g_strconcat(name, ".safetensors", NULL);
+
+    return g_build_filename(g_get_user_data_dir(), "pentimento", "adapters", file, NULL);
 }

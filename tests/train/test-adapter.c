@@ -3,7 +3,7 @@
  * the same bytes; what they write changes pictures, and with weight 0 not one bit. */
 #include "diffuse/schedule.h"
 #include "place.h"
-#include "train/train-ldm.h"
+#include "train/estimate.h"
 #include "weights/safetensors.h"
 
 #include <math.h>
@@ -208,13 +208,14 @@ static void test_word_curve(void)
 
 typedef struct {
     GCancellable *cancellable;
-    uint64_t stop_after;
+    uint64_t stop_after, steps; /* steps: taken */
     LdmTrainPlan plan;
 } Watch;
 
 static void stepped(const LdmTrainStep *step, void *data)
 {
     Watch *watch = data;
+    watch->steps++;
     if (step->step == watch->stop_after)
         g_cancellable_cancel(watch->cancellable);
 }
@@ -360,6 +361,51 @@ static void test_resume(void)
     assert_same_file(&place, "whole", "parts", "log.jsonl");
 }
 
+/* What has been learnt up to the newest checkpoint, as a model. */
+static void test_finish(void)
+{
+    LdmTrainOptions options = options_of(LDM_ADAPTER_LORA);
+    g_auto(Place) place = place_new();
+    g_autofree char *file =
+        g_build_filename(place.folder, "early", "pytorch_lora_weights.safetensors", NULL);
+    g_autoptr(GError) error = NULL;
+    Watch parts = {.stop_after = 3}, rest = {0};
+    g_assert_false(train(&place, "early", &options, &parts, &error));
+    g_clear_error(&error);
+    options.loop.resume = options.loop.finish = true;
+    g_assert_true(train(&place, "early", &options, &rest, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(rest.plan.first_step, ==, 3);
+    g_assert_cmpuint(rest.steps, ==, 0);
+    g_autoptr(LdmTensor) plain = picture_of(&place, "a picture", NULL, NULL);
+    g_autoptr(LdmTensor) moved = picture_of(&place, "a picture", file, NULL);
+    g_assert_false(same(plain, moved));
+}
+
+/* The memory is what the run then says it takes, and the samples'. */
+static void test_estimate(void)
+{
+    LdmTrainOptions options = options_of(LDM_ADAPTER_LORA);
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmModel) model = ldm_model_load(place.model_folder, &error);
+    LdmTrainEstimate with, without;
+    Watch watch = {0};
+    options.loop.look_every = 0;
+    g_assert_true(ldm_train_estimate(model, &options, 4, NULL, &without, &error));
+    options.loop.look_every = 2;
+    g_assert_true(ldm_train_estimate(model, &options, 4, NULL, &with, &error));
+    g_assert_no_error(error);
+    g_assert_null(ldm_params_at(model->unet_params, 0)->adapter);
+    options.loop.look_every = 0;
+    g_assert_true(train(&place, "run", &options, &watch, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(without.bytes, ==, watch.plan.bytes);
+    g_assert_cmpuint(without.trained, ==, watch.plan.trained);
+    g_assert_cmpuint(with.bytes, >, without.bytes);
+    g_assert_true(with.seconds > 0.0 && without.besides > 0.0);
+}
+
 static void refuse(const Place *place, const LdmTrainOptions *options, const char *part)
 {
     g_autoptr(GError) error = NULL;
@@ -413,6 +459,8 @@ int main(int argc, char **argv)
     g_test_add_func("/adapter/lora-run", test_lora_run);
     g_test_add_func("/adapter/word-run", test_word_run);
     g_test_add_func("/adapter/resume", test_resume);
+    g_test_add_func("/adapter/finish", test_finish);
+    g_test_add_func("/adapter/estimate", test_estimate);
     g_test_add_func("/adapter/refusals", test_refusals);
     g_test_add_func("/adapter/captions", test_captions);
     return g_test_run();
