@@ -30,7 +30,7 @@ GQuark pentimento_error_quark(void)
     return g_quark_from_static_string("pentimento-error-quark");
 }
 
-static GimpValueArray *answer_error(GimpProcedure *procedure, GError *error)
+GimpValueArray *pentimento_answer_error(GimpProcedure *procedure, GError *error)
 {
     GimpPDBStatusType status = GIMP_PDB_EXECUTION_ERROR;
 
@@ -69,9 +69,9 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
         pentimento_prompts_recall(task, config);
     if (run_mode == GIMP_RUN_INTERACTIVE && !ask(task, procedure, config, drawables, &error))
-        return answer_error(procedure, error);
+        return pentimento_answer_error(procedure, error);
     if (!task->run(task, image, drawables, config, &outcome, &error))
-        return answer_error(procedure, error);
+        return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE) {
         pentimento_prompts_keep(task, config);
         if (image == NULL)
@@ -90,7 +90,18 @@ static GList *query_procedures(GimpPlugIn *plug_in)
 
     for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++)
         names = g_list_append(names, g_strdup(tasks[i]->procedure));
-    return names;
+    return g_list_append(names, g_strdup(PENTIMENTO_TEACH_PROCEDURE));
+}
+
+void pentimento_procedure_describe(GimpProcedure *procedure, const char *label, const char *blurb,
+                                   const char *help)
+{
+    gimp_procedure_set_image_types(procedure, "*");
+    gimp_procedure_set_menu_label(procedure, label);
+    gimp_procedure_add_menu_path(procedure, "<Image>/Filters/Pentimento");
+    gimp_procedure_set_documentation(procedure, blurb, help, NULL);
+    gimp_procedure_set_attribution(procedure, "The Pentimento developers",
+                                   "The Pentimento developers, GPL-3.0-or-later", "2026");
 }
 
 static GimpProcedure *new_procedure(GimpPlugIn *plug_in, const PentimentoTask *task)
@@ -98,14 +109,9 @@ static GimpProcedure *new_procedure(GimpPlugIn *plug_in, const PentimentoTask *t
     GimpProcedure *procedure = gimp_image_procedure_new(
         plug_in, task->procedure, GIMP_PDB_PROC_TYPE_PLUGIN, run, (gpointer)task, NULL);
 
-    gimp_procedure_set_image_types(procedure, "*");
+    pentimento_procedure_describe(procedure, _(task->label), _(task->blurb), _(task->help));
     gimp_procedure_set_sensitivity_mask(procedure, task->sensitivity);
-    gimp_procedure_set_menu_label(procedure, _(task->label));
     gimp_procedure_set_icon_name(procedure, task->icon);
-    gimp_procedure_add_menu_path(procedure, "<Image>/Filters/Pentimento");
-    gimp_procedure_set_documentation(procedure, _(task->blurb), _(task->help), NULL);
-    gimp_procedure_set_attribution(procedure, "The Pentimento developers",
-                                   "The Pentimento developers, GPL-3.0-or-later", "2026");
     pentimento_arguments_add(task, procedure);
     return procedure;
 }
@@ -115,7 +121,7 @@ static GimpProcedure *create_procedure(GimpPlugIn *plug_in, const char *name)
     for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++)
         if (g_str_equal(name, tasks[i]->procedure))
             return new_procedure(plug_in, tasks[i]);
-    return NULL;
+    return g_str_equal(name, PENTIMENTO_TEACH_PROCEDURE) ? pentimento_teach_new(plug_in) : NULL;
 }
 
 /* Catalogues lie in locale/ beside the plug-in, under the whole suite's domain. */

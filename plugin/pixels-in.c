@@ -38,9 +38,9 @@ static int seal(int fd, float *map, size_t bytes)
     return fd;
 }
 
-int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
+int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, GError **error)
 {
-    const size_t count = (size_t)region->width * region->height;
+    const size_t count = (size_t)rectangle->width * rectangle->height;
     const size_t bytes = count * 4 * sizeof(float);
     GeglBuffer *buffer;
     float *map;
@@ -50,18 +50,24 @@ int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
         pentimento_set_error(error, CALLING_ERROR,
                              _("The layer has %d × %d pixels, more than can be worked on at once "
                                "(%u million): crop it, or copy a part of it into a new layer."),
-                             region->width, region->height, PENTIMENTO_MAX_PIXELS / 1000000);
+                             rectangle->width, rectangle->height, PENTIMENTO_MAX_PIXELS / 1000000);
         return -1;
     }
     fd = open_memory("pentimento-picture", bytes, &map, error);
     if (fd < 0)
         return -1;
-    buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(region->layer));
-    gegl_buffer_get(buffer, GEGL_RECTANGLE(0, 0, region->width, region->height), 1.0,
-                    babl_format("R'G'B'A float"), map, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+    buffer = gimp_drawable_get_buffer(layer);
+    gegl_buffer_get(buffer, rectangle, 1.0, babl_format("R'G'B'A float"), map, GEGL_AUTO_ROWSTRIDE,
+                    GEGL_ABYSS_NONE);
     pentimento_snap(gegl_buffer_get_format(buffer), map, count * 4);
     g_object_unref(buffer);
     return seal(fd, map, bytes);
+}
+
+int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
+{
+    return pentimento_rectangle_read(GIMP_DRAWABLE(region->layer),
+                                     GEGL_RECTANGLE(0, 0, region->width, region->height), error);
 }
 
 int pentimento_mask_read(const PentimentoRegion *region, GError **error)

@@ -6,5 +6,8 @@
  * R'G'B' on the sRGB curve and straight alpha. -1 and an error where memory does not suffice. */
 int pentimento_pixels_read(const PentimentoRegion *region, GError **error);
 
+/* The same for a part of any layer, [rectangle->height, rectangle->width, 4]. */
+int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, GError **error);
+
 /* The selection over the layer: a sealed memfd of float32 [height, width], 0..1. */
 int pentimento_mask_read(const PentimentoRegion *region, GError **error);

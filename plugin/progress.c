@@ -22,6 +22,10 @@ static char *stage_text(const char *stage, int step, int steps)
 {
     if (g_str_equal(stage, "denoise"))
         return g_strdup_printf(_("Denoising, step %d of %d"), step, steps);
+    if (g_str_equal(stage, "learn"))
+        return g_strdup_printf(_("Learning, step %d of %d"), step, steps);
+    if (g_str_equal(stage, "encode") && steps > 0)
+        return g_strdup_printf(_("Encoding picture %d of %d"), step, steps);
     if (g_str_equal(stage, "waiting"))
         return step > 0 ? g_strdup_printf(_("Waiting: %d other pictures come first"), step)
                         : g_strdup(_("Waiting"));

@@ -7,7 +7,12 @@
 #include <json-glib/json-glib.h>
 #include <sys/stat.h>
 
-static const char *const prompt_arguments[] = {"prompt", "negative-prompt"};
+static const char *const prompt_arguments[] = {"prompt", "negative-prompt", "name", "description"};
+
+static bool has(GimpProcedureConfig *config, const char *argument)
+{
+    return g_object_class_find_property(G_OBJECT_GET_CLASS(config), argument) != NULL;
+}
 
 /* ---- to the worker ----------------------------------------------------------------------- */
 
@@ -85,6 +90,8 @@ void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GV
     for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
         GVariant *text = g_variant_lookup_value(options, prompt_arguments[i], NULL);
 
+        if (text == NULL)
+            continue;
         g_variant_dict_remove(&settings, prompt_arguments[i]);
         g_variant_dict_insert_value(&prompts, prompt_arguments[i], text);
         g_variant_unref(text);
@@ -115,7 +122,7 @@ void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *
     for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
         g_autofree char *text = g_key_file_get_string(file, task->name, prompt_arguments[i], NULL);
 
-        if (text != NULL)
+        if (text != NULL && has(config, prompt_arguments[i]))
             g_object_set(config, prompt_arguments[i], text, NULL);
     }
 }
@@ -134,6 +141,8 @@ void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *co
     for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
         g_autofree char *text = NULL;
 
+        if (!has(config, prompt_arguments[i]))
+            continue;
         g_object_get(config, prompt_arguments[i], &text, NULL);
         g_key_file_set_string(file, task->name, prompt_arguments[i], text ? text : "");
     }

@@ -20,6 +20,9 @@ typedef struct {
 
 typedef struct PentimentoTask PentimentoTask;
 
+/* Ends a procedure that failed; consumes the error. */
+GimpValueArray *pentimento_answer_error(GimpProcedure *procedure, GError *error);
+
 /* One procedure. Texts are English msgids (N_()). */
 struct PentimentoTask {
     const char *procedure; /* name in the PDB */
@@ -40,6 +43,14 @@ struct PentimentoTask {
 extern const PentimentoTask pentimento_generate;
 extern const PentimentoTask pentimento_img2img;
 extern const PentimentoTask pentimento_inpaint;
+
+/* The procedure that teaches (teach.c): no picture comes of it, so that it is no such task. */
+#define PENTIMENTO_TEACH_PROCEDURE "plug-in-pentimento-teach"
+GimpProcedure *pentimento_teach_new(GimpPlugIn *plug_in);
+
+/* What all procedures have: place in the menu, authors, image types. */
+void pentimento_procedure_describe(GimpProcedure *procedure, const char *label, const char *blurb,
+                                   const char *help);
 
 /* Gives a new procedure the task's arguments and return values. */
 void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedure);

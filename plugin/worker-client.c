@@ -205,6 +205,20 @@ static void add_handle(GVariantBuilder *handles, GUnixFDList *fds, const char *n
         g_variant_builder_add(handles, "{sh}", name, index);
 }
 
+/* The pictures of a teaching; returns their sizes. */
+static GVariant *add_pictures(const PentimentoJob *job, GVariantBuilder *handles, GUnixFDList *fds)
+{
+    GVariantBuilder sizes = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a(ii)"));
+
+    for (guint i = 0; i < job->n_pictures; i++) {
+        g_autofree char *name = g_strdup_printf("picture-%u", i);
+
+        add_handle(handles, fds, name, job->pictures[i].fd);
+        g_variant_builder_add(&sizes, "(ii)", job->pictures[i].width, job->pictures[i].height);
+    }
+    return g_variant_builder_end(&sizes);
+}
+
 /* The arguments of Run. GIMP's pidfd lets the worker end with GIMP. */
 static GVariant *job_arguments(const PentimentoJob *job, GUnixFDList *fds)
 {
@@ -216,6 +230,8 @@ static GVariant *job_arguments(const PentimentoJob *job, GUnixFDList *fds)
         g_variant_dict_insert(&options, "picture-width", "i", job->width);
         g_variant_dict_insert(&options, "picture-height", "i", job->height);
     }
+    if (job->n_pictures > 0)
+        g_variant_dict_insert_value(&options, "sizes", add_pictures(job, &handles, fds));
     add_handle(&handles, fds, "picture", job->picture);
     add_handle(&handles, fds, "mask", job->mask);
     add_handle(&handles, fds, "gimp", gimp);
@@ -253,6 +269,7 @@ void pentimento_reply_clear(PentimentoReply *reply)
         munmap((void *)reply->alpha, count * sizeof(float));
     g_clear_pointer(&reply->seconds, g_variant_unref);
     g_strfreev(reply->notes);
+    g_clear_pointer(&reply->values, g_variant_unref);
     *reply = (PentimentoReply){0};
 }
 
@@ -297,6 +314,9 @@ static bool read_reply(const Exchange *exchange, const PentimentoJob *job, Penti
     g_autoptr(GVariant) handles = g_variant_get_child_value(exchange->answer, 1);
     size_t count;
 
+    reply->values = g_variant_ref(values);
+    if (job->n_pictures > 0)
+        return true;
     if (read_window(values, job, reply)) {
         count = (size_t)reply->width * reply->height;
         reply->pixels = map_handle(exchange, handles, "pixels", count * 4 * sizeof(float));

@@ -2,13 +2,20 @@
 
 #include "task.h"
 
+/* One of several pictures: a sealed memfd (pixels-in.h). */
+typedef struct {
+    int fd, width, height;
+} PentimentoPicture;
+
 /* One job for the worker. The descriptors stay the caller's. */
 typedef struct {
-    const char *task;  /* "generate", "img2img", "inpaint" */
+    const char *task;  /* "generate", "img2img", "inpaint", "teach" */
     GVariant *options; /* a{sv} by the command line's names; floating or not, not consumed */
     int picture;       /* sealed memfds (pixels-in.h); -1 = none */
     int mask;
-    int width, height; /* of the picture and mask */
+    int width, height;                 /* of the picture and mask */
+    const PentimentoPicture *pictures; /* teach; [n_pictures] */
+    guint n_pictures;
 } PentimentoJob;
 
 /* What came back: the window [height, width] that was worked on, in the picture. The arrays are
@@ -19,6 +26,7 @@ typedef struct {
     const float *alpha;  /* [height, width] blend factor 0..1; NULL for generate */
     GVariant *seconds;   /* a{sd}: time each stage took; NULL if not told */
     char **notes;        /* sentences for the user; NULL-terminated */
+    GVariant *values;    /* a{sv}: all that was told; teach has nothing else */
 } PentimentoReply;
 
 void pentimento_reply_clear(PentimentoReply *reply);

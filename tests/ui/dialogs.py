@@ -2,7 +2,7 @@
 from harness import *
 from screen import *
 
-FILL, MAKE, REIMAGINE = range(3)  # places of the entries in the submenu
+FILL, MAKE, REIMAGINE, TEACH = range(4)  # places of the entries in the submenu
 
 
 def content(image):
@@ -142,4 +142,27 @@ def test_generate():
     shot("generate")
     keys("alt+o")
     check(prompts(result_in(image))["prompt"] == "a red apple", "made from what was typed")
+    display.delete()
+
+
+def test_teach():
+    image, layer = photo(120, 100)
+    before = content(image)
+    display = show(image)
+    choose(TEACH)
+    dialog("Teach")
+    write("a cup")
+    keys("alt+e", "ctrl+a")
+    write("8")
+    keys("Tab")
+    shot("teach")
+    keys("alt+t")
+    made = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "adapters", "a cup.safetensors")
+    wait_for("work", lambda: processes(PLUG_IN), 20)
+    time.sleep(3)
+    shot("teaching")
+    wait_for("the LoRA", lambda: os.path.exists(made))
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    shot("taught")
+    check(content(image) == before, "the image is as it was")
     display.delete()

@@ -11,7 +11,7 @@ def test_japanese():
     check("no-such-model" in answer.message and answer.message.endswith("。"), f"so is the worker's: {answer.message}")
     feathered(image)
     display = show(image)
-    choose(2)
+    choose(3)
     dialog("描き変え")
     write("coffee")
     keys("alt+v", "alt+e", "ctrl+a")

@@ -1,0 +1,90 @@
+"""Teach: a LoRA from layers; the image stays as it is, and a killed teaching goes on where it was."""
+from harness import *
+
+TEACH = "plug-in-pentimento-teach"
+CALLING = Gimp.PDBStatusType.CALLING_ERROR
+
+
+class Taught:
+    def __init__(self, values):
+        self.status = values.index(0)
+        self.ok = self.status == SUCCESS
+        self.path = values.index(1).get_path() if self.ok else None
+        self.message = "" if self.ok else Gimp.get_pdb().get_last_error()
+
+
+def teach(image, layers, **arguments):
+    procedure = Gimp.get_pdb().lookup_procedure(TEACH)
+    config = procedure.create_config()
+    config.set_property("image", image)
+    config.set_core_object_array("drawables", list(layers))
+    for name, value in {"steps": 2, **arguments}.items():
+        config.set_property(name, value)
+    return Taught(procedure.run(config))
+
+
+def adapter(name):
+    return os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "adapters", name + ".safetensors")
+
+
+def unfinished(name):
+    """Names of the checkpoints that an unfinished teaching has left."""
+    folder = os.path.join(os.environ["XDG_CACHE_HOME"], "pentimento", "teach", name)
+    return [file for _, _, files in os.walk(folder) for file in files if file.startswith("step-")]
+
+
+def learnt(image, layers, name, **arguments):
+    before = state(image)
+    answer = teach(image, layers, name=name, **arguments)
+    check(answer.ok, f"teaching failed: {answer.message}")
+    check(answer.path == adapter(name), f"the file is {answer.path}")
+    check(os.path.getsize(answer.path) > 1000, "there is something in it")
+    check(state(image) == before, "the image is as it was")
+    check(not unfinished(name), "nothing private is left behind")
+    return open(answer.path, "rb").read()
+
+
+def test_layers_and_selection():
+    image, layer = photo()
+    other = layer.copy()
+    image.insert_layer(other, None, 0)
+    one = learnt(image, [layer], "my cup", description="a cup of coffee")
+    two = learnt(image, [layer, other], "my cup", description="a cup of coffee")
+    check(one != two, "what is learnt from two pictures is something else")
+    other.set_visible(False)
+    visible = learnt(image, [other], "my cup", pictures="visible", description="a cup of coffee")
+    check(visible == one, "what is visible is the one layer")
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 20, 20, 50, 40)
+    check(learnt(image, [layer], "my cup", pictures="selection") != one, "the selection is another picture")
+
+
+def test_refusals():
+    image, layer = photo()
+    before = state(image)
+    for words, arguments, layers in (("needs a name", {"name": ""}, [layer]), ("needs a name", {"name": "a/b"}, [layer]),
+                                     ("Nothing is selected", {"name": "x", "pictures": "selection"}, [layer]),
+                                     ("no layer", {"name": "x"}, []), ("no-such-model", {"name": "x", "model": "no-such-model"}, [layer])):
+        answer = teach(image, layers, **arguments)
+        check(not answer.ok and words in answer.message, f"»{answer.message}« does not say »{words}«")
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 20, 20, 3, 3)
+    answer = teach(image, [layer], name="x", pictures="selection")
+    check(not answer.ok and "pixels" in answer.message, f"too small: {answer.message}")
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 0, 96, 80)
+    Gimp.Selection.none(image)
+    check(state(image) == before, "a refused run changed something")
+    check(not os.path.exists(adapter("x")), "no file comes of it")
+
+
+def test_killed_and_gone_on():
+    image, layer = photo()
+    before = state(image)
+    killer = kill_later("plug-in", 4)  # as GIMP's Cancel does
+    answer = teach(image, [layer], name="killed", steps=60)
+    check(killer.wait() == 0, "it was over before it could be killed")
+    check(not answer.ok and state(image) == before, "a killed teaching changes nothing")
+    for _ in range(50):
+        if unfinished("killed"):
+            break
+        time.sleep(0.1)
+    check(unfinished("killed"), "a checkpoint is there")
+    learnt(image, [layer], "killed", steps=60)
