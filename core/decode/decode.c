@@ -16,7 +16,7 @@ static LdmTiled tiled(const LdmDecode *job)
                       .network = job->decoder,
                       .tile = job->tile,
                       .in = 1,
-                      .out = (size_t)1 << (job->config->levels - 1),
+                      .out = ldm_vae_factor(job->config),
                       .channels_in = (size_t)job->config->latent_channels,
                       .channels_out = (size_t)job->config->out_channels,
                       .progress = job->progress,

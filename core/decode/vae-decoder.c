@@ -1,10 +1,12 @@
 /* D of the KL autoencoder (LDM, section 3.1): latent [N, h, w, z] in, picture [N, h*f, w*f, 3] out.
  * post_quant_conv, conv_in; in the middle resblock, attention, resblock; per level, coarsest first,
- * resblocks, then nearest neighbour to twice the size and a convolution; norm, SiLU, conv_out. */
+ * resblocks, then nearest neighbour to twice the size and a convolution; norm, SiLU, conv_out;
+ * the picture from Haar bands where the configuration says so. */
 #include "decode/vae-decoder.h"
 
 #include "base/error.h"
 #include "layers/attention-block.h"
+#include "layers/haar.h"
 #include "layers/resblock.h"
 
 #define NORM_EPS 1e-6 /* everywhere in the autoencoder */
@@ -66,7 +68,7 @@ LdmVaeDecoder *ldm_vae_decoder_new(const LdmVaeConfig *config, LdmParams *params
     ldm_group_norm_init(&decoder->norm_out, ldm_scope(&scope, "conv_norm_out"), config->channels[0],
                         config->norm_groups, NORM_EPS);
     ldm_conv2d_init(&decoder->conv_out, ldm_scope(&scope, "conv_out"), config->channels[0],
-                    config->out_channels, 3);
+                    config->out_channels * (config->haar_stem ? 4 : 1), 3);
     if (config->post_quant_conv)
         ldm_linear_init_1x1(&decoder->post_quant_conv, ldm_scope(&root, "post_quant_conv"), z, z);
     return decoder;
@@ -108,9 +110,15 @@ const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder)
     return &decoder->conv_out;
 }
 
+LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h)
+{
+    h = ldm_conv2d_forward(pass, &decoder->conv_out, h, NULL);
+    return decoder->config.haar_stem ? ldm_haar_join_forward(pass, h) : h;
+}
+
 LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
 {
     LdmTensor *h = ldm_vae_decoder_features(pass, decoder, z);
 
-    return ldm_conv2d_forward(pass, &decoder->conv_out, h, NULL);
+    return ldm_vae_decoder_picture(pass, decoder, h);
 }

@@ -13,6 +13,7 @@ void ldm_vae_decoder_free(LdmVaeDecoder *decoder);
 /* z: latent already divided by the scale factor. */
 LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
 
-/* The same in two parts, for training: all but the last layer, and that. */
+/* The same in two parts, for training: all but the last layer; that, and the picture from it. */
 LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
+LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h);
 const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder);

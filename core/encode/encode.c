@@ -15,7 +15,7 @@ static LdmTiled tiled(const LdmEncode *job)
     return (LdmTiled){.forward = forward,
                       .network = job->encoder,
                       .tile = job->tile,
-                      .in = (size_t)1 << (job->config->levels - 1),
+                      .in = ldm_vae_factor(job->config),
                       .out = 1,
                       .channels_in = (size_t)job->config->in_channels,
                       .channels_out = 2 * (size_t)job->config->latent_channels,

@@ -1,10 +1,12 @@
 /* E of the KL autoencoder (LDM, section 3.1): picture [N, H, W, 3] in, moments [N, H/f, W/f, 2z]
- * (mean | logvar) out. conv_in; per level resblocks, then a strided convolution padded right and
- * bottom only; in the middle resblock, attention, resblock; norm, SiLU, conv_out, quant_conv. */
+ * (mean | logvar) out. Haar bands where the configuration says so; conv_in; per level resblocks,
+ * then a strided convolution padded right and bottom only; in the middle resblock, attention,
+ * resblock; norm, SiLU, conv_out, quant_conv. */
 #include "encode/vae-encoder.h"
 
 #include "base/error.h"
 #include "layers/attention-block.h"
+#include "layers/haar.h"
 #include "layers/resblock.h"
 #include "tensor/tensor.h"
 
@@ -59,8 +61,8 @@ LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params
     int C = config->channels[config->levels - 1], moments = 2 * config->latent_channels;
     LdmResblockSizes sizes = resblock_sizes(config, C, C);
     encoder->config = *config;
-    ldm_conv2d_init(&encoder->conv_in, ldm_scope(&scope, "conv_in"), config->in_channels,
-                    config->channels[0], 3);
+    ldm_conv2d_init(&encoder->conv_in, ldm_scope(&scope, "conv_in"),
+                    config->in_channels * (config->haar_stem ? 4 : 1), config->channels[0], 3);
     levels_init(encoder, &scope);
     if (config->mid_attention)
         ldm_attention_block_init(&encoder->attention, ldm_scope(&scope, "mid_block.attentions.0"),
@@ -88,7 +90,10 @@ LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, 
 {
     const LdmVaeConfig *config = &encoder->config;
     ldm_pass_expect(pass, x, config->in_channels, _("the picture"));
-    LdmTensor *h = ldm_conv2d_forward(pass, &encoder->conv_in, ldm_pass_keep(pass, x), NULL);
+    LdmTensor *h = ldm_pass_keep(pass, x);
+    if (config->haar_stem)
+        h = ldm_haar_split_forward(pass, h);
+    h = ldm_conv2d_forward(pass, &encoder->conv_in, h, NULL);
     for (int i = 0; i < config->levels; i++) {
         const Level *level = &encoder->levels[i];
         for (int j = 0; j < config->layers_per_block; j++)

@@ -141,7 +141,7 @@ static LdmTensor *run_encode(Call *call, const LdmTensor *x, int64_t seed,
                              const LdmMonitor *monitor, GError **error)
 {
     const LdmVaeConfig *config = &call->model->config.vae;
-    size_t f = (size_t)1 << (config->levels - 1), N = x->shape[0], bytes;
+    size_t f = ldm_vae_factor(config), N = x->shape[0], bytes;
     const size_t shape[4] = {N, x->shape[1] / f, x->shape[2] / f, (size_t)config->latent_channels};
     LdmEncode job = {.encoder = call->model->encoder,
                      .config = config,
@@ -176,7 +176,7 @@ LdmTensor *ldm_encode(LdmModel *model, const LdmTensor *picture, int64_t seed,
                       const LdmMonitor *monitor, GError **error)
 {
     Call call = {.model = model};
-    size_t f = (size_t)1 << (model->config.vae.levels - 1);
+    size_t f = ldm_vae_factor(&model->config.vae);
     if (!check_nhwc("picture", picture, model->config.vae.in_channels, error))
         return NULL;
     if (picture->shape[1] % f != 0 || picture->shape[2] % f != 0) {

@@ -312,7 +312,7 @@ static LdmLatentCache *cache_new(const LdmModel *model, const LdmCacheOptions *o
 
     info->z = (size_t)model->config.vae.latent_channels;
     cache->bucketed = options->buckets;
-    info->side = options->augment.side >> (model->config.vae.levels - 1);
+    info->side = options->augment.side / ldm_vae_factor(&model->config.vae);
     info->variants = options->variants;
     info->floats = info->side * info->side * (2 * info->z + (options->holes ? 1 + info->z : 0));
     info->skipped = g_ptr_array_new_with_free_func(g_free);

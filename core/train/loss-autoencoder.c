@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/kernels.h"
+#include "layers/haar.h"
 #include "layers/posterior.h"
 #include "layers/tape.h"
 #include "tensor/tensor.h"
@@ -164,9 +165,11 @@ static bool judge_end(Call *call, LdmPass *pass)
 /* ---- the autoencoder ---- */
 
 /* 2-norm of the gradient of the last layer's weights where dL/dx' is d_y. */
-static double last_length(LdmPass *pass, const LdmConv2d *last, const LdmTensor *h,
+static double last_length(LdmPass *pass, const LdmModel *model, const LdmTensor *h,
                           const LdmTensor *d_y)
 {
+    const LdmConv2d *last = ldm_vae_decoder_last(model->decoder);
+    bool haar = model->config.vae.haar_stem;
     size_t floats = last->in * last->out * last->kernel * last->kernel;
     LdmConv conv = {.N = h->shape[0],
                     .H = h->shape[1],
@@ -184,16 +187,22 @@ static double last_length(LdmPass *pass, const LdmConv2d *last, const LdmTensor 
                     .x = h->data};
     LdmTensor *weights = ldm_pass_scratch(pass, floats * sizeof(float));
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_conv_backward_weights_scratch(&conv));
+    LdmTensor *bands = ldm_pass_scratch(pass, haar ? ldm_tensor_count(d_y) * sizeof(float) : 0);
     double squares = 0.0;
 
     if (ldm_tape_computes(pass)) {
-        LdmConvBackward back = {
-            .conv = &conv, .dy = d_y->data, .d = weights->data, .scratch = scratch->data};
+        LdmConvBackward back = {.conv = &conv,
+                                .dy = haar ? bands->data : d_y->data,
+                                .d = weights->data,
+                                .scratch = scratch->data};
+        if (haar)
+            ldm_haar_split(d_y, bands->data);
         memset(weights->data, 0, floats * sizeof(float));
         ldm_pass_check(pass, ldm_conv_backward_weights(&back, ldm_pass_cancellable(pass)));
         for (size_t i = 0; i < floats; i++)
             squares += (double)back.d[i] * back.d[i];
     }
+    ldm_pass_drop(pass, bands);
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, weights);
     return sqrt(squares);
@@ -203,7 +212,7 @@ static double last_length(LdmPass *pass, const LdmConv2d *last, const LdmTensor 
 static void add_generator(Call *call, const LdmTensor *h, const LdmTensor *y)
 {
     LdmAutoencoderLoss *loss = call->loss;
-    const LdmConv2d *last = ldm_vae_decoder_last(loss->task.model->decoder);
+    const LdmModel *model = loss->task.model;
     LdmAutoencoderTerms *terms = &call->terms;
 
     set_trained(loss->task.discriminator_params, false);
@@ -211,8 +220,8 @@ static void add_generator(Call *call, const LdmTensor *h, const LdmTensor *y)
     set_trained(loss->task.discriminator_params, true);
     if (d == NULL)
         return; /* failed or cancelled */
-    double rec = last_length(loss->pass, last, h, loss->d_y);
-    double gan = last_length(loss->pass, last, h, d);
+    double rec = last_length(loss->pass, model, h, loss->d_y);
+    double gan = last_length(loss->pass, model, h, d);
     if (d->data != NULL) {
         double ratio = rec / (gan + ADAPTIVE_FLOOR);
         terms->adaptive = loss->task.weights.adversarial * CLAMP(ratio, 0.0, ADAPTIVE_MOST);
@@ -259,8 +268,7 @@ static void run(Call *call)
     LdmTensor *z = ldm_posterior_forward(pass, moments, ldm_pass_input(pass, call->batch->noise));
     LdmTensor *h = ldm_vae_decoder_features(pass, model->decoder, z);
     ldm_pass_drop(pass, z);
-    LdmTensor *y = ldm_conv2d_forward(pass, ldm_vae_decoder_last(model->decoder),
-                                      ldm_pass_keep(pass, h), NULL);
+    LdmTensor *y = ldm_vae_decoder_picture(pass, model->decoder, ldm_pass_keep(pass, h));
     if (y->data != NULL)
         terms->reconstruction = reconstruct(call, y);
     if (call->batch->adversarial)
@@ -293,7 +301,7 @@ typedef struct {
 static bool plan(const LdmAutoencoderTask *task, Plan *plan, GError **error)
 {
     const LdmVaeConfig *vae = &task->model->config.vae;
-    size_t h = task->H >> (vae->levels - 1), w = task->W >> (vae->levels - 1);
+    size_t f = ldm_vae_factor(vae), h = task->H / f, w = task->W / f;
     size_t z = (size_t)vae->latent_channels;
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
     g_autoptr(LdmPass) judge_pass = ldm_pass_new_plan();

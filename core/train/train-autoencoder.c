@@ -57,7 +57,7 @@ LdmAutoencoderOptions ldm_autoencoder_defaults(void)
 
 static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o, GError **error)
 {
-    size_t f = (size_t)1 << (model->config.vae.levels - 1), side = o->augment.side;
+    size_t f = ldm_vae_factor(&model->config.vae), side = o->augment.side;
     size_t least = o->weights.adversarial > 0.0 ? ldm_discriminator_side(&o->discriminator) : 8;
 
     if (side % f != 0) {
@@ -185,13 +185,13 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
     LdmAutoencoderBatch batch = {
         .x = run->x,
         .noise = run->noise,
-        .scale = 1.0 / (double)o->loop.accumulate,
+        .scale = ldm_loop_share(run->loop),
         .adversarial = run->discriminator != NULL && step->step > o->adversarial_start,
     };
     LdmAutoencoderTerms terms = {0};
 
     for (size_t k = 0; k < o->loop.batch; k++)
-        if (!draw(run, step->step - 1, number * o->loop.batch + k, k, error))
+        if (!draw(run, step->step - 1, ldm_loop_sample(run->loop, number, k), k, error))
             return false;
     if (!ldm_autoencoder_loss_backward(run->loss, &batch, &terms, error))
         return false;
@@ -334,14 +334,14 @@ static bool plan_memory(const Run *run, const LdmAutoencoderTask *task, LdmTrain
     if (!ldm_autoencoder_loss_measure(task, &plan->bytes, error))
         return false;
     plan->bytes += ldm_optimiser_bytes(plan->trained + judged);
-    return ldm_loop_check_memory(plan->bytes, error);
+    return ldm_loop_check_memory(run->loop, plan->bytes, error);
 }
 
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmAutoencoderOptions *o = run->options;
     const LdmVaeConfig *vae = &run->model->config.vae;
-    size_t N = o->loop.batch, side = o->augment.side, cells = side >> (vae->levels - 1);
+    size_t N = o->loop.batch, side = o->augment.side, cells = side / ldm_vae_factor(vae);
     g_autofree char *settings = settings_text(run);
 
     *plan = (LdmTrainPlan){.examples = run->count, .skipped = run->skipped->len};
@@ -354,6 +354,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                                      .discriminator = run->discriminator,
                                      .discriminator_params = run->discriminator_params,
                                      .weights = o->weights,
+                                     .ranks = run->watch->ranks,
                                      .N = N,
                                      .H = side,
                                      .W = side};

@@ -63,6 +63,11 @@ static bool check_levels(const char *path, const char *key, const int *channels,
     return true;
 }
 
+size_t ldm_vae_factor(const LdmVaeConfig *config)
+{
+    return (size_t)1 << (config->levels - (config->haar_stem ? 0 : 1));
+}
+
 static bool check_vae(const LdmVaeConfig *c, const char *path, GError **error)
 {
     const Bound bounds[] = {

@@ -16,9 +16,13 @@ typedef struct {
     int norm_groups;
     bool mid_attention;
     bool quant_conv, post_quant_conv;
+    bool haar_stem; /* the networks see Haar bands of half the sides; not in diffusers */
     double scale_factor, shift_factor;
     int sample_size;
-} LdmVaeConfig; /* f = 2^(levels - 1) */
+} LdmVaeConfig;
+
+/* f, pixels of a latent cell's side: 2^(levels - 1), twice that behind a Haar stem. */
+size_t ldm_vae_factor(const LdmVaeConfig *config);
 
 /* UNet with SpatialTransformers. */
 typedef struct {

@@ -5,6 +5,7 @@
 #include "layers/attention-block.h"
 #include "layers/elementwise.h"
 #include "layers/embedding.h"
+#include "layers/haar.h"
 #include "layers/leaky-relu.h"
 #include "layers/posterior.h"
 #include "layers/resblock.h"
@@ -405,6 +406,42 @@ static void test_leaky_relu(void)
     check(&c);
 }
 
+static LdmTensor *haar(LdmPass *pass, const Case *c, LdmTensor **x)
+{
+    LdmTensor *h = ldm_pass_keep(pass, x[0]);
+    return c->kind == 0 ? ldm_haar_split_forward(pass, h) : ldm_haar_join_forward(pass, h);
+}
+
+static LdmTensor *haar_and_back(LdmPass *pass, const void *data)
+{
+    LdmTensor *x = ldm_pass_input(pass, data);
+    return ldm_haar_join_forward(pass, ldm_haar_split_forward(pass, x));
+}
+
+/* Both directions, that they undo each other, and one block worked out by hand. */
+static void test_haar(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(12);
+    Case split = {.forward = haar, .kind = 0, .x = {ARRAY(rand, 2, 4, 6, 3)}};
+    Case join = {.forward = haar, .kind = 1, .x = {ARRAY(rand, 2, 3, 5, 8)}};
+    g_autoptr(LdmTensor) x = ldm_tensor_copy(split.x[0], NULL);
+    const float four[] = {1, 2, 5, 9}, expected[] = {8.5f, -2.5f, -5.5f, 1.5f};
+    float bands[4];
+    const LdmTensor block = {
+        .dtype = LDM_F32, .rank = 4, .shape = {1, 2, 2, 1}, .data = (void *)four};
+
+    g_autoptr(LdmTensor) y = ldm_forward_run(haar_and_back, x, NULL, NULL, NULL, &error);
+    g_assert_no_error(error);
+    for (size_t i = 0; i < ldm_tensor_count(x); i++)
+        g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(y)[i], ldm_tensor_f32(x)[i], 1e-6);
+    ldm_haar_split(&block, bands);
+    for (int i = 0; i < 4; i++)
+        g_assert_cmpfloat(bands[i], ==, expected[i]);
+    check(&split);
+    check(&join);
+}
+
 /* The noise is drawn: it has no gradient. */
 static LdmTensor *posterior(LdmPass *pass, const Case *c, LdmTensor **x)
 {
@@ -555,6 +592,7 @@ int main(int argc, char **argv)
     g_test_add_func("/backward/norm", test_norm);
     g_test_add_func("/backward/elementwise", test_elementwise);
     g_test_add_func("/backward/leaky-relu", test_leaky_relu);
+    g_test_add_func("/backward/haar", test_haar);
     g_test_add_func("/backward/posterior", test_posterior);
     g_test_add_func("/backward/one-for-all", test_one_for_all);
     g_test_add_func("/backward/attention", test_attention);
