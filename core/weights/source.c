@@ -161,6 +161,15 @@ static bool check_extra(const LdmSource *source, LdmPart id, GHashTable *used, G
     return true;
 }
 
+static void fail_lacking(const LdmFiles *files, size_t lacking, const LdmParams *params,
+                         const char *first, GError **error)
+{
+    ldm_set_error(error, MISSING,
+                  _("%s lacks %zu of %zu tensors, the first is %s: the file is incomplete, get "
+                    "it again"),
+                  ldm_files_path(files), lacking, ldm_params_length(params), first);
+}
+
 bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **error)
 {
     const LdmPartFiles *part = &source->parts[id];
@@ -184,11 +193,26 @@ bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **
         }
     }
     if (missing != NULL) {
-        ldm_set_error(error, MISSING,
-                      _("%s lacks %zu of %zu tensors, the first is %s: the file is incomplete, get "
-                        "it again"),
-                      ldm_files_path(part->files), lacking, ldm_params_length(params), missing);
+        fail_lacking(part->files, lacking, params, missing, error);
         return false;
     }
     return check_extra(source, id, used, error);
+}
+
+bool ldm_files_bind(LdmFiles *files, const char *prefix, LdmParams *params, GError **error)
+{
+    g_autofree char *missing = NULL;
+    size_t lacking = 0;
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        LdmParam *param = ldm_params_at(params, i);
+        g_autofree char *name = g_strconcat(prefix, param->name, NULL);
+        const LdmFileTensor *t = ldm_files_find(files, name);
+        if (t == NULL && lacking++ == 0)
+            missing = g_steal_pointer(&name);
+        else if (t != NULL && !bind(files, param, t, -1, error))
+            return false;
+    }
+    if (lacking > 0)
+        fail_lacking(files, lacking, params, missing, error);
+    return lacking == 0;
 }

@@ -99,6 +99,12 @@ task_bench() {
     exec "$tree/tests/bench/run" "$@"
 }
 
+task_evaluate-default() {
+    task_build
+    built_environment "$build"
+    exec "$build/tools/default-model/evaluate/evaluate-default" -o "$tree/out/evaluate-default" "$@"
+}
+
 # Sorts the names given to `test`: suites into --suite options, other options and test names as they are.
 # Sets `chosen`, and `chosen_sanitized`: empty if none of the named suites has a sanitized run.
 choose_tests() {
