@@ -48,6 +48,7 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan)
     add(&fields, "context_width", g_variant_new_int32(info->context_width));
     add(&fields, "weight_bytes", g_variant_new_uint64(info->weight_bytes));
     add(&fields, "work_bytes", g_variant_new_uint64(plan->work_bytes));
+    add(&fields, "peak_bytes", g_variant_new_uint64(plan->peak_bytes));
     return g_variant_builder_end(&fields);
 }
 

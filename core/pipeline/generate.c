@@ -57,13 +57,19 @@ static bool condition(LdmLine *line, GError **error)
     ldm_meter_stage(&line->meter, LDM_STAGE_CONDITION);
     c->context = ldm_condition_prompt(model->tokenizer, model->text, &model->config.text,
                                       line->request->prompt, NULL, line->cancellable, error);
-    ldm_meter_at(&line->meter, line->plan.guided ? 0.5 : 1.0, 0, 0);
-    if (c->context == NULL || !line->plan.guided)
-        return c->context != NULL;
-    c->negative =
-        ldm_condition_prompt(model->tokenizer, model->text, &model->config.text,
-                             line->request->negative_prompt, NULL, line->cancellable, error);
-    return c->negative != NULL;
+    if (c->context == NULL)
+        return false;
+    if (line->plan.guided) {
+        ldm_meter_at(&line->meter, 0.5, 0, 0);
+        c->negative =
+            ldm_condition_prompt(model->tokenizer, model->text, &model->config.text,
+                                 line->request->negative_prompt, NULL, line->cancellable, error);
+        if (c->negative == NULL)
+            return false;
+    }
+    ldm_meter_at(&line->meter, 1.0, 0, 0);
+    ldm_model_release(model, model->text_params);
+    return true;
 }
 
 static void encode_progress(double flops, void *data)
@@ -72,7 +78,7 @@ static void encode_progress(double flops, void *data)
     ldm_meter_flops(line->flops_before + flops, &line->meter);
 }
 
-static bool encode(LdmLine *line, GError **error)
+static bool encode_all(LdmLine *line, GError **error)
 {
     LdmPrepared *p = &line->prepared;
     LdmEncode job = {.encoder = line->model->encoder,
@@ -81,9 +87,6 @@ static bool encode(LdmLine *line, GError **error)
                      .progress = encode_progress,
                      .progress_data = line,
                      .cancellable = line->cancellable};
-    if (p->image == NULL && p->masked == NULL)
-        return true;
-    ldm_meter_stage(&line->meter, LDM_STAGE_ENCODE);
     if (p->image != NULL) {
         line->latents.z0 = ldm_encode_picture(&job, p->image, NULL, error);
         if (line->latents.z0 == NULL)
@@ -99,6 +102,18 @@ static bool encode(LdmLine *line, GError **error)
     const LdmTensor *cells = line->request->task == LDM_TASK_INPAINT ? p->cells : NULL;
     line->conditioning.concat = ldm_condition_concat(cells, masked, error);
     return line->conditioning.concat != NULL;
+}
+
+static bool encode(LdmLine *line, GError **error)
+{
+    const LdmPrepared *p = &line->prepared;
+    if (p->image == NULL && p->masked == NULL)
+        return true;
+    ldm_meter_stage(&line->meter, LDM_STAGE_ENCODE);
+    if (!encode_all(line, error))
+        return false;
+    ldm_model_release(line->model, line->model->vae_params);
+    return true;
 }
 
 static bool diffuse(LdmLine *line, GError **error)
@@ -137,6 +152,7 @@ static bool denoise(LdmLine *line, GError **error)
     job.cancellable = line->cancellable;
     if (!ldm_denoise(&job, line->latents.zt, &line->result->evaluations, error))
         return false;
+    ldm_model_release(line->model, line->model->unet_params);
     ldm_conditioning_clear(&line->conditioning);
     g_clear_pointer(&line->latents.z0, ldm_tensor_free);
     g_clear_pointer(&line->latents.noise, ldm_tensor_free);
@@ -154,6 +170,7 @@ static bool decode(LdmLine *line, GError **error)
     ldm_meter_stage(&line->meter, LDM_STAGE_DECODE);
     line->decoded = ldm_decode_latent(&job, line->latents.zt, error);
     ldm_latents_clear(&line->latents);
+    ldm_model_release(line->model, line->model->vae_params);
     return line->decoded != NULL;
 }
 

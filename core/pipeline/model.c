@@ -104,6 +104,16 @@ static void fill_info(LdmModel *model, const LdmSource *source)
             info->dtype = (LdmDtype)i;
 }
 
+void ldm_model_release(const LdmModel *model, const LdmParams *params)
+{
+    const LdmSource *source = model->files;
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        for (guint k = 0; k < source->files->len; k++)
+            ldm_files_release(source->files->pdata[k], param->data, ldm_param_bytes(param));
+    }
+}
+
 LdmModel *ldm_model_load(const char *name, GError **error)
 {
     return ldm_model_load_wanted(name, &(LdmWanted){0}, error);

@@ -33,5 +33,9 @@ LdmModel *ldm_model_load_wanted(const char *name, const LdmWanted *wanted, GErro
 /* For ldm_encode and ldm_decode only: a folder needs no more than its "vae". */
 LdmModel *ldm_model_load_first_stage(const char *name, GError **error);
 
+/* Lets go of the mapped pages of a table that is done with for now, so that a model's networks are
+ * not in memory all at once. Who computes with it again gets them back from the system's cache. */
+void ldm_model_release(const LdmModel *model, const LdmParams *params);
+
 /* False and UNSUPPORTED where only the autoencoder was loaded. */
 bool ldm_model_check_denoiser(const LdmModel *model, GError **error);

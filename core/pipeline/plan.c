@@ -247,6 +247,46 @@ static void plan_finish(const LdmRequest *request, size_t held, LdmLinePlan *p)
         FLOPS_PER_PIXEL * ((double)window_pixels(g) + (double)pixels_of(g));
 }
 
+/* ---- weights ---- */
+
+/* Of the parameters whose names begin so. */
+static size_t weight_bytes(const LdmParams *params, const char *beginning)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        bytes += g_str_has_prefix(param->name, beginning) ? ldm_param_bytes(param) : 0;
+    }
+    return bytes;
+}
+
+/* Mapped weights that a stage touches; they are released when it ends. Of the table of tokens only
+ * a few rows are read. */
+static size_t stage_weights(const LdmModel *model, LdmStage stage)
+{
+    const LdmParams *vae = model->vae_params;
+    switch (stage) {
+    case LDM_STAGE_CONDITION:
+        return weight_bytes(model->text_params, "") -
+               ldm_param_bytes(ldm_clip_text_words(model->text));
+    case LDM_STAGE_ENCODE: return weight_bytes(vae, "encoder.") + weight_bytes(vae, "quant_conv.");
+    case LDM_STAGE_DENOISE: return weight_bytes(model->unet_params, "");
+    case LDM_STAGE_DECODE:
+        return weight_bytes(vae, "decoder.") + weight_bytes(vae, "post_quant_conv.");
+    default: return 0;
+    }
+}
+
+/* Buffers and weights at the highest. */
+static size_t peak_with_weights(const LdmModel *model, const LdmLinePlan *p)
+{
+    size_t peak = 0;
+    for (int i = 0; i < LDM_N_STAGES; i++)
+        if (p->bytes[i] > 0)
+            peak = MAX(peak, p->bytes[i] + stage_weights(model, (LdmStage)i));
+    return peak;
+}
+
 /* ---- the whole ---- */
 
 /* Strength 0: only the copy of the window. */
@@ -334,6 +374,7 @@ bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError 
         return false;
     *plan = (LdmPlan){.weight_bytes = model->info.weight_bytes,
                       .work_bytes = ldm_line_plan_peak(&line),
+                      .peak_bytes = peak_with_weights(model, &line),
                       .free_bytes = available,
                       .latent_width = (int)line.w,
                       .latent_height = (int)line.h};

@@ -87,3 +87,11 @@ void ldm_file_unmap(const uint8_t *data, size_t size)
     if (data != NULL)
         munmap((void *)data, size);
 }
+
+/* A mapping begins and ends with a page, so whole pages around the part are its own. */
+void ldm_file_release(const void *data, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data / page * page;
+    if (size > 0)
+        madvise((void *)first, (uintptr_t)data + size - first, MADV_DONTNEED);
+}

@@ -16,3 +16,7 @@ char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **e
  * models are opened in the worker and never in GIMP's own process. */
 const uint8_t *ldm_file_map(const char *path, size_t *size, GError **error);
 void ldm_file_unmap(const uint8_t *data, size_t size);
+
+/* Takes the pages of a part of a mapping out of this process; who touches them again gets them
+ * back, from the system's cache as a rule. */
+void ldm_file_release(const void *data, size_t size);

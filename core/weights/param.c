@@ -72,6 +72,14 @@ LdmParam *ldm_params_find(const LdmParams *params, const char *name)
     return g_hash_table_lookup(params->byname, name);
 }
 
+size_t ldm_param_bytes(const LdmParam *param)
+{
+    size_t bytes = param->dtype == LDM_F32 ? 4 : 2;
+    for (int i = 0; i < param->rank; i++)
+        bytes *= param->shape[i];
+    return bytes;
+}
+
 /* ---- gradients ---- */
 
 /* Bytes of a parameter's gradient, rounded up to whole cache lines; 0 where it is not trained. */

@@ -44,6 +44,9 @@ size_t ldm_params_length(const LdmParams *params);
 LdmParam *ldm_params_at(const LdmParams *params, size_t i);
 LdmParam *ldm_params_find(const LdmParams *params, const char *name); /* or NULL */
 
+/* Of its data, as stored. */
+size_t ldm_param_bytes(const LdmParam *param);
+
 /* ---- gradients: set `trained` first ---- */
 
 /* Bytes of all trained parameters' gradients. */

@@ -143,8 +143,8 @@ static void reset_highest(void)
     g_assert_no_error(error);
 }
 
-/* Resident pages at the highest against the plan. A first run touches code and weights; one thread,
- * since the scratch memory of a thread that never comes to work stays untouched. */
+/* Resident pages at the highest against the plan. A first run touches code; one thread, since
+ * the scratch memory of a thread that never comes to work stays untouched. */
 static void check_truth(const LdmRequest *request)
 {
     g_autoptr(GError) error = NULL;
@@ -154,7 +154,7 @@ static void check_truth(const LdmRequest *request)
     size_t before = status_bytes("VmRSS:");
     reset_highest();
     run(request);
-    double used = (double)(status_bytes("VmHWM:") - before), planned = (double)plan.work_bytes;
+    double used = (double)(status_bytes("VmHWM:") - before), planned = (double)plan.peak_bytes;
     g_test_message("planned %.2f MB, used %.2f MB", planned * 1e-6, used * 1e-6);
     g_assert_cmpfloat(used, <=, 1.05 * planned + 2e5); /* and 50 pages */
     g_assert_cmpfloat(used, >=, 0.95 * planned - 2e5);
