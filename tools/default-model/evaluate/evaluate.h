@@ -46,10 +46,17 @@ bool evaluate_write(const EvaluateResult *results, size_t count, const char *fol
 /* ---- the parts ---- */
 
 typedef struct {
-    int pictures; /* of each group, encoded and decoded */
-    GPtrArray *train, *held_out;
+    int pictures;          /* of each group, encoded and decoded */
+    int textures, samples; /* filled; fills of each */
+    int steps;             /* of a sampler's run */
+    GPtrArray *held_out;
 } EvaluateTask;
 
 /* PSNR, SSIM and top-octave power ratio of D(E(x)) on held-out photographs, textures, objects. */
 bool evaluate_reconstruction(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
                              GError **error);
+
+/* Fills of held-out textures: sliced Wasserstein distance of patches, and the mean of the samples
+ * against a hole filled with the mean of its surroundings, in PSNR. */
+bool evaluate_fills(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
+                    GError **error);

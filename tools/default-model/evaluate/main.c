@@ -26,7 +26,6 @@ static void arguments_clear(Arguments *arguments)
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(texts[i]);
     g_strfreev(arguments->models);
-    g_clear_pointer(&arguments->task.train, g_ptr_array_unref);
     g_clear_pointer(&arguments->task.held_out, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
@@ -38,6 +37,7 @@ static const struct {
                     GError **error);
 } parts[] = {
     {"reconstruction", true, evaluate_reconstruction},
+    {"fills", false, evaluate_fills},
 };
 
 /* ---- models ---- */
@@ -114,9 +114,6 @@ static bool run(Arguments *arguments, GError **error)
     EvaluateResult results[2] = {{names[0], NULL}, {names[1], NULL}};
     bool done = true;
 
-    arguments->task.train = evaluate_rows_read(arguments->set, "train.tsv", error);
-    if (arguments->task.train == NULL)
-        return false;
     arguments->task.held_out = evaluate_rows_read(arguments->set, "held-out.tsv", error);
     if (arguments->task.held_out == NULL)
         return false;
@@ -141,11 +138,16 @@ static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
          "Averaged weights of a run, RUN/checkpoints/step-N.safetensors, in place of MODEL's own",
          "FILE"},
         {"parts", 0, 0, G_OPTION_ARG_STRING, &arguments->parts,
-         "What to measure: reconstruction (default: all)", "LIST"},
+         "What to measure: reconstruction, fills (default: both)", "LIST"},
         {"quick", 0, 0, G_OPTION_ARG_NONE, &arguments->quick,
          "Few samples: about a minute, figures to compare roughly", NULL},
         {"pictures", 0, 0, G_OPTION_ARG_INT, &task->pictures,
          "Pictures of each group that are encoded and decoded (default: 64; quick: 16)", "N"},
+        {"textures", 0, 0, G_OPTION_ARG_INT, &task->textures,
+         "Textures of which a part is filled (default: 8; quick: 2)", "N"},
+        {"samples", 0, 0, G_OPTION_ARG_INT, &task->samples,
+         "Fills of each texture (default: 16; quick: 4)", "N"},
+        {"steps", 0, 0, G_OPTION_ARG_INT, &task->steps, "Steps of each fill (default: 20)", "N"},
         {"set", 0, 0, G_OPTION_ARG_FILENAME, &arguments->set,
          "The data set (default: ~/.cache/pentimento/default-data/set)", "DIR"},
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &arguments->output,
@@ -169,9 +171,15 @@ static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
     if (arguments->output == NULL)
         arguments->output = g_strdup(".");
     if (arguments->parts == NULL)
-        arguments->parts = g_strdup("reconstruction");
+        arguments->parts = g_strdup("reconstruction,fills");
     if (task->pictures <= 0)
         task->pictures = arguments->quick ? 16 : 64;
+    if (task->textures <= 0)
+        task->textures = arguments->quick ? 2 : 8;
+    if (task->samples <= 0)
+        task->samples = arguments->quick ? 4 : 16;
+    if (task->steps <= 0)
+        task->steps = 20;
     return true;
 }
 
