@@ -77,6 +77,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {"kl", DOUBLE, offsetof(LdmAutoencoderOptions, weights.kl)},
     {"adversarial", DOUBLE, offsetof(LdmAutoencoderOptions, weights.adversarial)},
     {"adversarial-start", UINT64, offsetof(LdmAutoencoderOptions, adversarial_start)},
+    {"freeze-encoder", BOOL, offsetof(LdmAutoencoderOptions, freeze_encoder)},
     {"adversarial-rate", DOUBLE, offsetof(LdmAutoencoderOptions, adversarial_rate)},
     {"disc-channels", SIZE, offsetof(LdmAutoencoderOptions, discriminator.channels)},
     {"disc-layers", SIZE, offsetof(LdmAutoencoderOptions, discriminator.layers)},

@@ -68,7 +68,8 @@ static bool is_notice(const char *name)
 static bool is_trained(const LdmOptimiser *optimiser, const char *part)
 {
     for (size_t i = 0; part != NULL && i < ldm_optimiser_length(optimiser); i++)
-        if (g_str_has_prefix(ldm_optimiser_at(optimiser, i)->name, part))
+        if (g_str_has_prefix(ldm_optimiser_at(optimiser, i)->name, part) &&
+            ldm_optimiser_at(optimiser, i)->param->trained)
             return true;
     return false;
 }
@@ -76,7 +77,7 @@ static bool is_trained(const LdmOptimiser *optimiser, const char *part)
 /* The denoiser's weights know the latents of the encoder that they were trained with. */
 static bool is_stale(const LdmOptimiser *optimiser, const char *folder)
 {
-    return strcmp(folder, "unet") == 0 && is_trained(optimiser, "vae/");
+    return strcmp(folder, "unet") == 0 && is_trained(optimiser, "vae/encoder.");
 }
 
 static bool all_but_weights(const char *name)

@@ -245,6 +245,8 @@ static void update_piece(size_t index, int thread, void *data)
     const Piece *piece = &g_array_index(u->optimiser->pieces, Piece, index);
     const LdmTrained *t = piece->trained;
 
+    if (!t->param->trained)
+        return;
     for (size_t i = piece->first; i < piece->first + piece->count; i++) {
         float g = t->gradient[i] * u->scale;
         float m = t->moment1[i] + u->follow1 * (g - t->moment1[i]);

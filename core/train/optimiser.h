@@ -53,7 +53,8 @@ LdmOptimiser *ldm_optimiser_new(const LdmOptimiserOptions *options, GError **err
 void ldm_optimiser_free(LdmOptimiser *optimiser);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmOptimiser, ldm_optimiser_free)
 
-/* Adds a bound table; its parameters are called "PART/NAME". Errors: MEMORY. */
+/* Adds a bound table; its parameters are called "PART/NAME" and are trained from now on, those
+ * excepted whose `trained` is cleared afterwards: they stay as they are. Errors: MEMORY. */
 bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *params,
                        GError **error);
 

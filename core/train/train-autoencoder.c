@@ -97,9 +97,9 @@ static char *settings_text(const Run *run)
 
     ldm_dataset_digest(run->dataset, sum);
     g_string_printf(text,
-                    "size=%zu flip=%d disc-channels=%zu disc-layers=%zu "
+                    "size=%zu flip=%d freeze-encoder=%d disc-channels=%zu disc-layers=%zu "
                     "adversarial-start=%" G_GUINT64_FORMAT " data=%.32s",
-                    o->augment.side, o->augment.flip, o->discriminator.channels,
+                    o->augment.side, o->augment.flip, o->freeze_encoder, o->discriminator.channels,
                     o->discriminator.layers, (guint64)o->adversarial_start,
                     g_checksum_get_string(sum));
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
@@ -283,6 +283,9 @@ static bool write_model(void *data, GError **error)
     Run *run = data;
     double scale;
 
+    if (run->options->freeze_encoder)
+        return ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder,
+                               error);
     if (!measure_scale(run, &scale, error) ||
         !ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder, error))
         return false;
@@ -295,6 +298,21 @@ static void mark_trained(LdmParams *params)
 {
     for (size_t i = 0; i < ldm_params_length(params); i++)
         ldm_params_at(params, i)->trained = true;
+}
+
+static bool is_encoder(const char *name)
+{
+    return g_str_has_prefix(name, "encoder.") || g_str_has_prefix(name, "quant_conv.");
+}
+
+static void mark_autoencoder(const Run *run)
+{
+    LdmParams *params = run->model->vae_params;
+
+    mark_trained(params);
+    for (size_t i = 0; run->options->freeze_encoder && i < ldm_params_length(params); i++)
+        if (is_encoder(ldm_params_at(params, i)->name))
+            ldm_params_at(params, i)->trained = false;
 }
 
 static bool make_discriminator(Run *run, GError **error)
@@ -347,7 +365,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     *plan = (LdmTrainPlan){.examples = run->count, .skipped = run->skipped->len};
     ldm_loop_set_settings(run->loop, settings);
     ldm_loop_set_examples(run->loop, run->count);
-    mark_trained(run->model->vae_params);
+    mark_autoencoder(run);
     if (!make_discriminator(run, error))
         return false;
     const LdmAutoencoderTask task = {.model = run->model,
@@ -364,6 +382,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                             run->discriminator_params, error)) ||
         (run->x = ldm_tensor_new_nhwc(N, side, side, 3, error)) == NULL)
         return false;
+    mark_autoencoder(run);
     run->noise = ldm_tensor_new_nhwc(N, cells, cells, (size_t)vae->latent_channels, error);
     if (run->noise == NULL)
         return false;

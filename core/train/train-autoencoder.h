@@ -14,7 +14,8 @@ typedef struct {
     LdmAutoencoderWeights weights;
     LdmDiscriminatorConfig discriminator;
     uint64_t adversarial_start; /* steps taken before the discriminator takes part */
-    double adversarial_rate;    /* its learning rate, which stays; 0: the autoencoder's highest */
+    bool freeze_encoder; /* only the decoder learns: latents, and denoisers of them, stay right */
+    double adversarial_rate; /* its learning rate, which stays; 0: the autoencoder's highest */
 } LdmAutoencoderOptions;
 
 LdmAutoencoderOptions ldm_autoencoder_defaults(void);

@@ -11,6 +11,7 @@
 #define SIDE  16
 
 typedef struct {
+    const char *from; /* a run whose model is trained further; NULL: new weights */
     GCancellable *cancellable;
     uint64_t stop_after;
     double losses[STEPS];
@@ -54,14 +55,19 @@ static LdmAutoencoderOptions options_new(void)
 static bool train(const Place *place, const char *run, Watch *watch,
                   const LdmAutoencoderOptions *options, GError **error)
 {
-    const LdmWanted wanted = {.first_stage = true, .made_new = 1u << LDM_PART_VAE};
-    g_autoptr(LdmModel) model = ldm_model_load_wanted(place->model_folder, &wanted, error);
+    const LdmWanted wanted = {.first_stage = true,
+                              .made_new = watch->from == NULL ? 1u << LDM_PART_VAE : 0};
+    g_autofree char *from = watch->from == NULL
+                                ? g_strdup(place->model_folder)
+                                : g_build_filename(place->folder, watch->from, NULL);
+    g_autoptr(LdmModel) model = ldm_model_load_wanted(from, &wanted, error);
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, error);
     g_autofree char *folder = g_build_filename(place->folder, run, NULL);
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
 
     g_assert_true(model != NULL && dataset != NULL);
-    g_assert_true(ldm_model_draw(model, (uint64_t)options->loop.seed, error));
+    g_assert_true(watch->from != NULL ||
+                  ldm_model_draw(model, (uint64_t)options->loop.seed, error));
     watch->cancellable = cancellable;
     const LdmTrainWatch callbacks = {.read = read_picture,
                                      .cancellable = cancellable,
@@ -181,6 +187,43 @@ static void test_scale(void)
     g_assert_cmpfloat_with_epsilon(spread, 1.0, 0.1);
 }
 
+static LdmModel *load_run(const Place *place, const char *run)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = g_build_filename(place->folder, run, NULL);
+    LdmModel *model = ldm_model_load_first_stage(folder, &error);
+
+    g_assert_no_error(error);
+    return model;
+}
+
+/* A decoder that is trained further: the same latents to the bit, another picture. */
+static void test_frozen(void)
+{
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    LdmAutoencoderOptions options = options_new();
+    Watch first = {0}, second = {.from = "first"};
+
+    options.loop.optimiser.steps = 4;
+    options.adversarial_start = 2;
+    g_assert_true(train(&place, "first", &first, &options, &error));
+    options.freeze_encoder = true;
+    g_assert_true(train(&place, "second", &second, &options, &error));
+    g_assert_no_error(error);
+    g_autoptr(LdmModel) a = load_run(&place, "first");
+    g_autoptr(LdmModel) b = load_run(&place, "second");
+    g_autoptr(LdmTensor) x = window(-0.25f);
+    g_autoptr(LdmTensor) z = ldm_encode(a, x, 1, NULL, &error);
+    g_autoptr(LdmTensor) same = ldm_encode(b, x, 1, NULL, &error);
+    g_autoptr(LdmTensor) y = ldm_decode(a, z, NULL, &error);
+    g_autoptr(LdmTensor) other = ldm_decode(b, z, NULL, &error);
+    g_assert_no_error(error);
+    size_t bytes = ldm_tensor_count(z) * sizeof(float);
+    g_assert_cmpmem(z->data, bytes, same->data, bytes);
+    g_assert_cmpint(memcmp(y->data, other->data, ldm_tensor_count(y) * sizeof(float)), !=, 0);
+}
+
 static void test_refusals(void)
 {
     g_auto(Place) place = place_new();
@@ -214,6 +257,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train-autoencoder/resume", test_resume);
     g_test_add_func("/train-autoencoder/result", test_result);
     g_test_add_func("/train-autoencoder/scale", test_scale);
+    g_test_add_func("/train-autoencoder/frozen", test_frozen);
     g_test_add_func("/train-autoencoder/refusals", test_refusals);
     return g_test_run();
 }

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
 # train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
-# Data set, autoencoder, latents, denoiser with text encoder; each stage goes on from its newest checkpoint.
+# Data set, autoencoder, latents, denoiser with text encoder, finished decoder; each stage goes on from its newest checkpoint.
 set -euo pipefail
 tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 recipe=$tree/data/default
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
-stages=(data autoencoder ldm)
-steps=() hours='' from='' last=ldm
+stages=(data autoencoder ldm decoder)
+steps=() hours='' from='' last=decoder
 
 usage() {
     cat <<'TEXT'
 Usage: ./dev train-default [OPTIONS]     train the default model, or go on with it
 
-  --stage S      the last stage to run: data, autoencoder or ldm (default)
+  --stage S      the last stage to run: data, autoencoder, ldm or decoder (default)
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
   --from DIR     begin with the checkpoints of another run's folder, where this one has none
-  -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/ldm
+  -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/decoder
 
 Ctrl-C saves a checkpoint and stops; the same command goes on.
 TEXT
@@ -63,7 +63,7 @@ make_data() {
 }
 
 # The trainer, until it is done or the time is over: 130 then, as after Ctrl-C.
-train() { # STAGE INIT
+train() { # STAGE KIND WHERE-IT-BEGINS
     local folder=$run/$1 limit=() resume=() own=()
     if [ -n "$from" ] && [ -d "$from/$1" ] && [ ! -d "$folder" ]; then
         cp -R --no-preserve=mode,ownership "$from/$1" "$folder.part"
@@ -72,7 +72,7 @@ train() { # STAGE INIT
     ! compgen -G "$folder/checkpoints/step-*.json" >/dev/null || resume=(--resume)
     [ -z "$end" ] || limit=(timeout --foreground --signal=INT "$((end > $(date +%s) ? end - $(date +%s) : 1))")
     [ "$1" != "$last" ] || own=("${steps[@]}")
-    "${limit[@]}" "$tree/dev" cli train "$1" --init "$2" --data "$data/set/train.tsv" \
+    "${limit[@]}" "$tree/dev" cli train "$2" "${@:3}" --data "$data/set/train.tsv" \
         --config "$recipe/train-$1.conf" -o "$folder" "${own[@]}" "${resume[@]}" ||
         { status=$? && [ $status = 124 ] && exit 130 || exit $status; }
 }
@@ -80,7 +80,7 @@ train() { # STAGE INIT
 make_data
 [ "$last" != data ] || exit 0
 if [ ! -e "$run/autoencoder/model_index.json" ] || [ "$last" = autoencoder ]; then
-    train autoencoder "$recipe/model"
+    train autoencoder autoencoder --init "$recipe/model"
 fi
 [ "$last" != autoencoder ] || exit 0
 if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration with the trained autoencoder, which stays
@@ -89,6 +89,10 @@ if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration 
     cp "$run"/autoencoder/vae/* "$run/start.part/vae/"
     mv "$run/start.part" "$run/start"
 fi
-train ldm "$run/start"
-cp "$data/set/ATTRIBUTION.txt" "$run/ldm/"
-echo "The model is $run/ldm"
+if [ ! -e "$run/ldm/model_index.json" ] || [ "$last" = ldm ]; then
+    train ldm ldm --init "$run/start"
+fi
+[ "$last" != ldm ] || exit 0
+train decoder autoencoder --model "$run/ldm"
+cp "$data/set/ATTRIBUTION.txt" "$run/decoder/"
+echo "The model is $run/decoder"
