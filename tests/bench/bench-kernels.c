@@ -69,7 +69,7 @@ static double best_time(Runner run, const void *data)
 static void report(const char *name, double flops, Runner run, const void *data)
 {
     double seconds = best_time(run, data);
-    printf("%-34s %9.3f ms %8.1f GFLOP/s %5.0f %%\n", name, seconds * 1e3, flops / seconds * 1e-9,
+    printf("| %-34s | %9.3f | %8.1f | %5.0f |\n", name, seconds * 1e3, flops / seconds * 1e-9,
            100 * flops / seconds / yardstick);
 }
 
@@ -77,7 +77,7 @@ static void report(const char *name, double flops, Runner run, const void *data)
 static void report_bytes(const char *name, double bytes, Runner run, const void *data)
 {
     double seconds = best_time(run, data);
-    printf("%-34s %9.3f ms %8.1f GB/s\n", name, seconds * 1e3, bytes / seconds * 1e-9);
+    printf("| %-34s | %9.3f | %8.1f GB/s | |\n", name, seconds * 1e3, bytes / seconds * 1e-9);
 }
 
 static bool is_wanted(const char *name)
@@ -106,7 +106,9 @@ static void bench_peak(void)
 #endif
     double flops = 2.0 * lanes * PEAK_SUMS * PEAK_STEPS * ldm_threads();
     yardstick = flops / best_time(run_peak, &func);
-    printf("%s, %d threads; %% of %.1f GFLOP/s\n", name, ldm_threads(), yardstick * 1e-9);
+    printf("%s, %d threads, the fastest of some runs; %% of its multiply-adds, %.1f GFLOP/s.\n\n"
+           "| kernel | ms | GFLOP/s | %% |\n|---|--:|--:|--:|\n",
+           name, ldm_threads(), yardstick * 1e-9);
 }
 
 /* Numbers of a network's size, -1 .. 1. */

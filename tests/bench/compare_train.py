@@ -2,19 +2,19 @@
 alternating, medians with their spread; each in a process of its own for its peak memory. Weights and inputs are the same
 ones, so the losses of every step are compared as well.
 
-    compare_train.py BENCH_TRAIN MADE DEFAULT OUT [--runs N] [--models 36m,default]    writes OUT.json, OUT.md
+    compare_train.py BENCH_TRAIN MADE DEFAULT OUT [--runs N] [--only 36m,default]    writes OUT.json, OUT.md
     compare_train.py --torch FOLDER BATCH SIDE TOKENS                                   the other engine (internal)
 """
 import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 
-THREADS = 2
+from measure import THREADS, cell, environment, machine, spread, table, write
+
 BIG = dict(sample_size=32, in_channels=4, out_channels=4, layers_per_block=2, cross_attention_dim=256,
            block_out_channels=(96, 192, 288), attention_head_dim=8,
            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
@@ -76,9 +76,8 @@ class Engine:
 
     def __init__(self, name, command):
         self.name, self.times, self.losses, self.peak = name, [], [], 0
-        environment = dict(os.environ, PENTIMENTO_THREADS=str(THREADS))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment)
+                                        env=environment())
         self.answer()
 
     def answer(self):
@@ -99,8 +98,7 @@ class Engine:
         self.process.stdin.close()
         self.process.wait()
         times = self.times[1:]  # the first warms up
-        return {"median": statistics.median(times), "min": min(times), "max": max(times), "peak_mb": self.peak,
-                "losses": self.losses}
+        return {**spread(times), "peak_mb": self.peak, "losses": self.losses}
 
 
 def measure(program, model, folder, runs):
@@ -117,44 +115,36 @@ def measure(program, model, folder, runs):
     return row
 
 
-def table(rows):
-    lines = ["| UNet | batch, latent | libldm, s | PyTorch, s | times as fast | peak MB, libldm / PyTorch | losses apart |",
-             "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        both = [row["libldm"], row["PyTorch"]]
-        cells = [f"{e['median']:.3f} ({e['min']:.3f}–{e['max']:.3f})" for e in both]
-        lines.append(f"| {row['model']} | {row['batch']}, {row['side']} × {row['side']} | {cells[0]} | {cells[1]} | "
-                     f"{row['speed']:.2f} | {both[0]['peak_mb']:.0f} / {both[1]['peak_mb']:.0f} | "
-                     f"{row['loss_difference']:.1e} |")
-    return "\n".join(lines)
+HEAD = ["UNet", "batch, latent", "libldm, s", "PyTorch, s", "times as fast", "peak MB, libldm / PyTorch", "losses apart"]
+
+
+def cells(row):
+    both = row["libldm"], row["PyTorch"]
+    return [row["model"], f"{row['batch']}, {row['side']} × {row['side']}", *(cell(engine) for engine in both),
+            f"{row['speed']:.2f}", " / ".join(f"{engine['peak_mb']:.0f}" for engine in both),
+            f"{row['loss_difference']:.1e}"]
 
 
 def main():
     if sys.argv[1:2] == ["--torch"]:
         return torch_engine(sys.argv[2], *map(int, sys.argv[3:]))
-    from compare import processor
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
     parser.add_argument("made")
     parser.add_argument("default")
     parser.add_argument("out")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--models", default="36m,default")
+    parser.add_argument("--only", default=",".join(MODELS), help="models")
     options = parser.parse_args()
     rows = []
     make(options.made, options.default)
-    for model in options.models.split(","):
+    for model in options.only.split(","):
         rows.append(measure(options.program, model, {"36m": options.made, "default": options.default}[model],
                             options.runs))
-        print(table(rows[-1:]).split("\n")[2], flush=True)
-    name, flags = processor()
-    text = (f"{name} ({', '.join(flags)}), {THREADS} threads, fp32, forward + backward + AdamW, median (least–most) of "
-            f"{options.runs} steps, alternating.\n\n{table(rows)}\n")
-    print("\n" + text)
-    with open(options.out + ".md", "w") as f:
-        f.write(text)
-    with open(options.out + ".json", "w") as f:
-        json.dump({"processor": name, "flags": flags, "threads": THREADS, "rows": rows}, f, indent=1)
+        print(" | ".join(cells(rows[-1])), flush=True)
+    text = (f"{machine()}, fp32; forward + backward + AdamW, {options.runs} steps each, in turn.\n\n"
+            + table(HEAD, [cells(row) for row in rows]))
+    write(options.out, text, {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Makes a diffusers folder of the SD 1.5 shape with random weights in f16 (2 GB): make_model.py FOLDER."""
+"""Makes a diffusers folder of the SD 1.5 shape with random weights in f16 (2 GB), and from it a single file with the
+names that stable-diffusion.cpp reads: make_model.py FOLDER [FILE]."""
 import json
 import os
 import shutil
@@ -38,6 +39,29 @@ def make(folder):
     os.rename(part, folder)
 
 
+def make_single(folder, path):
+    """The same weights under the names of the original code, which the reference scripts know."""
+    sys.path.insert(0, os.path.join(os.environ["PENTIMENTO_TREE"], "tests", "reference"))
+    from make_single_files import UNET as UNET_PREFIX
+    from make_single_files import VAE as VAE_PREFIX
+    from make_single_files import unet_name, vae_name
+    from safetensors.torch import load_file, save_file
+    weights = "diffusion_pytorch_model.safetensors"
+    tensors = {}
+    attention = [False, True, True, True]  # of the levels on the way up
+    for name, value in load_file(os.path.join(folder, "unet", weights)).items():
+        tensors[UNET_PREFIX + unet_name(name, attention, 2)] = value
+    for name, value in load_file(os.path.join(folder, "vae", weights)).items():
+        squeezed = "attentions" in name and value.dim() == 2
+        tensors[VAE_PREFIX + vae_name(name, 4)] = value[:, :, None, None] if squeezed else value
+    for name, value in load_file(os.path.join(folder, "text_encoder", "model.safetensors")).items():
+        tensors["cond_stage_model.transformer.text_model." + name.removeprefix("text_model.")] = value
+    save_file(tensors, path + ".part")
+    os.rename(path + ".part", path)
+
+
 if __name__ == "__main__":
     if not os.path.isdir(sys.argv[1]):
         make(sys.argv[1])
+    if len(sys.argv) > 2 and not os.path.exists(sys.argv[2]):
+        make_single(sys.argv[1], sys.argv[2])

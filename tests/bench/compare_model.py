@@ -1,21 +1,20 @@
 """Stages of the SD 1.5 shape side by side: libldm against PyTorch eager and OpenVINO (where installed), both fp32, two
 threads, runs alternating, medians with their spread.
 
-    compare.py BENCH_MODEL FOLDER OUT [--runs N] [--stages predict:64,decode:64,...]    writes OUT.json, OUT.md
+    compare_model.py BENCH_MODEL FOLDER OUT [--runs N] [--only predict:64,decode:64,...]    writes OUT.json, OUT.md
 """
 import argparse
-import json
 import os
-import platform
-import statistics
 import subprocess
 import time
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from measure import THREADS, cell, environment, machine, spread, table, write
 from transformers import CLIPTextModel
 
-THREADS = 2
+SIGNS = {"text": "τ_θ, 77 tokens", "predict": "ε_θ, {0}×{0} latent", "encode": "ℰ, {0}×{0} pixels",
+         "decode": "𝒟, {0}×{0} latent"}
 
 
 class Libldm:
@@ -23,9 +22,8 @@ class Libldm:
     name = "libldm"
 
     def __init__(self, program, folder):
-        environment = dict(os.environ, PENTIMENTO_THREADS=str(THREADS))
         self.process = subprocess.Popen([program, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment)
+                                        env=environment())
         self.load_seconds, self.peak = self.answer()
 
     def answer(self):
@@ -111,10 +109,6 @@ class OpenVino:
         return time.monotonic() - start
 
 
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
-
-
 def engines(options):
     """libldm first; every other one is compared with it."""
     found = [Libldm(options.program, options.folder), Torch(options.folder)]
@@ -139,24 +133,10 @@ def measure(engine_list, stage, size, runs):
     return row
 
 
-def processor():
-    with open("/proc/cpuinfo") as f:
-        lines = f.read().split("\n")
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    return name, [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
-
-
-def table(rows, engine_list):
-    names = [engine.name for engine in engine_list]
-    lines = ["| stage | " + " | ".join(f"{name}, s" for name in names) + " | "
-             + " | ".join(f"ours / {name}" for name in names[1:]) + " |",
-             "|---" * (2 * len(names)) + "|"]
-    for row in rows:
-        cells = [f"{row[name]['median']:.3f} ({row[name]['min']:.3f}–{row[name]['max']:.3f})" for name in names]
-        cells += [f"{row['ratio'][name]:.2f}" for name in names[1:]]
-        lines.append(f"| {row['stage']} {row['size'] or ''} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def table_of(rows, names):
+    head = ["stage", *(f"{name}, s" for name in names), *(f"ours / {name}" for name in names[1:])]
+    return table(head, [[SIGNS[row["stage"]].format(row["size"]), *(cell(row[name]) for name in names),
+                         *(f"{row['ratio'][name]:.2f}" for name in names[1:])] for row in rows])
 
 
 def main():
@@ -165,25 +145,19 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("out")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--stages", default="text:0,predict:32,predict:64,encode:512,decode:64")
+    parser.add_argument("--only", help="stages and sizes",
+                        default="text:0,predict:32,predict:64,predict:96,encode:512,decode:64")
     options = parser.parse_args()
     engine_list = engines(options)
-    rows = []
-    for item in options.stages.split(","):
+    names, rows = [engine.name for engine in engine_list], []
+    for item in options.only.split(","):
         stage, size = item.split(":")
         rows.append(measure(engine_list, stage, int(size), options.runs))
-        print(table(rows[-1:], engine_list).split("\n")[2], flush=True)
-    name, flags = processor()
-    text = (f"{name} ({', '.join(flags)}), {THREADS} threads, fp32, median (least–most) of {options.runs} runs.\n\n"
-            f"{table(rows, engine_list)}\n\nPeak memory of libldm over all stages: {engine_list[0].peak:.0f} MB. Loading: "
-            + ", ".join(f"{engine.name} {engine.load_seconds:.2f} s" for engine in engine_list) + ".\n")
-    print("\n" + text)
-    with open(options.out + ".md", "w") as f:
-        f.write(text)
-    with open(options.out + ".json", "w") as f:
-        json.dump({"processor": name, "flags": flags, "threads": THREADS, "rows": rows,
-                   "load": {engine.name: engine.load_seconds for engine in engine_list},
-                   "peak_mb": engine_list[0].peak}, f, indent=1)
+        print(table_of(rows[-1:], names).split("\n")[2], flush=True)
+    peak, load = engine_list[0].peak, {engine.name: engine.load_seconds for engine in engine_list}
+    text = (f"{machine()}, fp32; {options.runs} runs each, in turn.\n\n{table_of(rows, names)}\n\nPeak memory of libldm "
+            f"over all stages: {peak:.0f} MB. Loading: " + ", ".join(f"{n} {s:.2f} s" for n, s in load.items()) + ".")
+    write(options.out, text, {"rows": rows, "load": load, "peak_mb": peak})
 
 
 if __name__ == "__main__":
