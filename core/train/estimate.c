@@ -3,8 +3,8 @@
  * nothing that a table could know. Encoding and samples are taken to run at the same FLOP/s. */
 #include "train/estimate.h"
 
-#include "base/error.h"
-#include "encode/encode.h"
+#include "base/memory.h"
+#include "pipeline/plan.h"
 
 #define WARM_BELOW 1.0 /* seconds: the first pass also reads the weights; a short one is repeated */
 
@@ -80,7 +80,7 @@ static bool measure_pass(const Guess *guess, GCancellable *cancellable, double *
         return false;
     estimate->trained = ldm_train_adapter_count(adapter);
     estimate->bytes += bytes + ldm_optimiser_bytes(estimate->trained);
-    if (!ldm_loop_check_memory(estimate->bytes, error) ||
+    if (!ldm_plan_fits(estimate->bytes, ldm_memory_available(), error) ||
         !ldm_optimiser_add(optimiser, "adapter", ldm_train_adapter_params(adapter), error))
         return false;
     g_autoptr(LdmLoss) loss = ldm_loss_new(guess->model, &batch, bytes, cancellable, error);

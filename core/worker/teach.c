@@ -200,7 +200,8 @@ static LdmTrainOptions options_of(const PentimentoTeaching *teaching, const LdmM
     options.loop.seed = teaching->seed;
     options.loop.save_every = large ? 2 : 25;
     options.loop.keep = 1;
-    options.loop.look_every = MAX(1, (size_t)steps / (large ? 2 : 6));
+    options.loop.look_every =
+        large ? MAX(1, (size_t)steps / 2) : MAX((size_t)steps / 6, MIN((size_t)steps, 25));
     options.samples = large ? 1 : 4;
     options.latents.variants = large ? 2 : 8;
     options.latents.augment.crop = 0.2;
