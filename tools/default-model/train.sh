@@ -70,7 +70,7 @@ train() { # STAGE KIND WHERE-IT-BEGINS
         mv "$folder.part" "$folder"
     fi
     ! compgen -G "$folder/checkpoints/step-*.json" >/dev/null || resume=(--resume)
-    [ -z "$end" ] || limit=(timeout --foreground --signal=INT "$((end > $(date +%s) ? end - $(date +%s) : 1))")
+    [ -z "$end" ] || limit=(timeout --foreground --signal=TERM "$((end > $(date +%s) ? end - $(date +%s) : 1))")
     [ "$1" != "$last" ] || own=("${steps[@]}")
     "${limit[@]}" "$tree/dev" cli train "$2" "${@:3}" --data "$data/set/train.tsv" \
         --config "$recipe/train-$1.conf" -o "$folder" "${own[@]}" "${resume[@]}" ||
