@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
+#include "cli/ranks.h"
 #include "cli/train-config.h"
 #include "train/initial.h"
 
@@ -16,6 +17,7 @@
 
 typedef struct {
     PentimentoCommon common;
+    LdmRanks *ranks; /* or NULL */
     char *data, *config, *init, *steps, *batch, *rate, *seed, *rank, *word;
     gboolean resume;
 } Arguments;
@@ -183,6 +185,11 @@ static void on_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void 
     }
     if (plan->first_step < plan->steps)
         pentimento_report_note(report, text);
+    if (plan->processes > 1) {
+        g_autofree char *note =
+            g_strdup_printf(_("%d processes, so much memory for each"), plan->processes);
+        pentimento_report_note(report, note);
+    }
 }
 
 static void step_json(const PentimentoReport *report, const LdmTrainStep *step)
@@ -299,6 +306,7 @@ static bool train(const Arguments *arguments, const PentimentoReport *report, GE
     const LdmTrainWatch watch = {
         .read = read_picture,
         .cancellable = report->monitor.cancellable,
+        .ranks = arguments->ranks,
         .encoding = on_encoding,
         .planned = on_planned,
         .stepped = on_step,
@@ -308,9 +316,9 @@ static bool train(const Arguments *arguments, const PentimentoReport *report, GE
     return dataset != NULL && kind_of(arguments)(arguments, dataset, &watch, error);
 }
 
-bool pentimento_train(int argc, char **argv, GError **error)
+static bool run(int argc, char **argv, LdmRanks *ranks, GError **error)
 {
-    g_auto(Arguments) arguments = {0};
+    g_auto(Arguments) arguments = {.ranks = ranks};
     g_autoptr(GOptionContext) context = pentimento_context_new(
         &arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm|autoencoder|lora|embedding"),
         _("Trains on pictures with captions: a latent diffusion model; its first stage, the "
@@ -322,12 +330,26 @@ bool pentimento_train(int argc, char **argv, GError **error)
     if (!pentimento_context_parse(context, &arguments.common, argc, argv, (int[]){0, 1}, error) ||
         !check_arguments(&arguments, error))
         return false;
+    if (!pentimento_ranks_speaks()) {
+        arguments.common.quiet = TRUE;
+        arguments.common.json = FALSE;
+    }
     pentimento_report_init(&report, &arguments.common);
-    pentimento_interrupt_hold(); /* a checkpoint is saved before the end */
     done = train(&arguments, &report, error);
-    pentimento_interrupt_release();
     pentimento_report_end(&report);
     if (done)
         report_end(&report, arguments.common.output);
+    return done;
+}
+
+bool pentimento_train(int argc, char **argv, GError **error)
+{
+    LdmRanks *ranks;
+
+    if (!pentimento_ranks_open(&ranks, error))
+        return false;
+    pentimento_interrupt_hold(); /* a checkpoint is saved before the end */
+    bool done = ldm_ranks_end(ranks, run(argc, argv, ranks, error), error);
+    pentimento_interrupt_release();
     return done;
 }

@@ -1,6 +1,7 @@
 /* `pentimento COMMAND …`: every stage of the line and every task as a command. Exit codes: 0 done,
  * 1 failed, 2 wrong use, 130 cancelled. */
 #include "cli/command.h"
+#include "cli/ranks.h"
 
 #include <locale.h>
 #include <stdlib.h>
@@ -64,15 +65,19 @@ static bool flush_output(GError **error)
 
 static int report_error(const char *command, const GError *error)
 {
-    if (g_error_matches(error, LDM_ERROR, LDM_ERROR_CANCELLED)) {
+    bool cancelled = g_error_matches(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    bool usage = error->domain == G_OPTION_ERROR;
+
+    if (!pentimento_ranks_speaks()) {
+        /* another process says it */
+    } else if (cancelled) {
         g_printerr("%s\n", _("cancelled"));
-        return EXIT_CANCELLED;
+    } else {
+        g_printerr("pentimento %s: %s\n", command, error->message);
+        if (usage)
+            g_printerr(_("“pentimento %s --help” tells how it is used.\n"), command);
     }
-    g_printerr("pentimento %s: %s\n", command, error->message);
-    if (error->domain != G_OPTION_ERROR)
-        return EXIT_FAILURE;
-    g_printerr(_("“pentimento %s --help” tells how it is used.\n"), command);
-    return EXIT_USAGE;
+    return cancelled ? EXIT_CANCELLED : usage ? EXIT_USAGE : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)

@@ -67,13 +67,20 @@ static bool take_lock(LdmCheckpoints *checkpoints, const char *folder, GError **
     return false;
 }
 
-LdmCheckpoints *ldm_checkpoints_open(const char *folder, int keep, GError **error)
+LdmCheckpoints *ldm_checkpoints_join(const char *folder)
 {
-    g_autoptr(LdmCheckpoints) checkpoints = g_new0(LdmCheckpoints, 1);
+    LdmCheckpoints *checkpoints = g_new0(LdmCheckpoints, 1);
 
     checkpoints->lock = -1;
     checkpoints->folder = g_build_filename(folder, "checkpoints", NULL);
     checkpoints->settings = g_strdup("");
+    return checkpoints;
+}
+
+LdmCheckpoints *ldm_checkpoints_open(const char *folder, int keep, GError **error)
+{
+    g_autoptr(LdmCheckpoints) checkpoints = ldm_checkpoints_join(folder);
+
     checkpoints->keep = MAX(keep, 1);
     if (g_mkdir_with_parents(checkpoints->folder, 0777) != 0) {
         ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), checkpoints->folder,

@@ -12,6 +12,9 @@ typedef struct LdmCheckpoints LdmCheckpoints;
 /* Opens (makes) `folder` and locks it until the object or the process is gone.
  * Errors: FILE; also where another run is at work in the folder. */
 LdmCheckpoints *ldm_checkpoints_open(const char *folder, int keep, GError **error);
+
+/* The same without a lock, to load from what another process of the run has opened. */
+LdmCheckpoints *ldm_checkpoints_join(const char *folder);
 void ldm_checkpoints_free(LdmCheckpoints *checkpoints);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmCheckpoints, ldm_checkpoints_free)
 

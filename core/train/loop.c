@@ -17,6 +17,8 @@ struct LdmLoop {
     const LdmLoopOptions *options;
     const LdmTrainWatch *watch;
     const char *folder;
+    LdmRanks *ranks;
+    char *settings;
     LdmCheckpoints *checkpoints;
     LdmOptimiser *optimisers[2]; /* the second: the adversary's, or NULL */
     uint64_t adversary_start;
@@ -67,11 +69,14 @@ static bool check_options(const LdmLoopOptions *o, GError **error)
 
 static bool open_folder(LdmLoop *loop, GError **error)
 {
-    loop->checkpoints = ldm_checkpoints_open(loop->folder, loop->options->keep, error);
+    bool first = ldm_ranks_first(loop->ranks);
+
+    loop->checkpoints = first ? ldm_checkpoints_open(loop->folder, loop->options->keep, error)
+                              : ldm_checkpoints_join(loop->folder);
     if (loop->checkpoints == NULL)
         return false;
-    if (loop->options->resume || !ldm_checkpoints_exist(loop->checkpoints))
-        return true;
+    if (!first || loop->options->resume || !ldm_checkpoints_exist(loop->checkpoints))
+        return ldm_ranks_meet(loop->ranks, error);
     ldm_set_error(error, INVALID,
                   _("“%s” has checkpoints of an earlier run: resume it or choose another folder"),
                   loop->folder);
@@ -86,6 +91,7 @@ LdmLoop *ldm_loop_new(const LdmLoopOptions *options, const LdmTrainWatch *watch,
     loop->options = options;
     loop->watch = watch;
     loop->folder = folder;
+    loop->ranks = watch->ranks;
     if (!check_options(options, error) || !open_folder(loop, error))
         return NULL;
     loop->optimisers[0] = ldm_optimiser_new(&options->optimiser, error);
@@ -100,6 +106,7 @@ void ldm_loop_free(LdmLoop *loop)
     g_free(loop->log_path);
     g_free(loop->plot_path);
     g_free(loop->order);
+    g_free(loop->settings);
     for (size_t i = 0; i < G_N_ELEMENTS(loop->optimisers); i++)
         ldm_optimiser_free(loop->optimisers[i]);
     ldm_checkpoints_free(loop->checkpoints);
@@ -124,6 +131,12 @@ LdmOptimiser *ldm_loop_adversary(LdmLoop *loop)
     return loop->optimisers[1];
 }
 
+/* Of all processes. */
+static size_t whole_batch(const LdmLoop *loop)
+{
+    return loop->options->batch * (size_t)ldm_ranks_count(loop->ranks);
+}
+
 void ldm_loop_set_settings(LdmLoop *loop, const char *others)
 {
     const LdmLoopOptions *o = loop->options;
@@ -138,13 +151,14 @@ void ldm_loop_set_settings(LdmLoop *loop, const char *others)
     g_string_printf(text,
                     "seed=%" G_GINT64_FORMAT " batch=%zu accumulate=%zu steps=%" G_GUINT64_FORMAT
                     " warm-up=%" G_GUINT64_FORMAT,
-                    (gint64)o->seed, o->batch, o->accumulate, (guint64)a->steps,
+                    (gint64)o->seed, whole_batch(loop), o->accumulate, (guint64)a->steps,
                     (guint64)a->warm_up);
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
     g_string_append_printf(text, " %s", others);
     ldm_checkpoints_set_settings(loop->checkpoints, text->str);
+    loop->settings = g_strdup(text->str);
 }
 
 /* ---- examples ---- */
@@ -167,7 +181,7 @@ static void shuffle(LdmLoop *loop, uint64_t epoch)
 /* The shuffled examples of a bucket, in whole batches -> out; returns their number of batches. */
 static size_t fill_batches(const LdmLoop *loop, const size_t *order, uint8_t bucket, size_t *out)
 {
-    size_t batch = loop->options->batch, n = 0;
+    size_t batch = whole_batch(loop), n = 0;
 
     for (size_t i = 0; i < loop->count; i++)
         if (loop->buckets[order[i]] == bucket)
@@ -180,7 +194,7 @@ static size_t fill_batches(const LdmLoop *loop, const size_t *order, uint8_t buc
 /* An epoch's batches, each from one bucket, in an order of their own. */
 static void shuffle_batches(LdmLoop *loop, uint64_t epoch)
 {
-    size_t batch = loop->options->batch, bytes = batch * sizeof(size_t);
+    size_t batch = whole_batch(loop), bytes = batch * sizeof(size_t);
     LdmKeyed keyed = ldm_keyed((uint64_t)loop->options->seed, LDM_KEY_BATCHES, epoch, 0);
     g_autofree size_t *order = NULL, *kept = g_new(size_t, batch);
 
@@ -216,7 +230,7 @@ void ldm_loop_set_buckets(LdmLoop *loop, const uint8_t *buckets)
 
 size_t ldm_loop_example(LdmLoop *loop, uint64_t step, size_t sample)
 {
-    size_t batch = loop->options->batch;
+    size_t batch = whole_batch(loop);
     uint64_t n = step * batch * loop->options->accumulate + sample;
 
     if (loop->buckets != NULL) {
@@ -229,11 +243,43 @@ size_t ldm_loop_example(LdmLoop *loop, uint64_t step, size_t sample)
     return loop->order[n % loop->count];
 }
 
+size_t ldm_loop_sample(const LdmLoop *loop, size_t number, size_t place)
+{
+    size_t rank = loop->ranks != NULL ? (size_t)loop->ranks->rank : 0;
+
+    return number * whole_batch(loop) + rank * loop->options->batch + place;
+}
+
+double ldm_loop_share(const LdmLoop *loop)
+{
+    return 1.0 / ((double)loop->options->accumulate * ldm_ranks_count(loop->ranks));
+}
+
 /* ---- steps ---- */
 
 static LdmTrainStep step_new(const LdmLoop *loop, uint64_t number)
 {
     return (LdmTrainStep){.step = number + 1, .steps = loop->options->optimiser.steps};
+}
+
+/* Sums of what each process has of the step. */
+static bool add_up(LdmLoop *loop, LdmTrainStep *step, GError **error)
+{
+    double values[2 + LDM_TRAIN_TERMS] = {step->loss, step->adversary};
+
+    for (size_t i = 0; i < LDM_TRAIN_TERMS; i++)
+        values[2 + i] = step->terms[i].value;
+    if (!ldm_ranks_sum_doubles(loop->ranks, values, G_N_ELEMENTS(values), error))
+        return false;
+    step->loss = values[0];
+    step->adversary = values[1];
+    for (size_t i = 0; i < LDM_TRAIN_TERMS; i++)
+        step->terms[i].value = values[2 + i];
+    for (size_t i = 0; i < G_N_ELEMENTS(loop->optimisers); i++)
+        if (loop->optimisers[i] != NULL &&
+            !ldm_optimiser_sum_gradients(loop->optimisers[i], loop->ranks, error))
+            return false;
+    return true;
 }
 
 static bool update(LdmLoop *loop, LdmTrainStep *step, GError **error)
@@ -254,18 +300,22 @@ static bool take_step(LdmLoop *loop, const LdmLoopWork *work, LdmTrainStep *step
     for (size_t k = 0; k < loop->options->accumulate; k++)
         if (!work->pass(work->data, k, step, error))
             return false;
+    if (!add_up(loop, step, error))
+        return false;
     bool good = update(loop, step, error);
     double seconds = (double)(g_get_monotonic_time() - begun) / 1e6;
     loop->seconds = 0.9 * loop->seconds + 0.1 * seconds;
     step->seconds_left = loop->seconds * (double)(step->steps - step->step);
-    return ldm_train_log_step(loop->log, loop->log_path, step, good ? error : NULL) && good;
+    return (loop->log == NULL ||
+            ldm_train_log_step(loop->log, loop->log_path, step, good ? error : NULL)) &&
+           good;
 }
 
 static bool save(LdmLoop *loop, uint64_t *saved, GError **error)
 {
     uint64_t step = ldm_optimiser_state(loop->optimisers[0])->step;
 
-    if (step == *saved)
+    if (step == *saved || !ldm_ranks_first(loop->ranks))
         return true;
     *saved = step;
     return ldm_checkpoints_save(loop->checkpoints, loop->optimisers,
@@ -277,7 +327,8 @@ static bool look(LdmLoop *loop, const LdmLoopWork *work, uint64_t step, GError *
 {
     size_t every = loop->options->look_every;
 
-    return work->look == NULL || every == 0 || step % every != 0 || work->look(work->data, error);
+    return !ldm_ranks_first(loop->ranks) || work->look == NULL || every == 0 || step % every != 0 ||
+           work->look(work->data, error);
 }
 
 /* A step and what follows it. */
@@ -307,15 +358,18 @@ static bool take_steps(LdmLoop *loop, const LdmLoopWork *work, GError **error)
             g_propagate_error(error, g_steal_pointer(&reason));
         return false;
     }
-    return save(loop, &saved, error) && work->write(work->data, error);
+    return save(loop, &saved, error) &&
+           (!ldm_ranks_first(loop->ranks) || work->write(work->data, error));
 }
 
 /* ---- before the first ---- */
 
-bool ldm_loop_check_memory(size_t bytes, GError **error)
+bool ldm_loop_check_memory(LdmRanks *ranks, size_t bytes, GError **error)
 {
+    if (ranks != NULL)
+        bytes *= (size_t)ranks->neighbours; /* of this machine's memory */
     if (bytes <= ldm_memory_available())
-        return true;
+        return ldm_ranks_meet(ranks, error); /* nobody takes any before all have looked */
     g_autofree char *needed = g_format_size(bytes);
     g_autofree char *left = g_format_size(ldm_memory_available());
     ldm_set_error(error, MEMORY,
@@ -340,6 +394,22 @@ static bool time_step(LdmLoop *loop, const LdmLoopWork *work, GError **error)
     return true;
 }
 
+/* All processes begin with the same weights. */
+static bool compare(const LdmLoop *loop, GError **error)
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+
+    if (loop->ranks == NULL)
+        return true;
+    for (size_t i = 0; i < G_N_ELEMENTS(loop->optimisers); i++)
+        if (loop->optimisers[i] != NULL)
+            ldm_optimiser_digest(loop->optimisers[i], sum);
+    g_autofree char *text = g_strdup_printf(
+        "%s examples=%zu step=%" G_GUINT64_FORMAT " %s", loop->settings, loop->count,
+        (guint64)ldm_optimiser_state(loop->optimisers[0])->step, g_checksum_get_string(sum));
+    return ldm_ranks_compare(loop->ranks, text, error);
+}
+
 bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
                   const LdmLoopWork *work, GError **error)
 {
@@ -348,13 +418,16 @@ bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
         return false;
     plan->steps = loop->options->optimiser.steps;
     plan->first_step = ldm_optimiser_state(loop->optimisers[0])->step;
-    if (!loop->options->finish && !time_step(loop, work, error))
+    plan->processes = ldm_ranks_count(loop->ranks);
+    if (!compare(loop, error) || (!loop->options->finish && !time_step(loop, work, error)))
         return false;
     plan->seconds = loop->seconds;
     if (loop->watch->planned != NULL)
         loop->watch->planned(plan, skipped, loop->watch->data);
     if (loop->options->finish)
-        return work->write(work->data, error);
+        return !ldm_ranks_first(loop->ranks) || work->write(work->data, error);
+    if (!ldm_ranks_first(loop->ranks))
+        return take_steps(loop, work, error);
     loop->log_path = g_build_filename(loop->folder, "log.jsonl", NULL);
     loop->plot_path = g_build_filename(loop->folder, "loss.png", NULL);
     loop->log = ldm_train_log_open(loop->log_path, plan->first_step, error);

@@ -9,7 +9,7 @@
 
 typedef struct {
     LdmOptimiserOptions optimiser;
-    size_t batch;      /* samples of one pass */
+    size_t batch;      /* samples of one pass of one process */
     size_t accumulate; /* passes of one step */
     int64_t seed;
     size_t save_every; /* steps between checkpoints */
@@ -26,7 +26,8 @@ LdmLoopOptions ldm_loop_defaults(void);
 typedef struct {
     size_t examples, skipped;
     size_t trained; /* weights */
-    size_t bytes;   /* of memory: weights, gradients, moments, averages, the passes */
+    int processes;
+    size_t bytes;   /* of each one's memory: weights, gradients, moments, averages, the passes */
     double seconds; /* of one step, measured on one that is not counted */
     uint64_t first_step, steps;
 } LdmTrainPlan;
@@ -54,6 +55,7 @@ typedef struct {
     LdmPictureRead read;
     void *read_data;
     GCancellable *cancellable;
+    LdmRanks *ranks; /* processes that train together; NULL: this one alone */
     void (*encoding)(size_t done, size_t total, void *data);
     void (*planned)(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data);
     void (*stepped)(const LdmTrainStep *step, void *data);
@@ -62,7 +64,7 @@ typedef struct {
 } LdmTrainWatch;
 
 typedef struct {
-    /* Pass `number` of step->step: adds 1 / accumulate of its gradients, loss and terms. */
+    /* Pass `number` of step->step: adds ldm_loop_share of its gradients, loss and terms. */
     bool (*pass)(void *data, size_t number, LdmTrainStep *step, GError **error);
     /* After some steps, or NULL: shows what has been learnt. Changes nothing. */
     bool (*look)(void *data, GError **error);
@@ -103,8 +105,15 @@ void ldm_loop_set_buckets(LdmLoop *loop, const uint8_t *buckets);
 
 size_t ldm_loop_example(LdmLoop *loop, uint64_t step, size_t sample);
 
-/* Errors: MEMORY, where `bytes` are not free. */
-bool ldm_loop_check_memory(size_t bytes, GError **error);
+/* The sample of the step that is number `place` of this process's pass `number`: all processes'
+ * passes together are one pass of one process with as many times the batch. */
+size_t ldm_loop_sample(const LdmLoop *loop, size_t number, size_t place);
+
+/* What one pass counts of a step: 1 / (accumulate * processes). */
+double ldm_loop_share(const LdmLoop *loop);
+
+/* Called once by each process. Errors: MEMORY, where `bytes` for each are not free. */
+bool ldm_loop_check_memory(LdmRanks *ranks, size_t bytes, GError **error);
 
 /* Resumes if asked to, tells the plan (whose times and steps are filled in), takes the steps and
  * writes the model. Cancelling saves a checkpoint of the last whole step; the error is then

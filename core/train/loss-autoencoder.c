@@ -164,10 +164,12 @@ static bool judge_end(Call *call, LdmPass *pass)
 
 /* ---- the autoencoder ---- */
 
-/* 2-norm of the gradient of the last layer's weights where dL/dx' is d_y. */
-static double last_length(LdmPass *pass, const LdmModel *model, const LdmTensor *h,
+/* 2-norm of the gradient of the last layer's weights where dL/dx' is d_y, by all ranks' batches. */
+static double last_length(const Call *call, const LdmModel *model, const LdmTensor *h,
                           const LdmTensor *d_y)
 {
+    LdmPass *pass = call->loss->pass;
+    LdmRanks *ranks = call->loss->task.ranks;
     const LdmConv2d *last = ldm_vae_decoder_last(model->decoder);
     bool haar = model->config.vae.haar_stem;
     size_t floats = last->in * last->out * last->kernel * last->kernel;
@@ -189,6 +191,7 @@ static double last_length(LdmPass *pass, const LdmModel *model, const LdmTensor 
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_conv_backward_weights_scratch(&conv));
     LdmTensor *bands = ldm_pass_scratch(pass, haar ? ldm_tensor_count(d_y) * sizeof(float) : 0);
     double squares = 0.0;
+    GError *error = NULL;
 
     if (ldm_tape_computes(pass)) {
         LdmConvBackward back = {.conv = &conv,
@@ -199,13 +202,15 @@ static double last_length(LdmPass *pass, const LdmModel *model, const LdmTensor 
             ldm_haar_split(d_y, bands->data);
         memset(weights->data, 0, floats * sizeof(float));
         ldm_pass_check(pass, ldm_conv_backward_weights(&back, ldm_pass_cancellable(pass)));
+        if (!ldm_ranks_sum(ranks, back.d, floats, &error))
+            ldm_pass_fail(pass, error);
         for (size_t i = 0; i < floats; i++)
             squares += (double)back.d[i] * back.d[i];
     }
     ldm_pass_drop(pass, bands);
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, weights);
-    return sqrt(squares);
+    return sqrt(squares) / ldm_ranks_count(ranks);
 }
 
 /* Adds lambda dL_GAN/dx' to d_y. Planning: counts. */
@@ -220,8 +225,8 @@ static void add_generator(Call *call, const LdmTensor *h, const LdmTensor *y)
     set_trained(loss->task.discriminator_params, true);
     if (d == NULL)
         return; /* failed or cancelled */
-    double rec = last_length(loss->pass, model, h, loss->d_y);
-    double gan = last_length(loss->pass, model, h, d);
+    double rec = last_length(call, model, h, loss->d_y);
+    double gan = last_length(call, model, h, d);
     if (d->data != NULL) {
         double ratio = rec / (gan + ADAPTIVE_FLOOR);
         terms->adaptive = loss->task.weights.adversarial * CLAMP(ratio, 0.0, ADAPTIVE_MOST);

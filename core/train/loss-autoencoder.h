@@ -19,6 +19,7 @@
 
 #include "pipeline/model.h"
 #include "train/discriminator.h"
+#include "train/ranks.h"
 
 typedef struct {
     double l1, l2, perceptual;
@@ -44,6 +45,7 @@ typedef struct {
     LdmParams *discriminator_params;
     LdmAutoencoderWeights weights;
     size_t N, H, W;
+    LdmRanks *ranks; /* whose batches are one; lambda is that of all */
 } LdmAutoencoderTask;
 
 /* Bytes of the passes and of what goes with them. */

@@ -27,11 +27,18 @@ typedef struct {
     size_t first, count;
 } Piece;
 
+/* A table's gradients, which lie together. */
+typedef struct {
+    float *data;
+    size_t count;
+} Gradients;
+
 struct LdmOptimiser {
     LdmOptimiserOptions options;
     LdmOptimiserState state;
     GPtrArray *trained; /* LdmTrained */
     GPtrArray *memory;  /* one block per table */
+    GArray *gradients;  /* Gradients, of each table */
     GArray *pieces;     /* Piece */
     double *squares;    /* [pieces] of the gradient */
 };
@@ -86,6 +93,7 @@ LdmOptimiser *ldm_optimiser_new(const LdmOptimiserOptions *options, GError **err
     optimiser->options = *options;
     optimiser->trained = g_ptr_array_new_with_free_func(trained_free);
     optimiser->memory = g_ptr_array_new_with_free_func(ldm_aligned_free);
+    optimiser->gradients = g_array_new(FALSE, FALSE, sizeof(Gradients));
     optimiser->pieces = g_array_new(FALSE, FALSE, sizeof(Piece));
     return optimiser;
 }
@@ -96,6 +104,7 @@ void ldm_optimiser_free(LdmOptimiser *optimiser)
         return;
     g_ptr_array_unref(optimiser->trained);
     g_ptr_array_unref(optimiser->memory);
+    g_array_unref(optimiser->gradients);
     g_array_unref(optimiser->pieces);
     g_free(optimiser->squares);
     g_free(optimiser);
@@ -117,7 +126,8 @@ size_t ldm_optimiser_bytes(size_t count)
     return count * ARRAYS * sizeof(float);
 }
 
-static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *memory)
+static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *gradient,
+                      float *memory)
 {
     LdmTrained *trained = g_new0(LdmTrained, 1);
     size_t padded = padded_count(param, &trained->count);
@@ -125,10 +135,10 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
     trained->name = g_strconcat(part, "/", param->name, NULL);
     trained->param = param;
     trained->weight = memory;
-    trained->gradient = memory + padded;
-    trained->moment1 = memory + 2 * padded;
-    trained->moment2 = memory + 3 * padded;
-    trained->ema = memory + 4 * padded;
+    trained->gradient = gradient;
+    trained->moment1 = memory + padded;
+    trained->moment2 = memory + 2 * padded;
+    trained->ema = memory + 3 * padded;
     ldm_convert_to_f32(param->data, param->dtype, trained->weight, trained->count);
     memcpy(trained->ema, trained->weight, trained->count * sizeof(float));
     param->dtype = LDM_F32;
@@ -154,10 +164,16 @@ bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *par
     if (memory == NULL)
         return false;
     g_ptr_array_add(optimiser->memory, memory);
+    Gradients gradients = {memory, total};
+    g_array_append_val(optimiser->gradients, gradients);
+    float *gradient = memory;
+    memory += total;
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         LdmParam *param = ldm_params_at(params, i);
-        add_param(optimiser, part, param, memory);
-        memory += ARRAYS * padded_count(param, &count);
+        size_t padded = padded_count(param, &count);
+        add_param(optimiser, part, param, gradient, memory);
+        gradient += padded;
+        memory += (ARRAYS - 1) * padded;
     }
     optimiser->squares = g_renew(double, optimiser->squares, optimiser->pieces->len);
     return true;
@@ -185,9 +201,28 @@ const LdmOptimiserOptions *ldm_optimiser_options(const LdmOptimiser *optimiser)
 
 void ldm_optimiser_clear_gradients(LdmOptimiser *optimiser)
 {
+    for (guint i = 0; i < optimiser->gradients->len; i++) {
+        const Gradients *g = &g_array_index(optimiser->gradients, Gradients, i);
+        memset(g->data, 0, g->count * sizeof(float));
+    }
+}
+
+bool ldm_optimiser_sum_gradients(LdmOptimiser *optimiser, LdmRanks *ranks, GError **error)
+{
+    for (guint i = 0; i < optimiser->gradients->len; i++) {
+        const Gradients *g = &g_array_index(optimiser->gradients, Gradients, i);
+        if (!ldm_ranks_sum(ranks, g->data, g->count, error))
+            return false;
+    }
+    return true;
+}
+
+void ldm_optimiser_digest(const LdmOptimiser *optimiser, GChecksum *sum)
+{
     for (guint i = 0; i < optimiser->trained->len; i++) {
-        LdmTrained *trained = g_ptr_array_index(optimiser->trained, i);
-        memset(trained->gradient, 0, trained->count * sizeof(float));
+        const LdmTrained *trained = g_ptr_array_index(optimiser->trained, i);
+        g_checksum_update(sum, (const guchar *)trained->weight,
+                          (gssize)(trained->count * sizeof(float)));
     }
 }
 

@@ -4,6 +4,7 @@
  * backward passes add to their gradients. */
 #pragma once
 
+#include "train/ranks.h"
 #include "weights/param.h"
 
 typedef struct {
@@ -64,6 +65,12 @@ LdmOptimiserState *ldm_optimiser_state(LdmOptimiser *optimiser);
 const LdmOptimiserOptions *ldm_optimiser_options(const LdmOptimiser *optimiser);
 
 void ldm_optimiser_clear_gradients(LdmOptimiser *optimiser);
+
+/* Gradients become their sums over all ranks. Errors: another rank's. */
+bool ldm_optimiser_sum_gradients(LdmOptimiser *optimiser, LdmRanks *ranks, GError **error);
+
+/* Adds the weights to a digest. */
+void ldm_optimiser_digest(const LdmOptimiser *optimiser, GChecksum *sum);
 
 /* Bytes that a table of `count` weights takes. */
 size_t ldm_optimiser_bytes(size_t count);

@@ -185,13 +185,13 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
     LdmAutoencoderBatch batch = {
         .x = run->x,
         .noise = run->noise,
-        .scale = 1.0 / (double)o->loop.accumulate,
+        .scale = ldm_loop_share(run->loop),
         .adversarial = run->discriminator != NULL && step->step > o->adversarial_start,
     };
     LdmAutoencoderTerms terms = {0};
 
     for (size_t k = 0; k < o->loop.batch; k++)
-        if (!draw(run, step->step - 1, number * o->loop.batch + k, k, error))
+        if (!draw(run, step->step - 1, ldm_loop_sample(run->loop, number, k), k, error))
             return false;
     if (!ldm_autoencoder_loss_backward(run->loss, &batch, &terms, error))
         return false;
@@ -352,7 +352,7 @@ static bool plan_memory(const Run *run, const LdmAutoencoderTask *task, LdmTrain
     if (!ldm_autoencoder_loss_measure(task, &plan->bytes, error))
         return false;
     plan->bytes += ldm_optimiser_bytes(plan->trained + judged);
-    return ldm_loop_check_memory(plan->bytes, error);
+    return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error);
 }
 
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
@@ -372,6 +372,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                                      .discriminator = run->discriminator,
                                      .discriminator_params = run->discriminator_params,
                                      .weights = o->weights,
+                                     .ranks = run->watch->ranks,
                                      .N = N,
                                      .H = side,
                                      .W = side};

@@ -162,14 +162,14 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
 {
     Run *run = data;
     const LdmLoopOptions *o = &run->options->loop;
-    size_t first = ldm_loop_example(run->loop, step->step - 1, number * o->batch);
+    size_t first =
+        ldm_loop_example(run->loop, step->step - 1, ldm_loop_sample(run->loop, number, 0));
 
     set_shape(run, ldm_latent_cache_info(run->cache)->buckets[first]);
     for (size_t k = 0; k < o->batch; k++)
-        if (!draw(run, step->step - 1, number * o->batch + k, k, error))
+        if (!draw(run, step->step - 1, ldm_loop_sample(run->loop, number, k), k, error))
             return false;
-    return ldm_loss_backward(run->loss, &run->batch, 1.0 / (double)o->accumulate, &step->loss,
-                             error);
+    return ldm_loss_backward(run->loss, &run->batch, ldm_loop_share(run->loop), &step->loss, error);
 }
 
 static bool look(void *data, GError **error)
@@ -224,8 +224,11 @@ static bool open_cache(Run *run, GError **error)
     g_autofree char *folder = g_build_filename(run->folder, "latents", NULL);
 
     options.augment.seed = (uint64_t)run->options->loop.seed;
+    if (!ldm_ranks_first(run->watch->ranks) && !ldm_ranks_meet(run->watch->ranks, error))
+        return false; /* the first makes it, the others find it */
     run->cache = ldm_latent_cache_open(run->model, run->dataset, &options, &source, folder, error);
-    return run->cache != NULL;
+    return run->cache != NULL &&
+           (!ldm_ranks_first(run->watch->ranks) || ldm_ranks_meet(run->watch->ranks, error));
 }
 
 /* The tables that are trained, into the optimiser. */
@@ -273,7 +276,7 @@ static bool plan_memory(Run *run, size_t *bytes, size_t *pass_bytes, GError **er
     set_shape(run, LDM_BUCKET_SQUARE); /* no shape has more cells */
     *bytes = *pass_bytes;
     *bytes += ldm_optimiser_bytes(trained_count(run));
-    return ldm_loop_check_memory(*bytes, error);
+    return ldm_loop_check_memory(run->watch->ranks, *bytes, error);
 }
 
 static void mark_trained(LdmParams *params, bool trained)
