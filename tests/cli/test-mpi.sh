@@ -2,7 +2,7 @@
 # test-mpi.sh PENTIMENTO SOURCE: training in several processes sees what one with as many times the batch sees; they
 # stop together, resume together and speak with one voice.
 set -uo pipefail
-cli=$1 source=$2
+cli=$(readlink -f "$1") source=$(readlink -f "$2")
 unset DISPLAY WAYLAND_DISPLAY
 export LC_ALL=C.UTF-8 LANGUAGE=C PENTIMENTO_THREADS=1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -64,6 +64,7 @@ until_said '"step":2,'
 kill -TERM "$(cat pid.1)"
 wait $runner
 ok $(($? != 130)) 'a request to end that reaches one process stops all'
+: >out # or until_said reads what the last run said
 "$cli" "${training[@]}" --steps 5000 --batch 2 -o long --resume --json >out 2>err </dev/null &
 runner=$!
 until_said '"event":"step"'
