@@ -198,6 +198,14 @@ typedef enum {
     LDM_PRECISION_BF16,  /* linear layers and attention: numbers rounded to bf16, sums in f32 */
 } LdmPrecision;
 
+/* Places between quality and speed: each stands for a set of the approximations below. */
+typedef enum {
+    LDM_QUALITY_EXACT, /* none of them */
+    LDM_QUALITY_NEAR,
+    LDM_QUALITY_GOOD,
+    LDM_QUALITY_DRAFT,
+} LdmQuality;
+
 /* One job. Strings and arrays belong to the request. Set fields through ldm_request_set where
  * values come from people or other processes: it checks type and range. */
 typedef struct {
@@ -208,7 +216,8 @@ typedef struct {
     int steps;         /* 1 .. 1000 */
     LdmSampler sampler;
     LdmSigmas schedule;
-    double guidance; /* classifier-free guidance scale, >= 0; 1 = none */
+    double guidance;    /* classifier-free guidance scale, >= 0; 1 = none */
+    LdmQuality quality; /* ldm_request_set sets what it stands for of the following */
     /* Approximations; the defaults 0 .. 1, 1, 0 and EXACT leave the result exact. */
     double guidance_start, guidance_end; /* fractions of the steps, between which it is guided */
     int reuse;              /* >= 1: deep features are computed in every reuse-th step */
@@ -222,6 +231,7 @@ typedef struct {
     LdmTensor *picture;     /* [1, H, W, 4] R'G'B' (sRGB curve), straight alpha, 0..1 */
     LdmTensor *mask;        /* [1, H, W, 1] 0..1, 1 = repaint; inpaint; img2img: NULL = all */
     LdmTensor *latent;      /* [1, h, w, z] start noise of unit variance, or NULL */
+    uint64_t named;         /* bit i: row i of ldm_options() was set by name */
 } LdmRequest;
 
 /* A request with the task's default values. */
@@ -243,7 +253,8 @@ typedef struct {
 LDM_API const LdmOption *ldm_options(void);
 
 /* Sets one option by name. `value` is consumed if floating. Integers and doubles convert to one
- * another where exact. Errors: INVALID (unknown name, wrong type, out of range: says the range). */
+ * another where exact. "quality" sets the approximations that are not set by name, before or after.
+ * Errors: INVALID (unknown name, wrong type, out of range: says the range). */
 LDM_API bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value,
                              GError **error);
 

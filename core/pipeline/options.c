@@ -2,12 +2,14 @@
  * way in for values that come from people or other processes: a GVariant goes in, a field of the
  * request comes out, or one sentence that names the option and its range. */
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "pipeline/request.h"
 
 #include <math.h>
 
 static const char *const samplers[] = {"ddim", "euler", "euler-a", "dpmpp-2m", NULL};
 static const char *const schedules[] = {"model", "karras", NULL};
+static const char *const qualities[] = {"exact", "near", "good", "draft", NULL};
 static const char *const precisions[] = {"exact", "bf16", NULL};
 
 #define GENERATE (1u << LDM_TASK_GENERATE)
@@ -27,6 +29,8 @@ static const LdmOption options[] = {
     {"schedule", "s", 0, 0, schedules, ALL, N_("How the noise levels are spaced")},
     {"guidance", "d", 0, 30, NULL, ALL,
      N_("How closely the prompt is followed: 1 = loosely, and twice as fast; 3 to 8 are usual")},
+    {"quality", "s", 0, 0, qualities, ALL,
+     N_("How much may be approximated for speed: from nothing (exact) to the most (draft)")},
     {"guidance-start", "d", 0, 1, NULL, ALL,
      N_("Fraction of the steps before which there is no guidance, which halves their time")},
     {"guidance-end", "d", 0, 1, NULL, ALL,
@@ -50,32 +54,39 @@ static const LdmOption options[] = {
 };
 
 static const size_t fields[] = {
-    offsetof(LdmRequest, prompt),
-    offsetof(LdmRequest, negative_prompt),
-    offsetof(LdmRequest, width),
-    offsetof(LdmRequest, height),
-    offsetof(LdmRequest, steps),
-    offsetof(LdmRequest, sampler),
-    offsetof(LdmRequest, schedule),
-    offsetof(LdmRequest, guidance),
-    offsetof(LdmRequest, guidance_start),
-    offsetof(LdmRequest, guidance_end),
-    offsetof(LdmRequest, reuse),
-    offsetof(LdmRequest, surroundings),
-    offsetof(LdmRequest, precision),
-    offsetof(LdmRequest, strength),
-    offsetof(LdmRequest, eta),
-    offsetof(LdmRequest, seed),
-    offsetof(LdmRequest, loras),
+    offsetof(LdmRequest, prompt),       offsetof(LdmRequest, negative_prompt),
+    offsetof(LdmRequest, width),        offsetof(LdmRequest, height),
+    offsetof(LdmRequest, steps),        offsetof(LdmRequest, sampler),
+    offsetof(LdmRequest, schedule),     offsetof(LdmRequest, guidance),
+    offsetof(LdmRequest, quality),      offsetof(LdmRequest, guidance_start),
+    offsetof(LdmRequest, guidance_end), offsetof(LdmRequest, reuse),
+    offsetof(LdmRequest, surroundings), offsetof(LdmRequest, precision),
+    offsetof(LdmRequest, strength),     offsetof(LdmRequest, eta),
+    offsetof(LdmRequest, seed),         offsetof(LdmRequest, loras),
     offsetof(LdmRequest, embeddings),
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));
+G_STATIC_ASSERT(G_N_ELEMENTS(fields) <= 64); /* bits of LdmRequest.named */
 G_STATIC_ASSERT(sizeof(LdmSampler) == sizeof(int) && sizeof(LdmSigmas) == sizeof(int) &&
-                sizeof(LdmPrecision) == sizeof(int));
+                sizeof(LdmPrecision) == sizeof(int) && sizeof(LdmQuality) == sizeof(int));
 
 const LdmOption *ldm_options(void)
 {
     return options;
+}
+
+/* The row of an option, or that of the NULL at the end. */
+static size_t row_of(const char *name)
+{
+    size_t i = 0;
+    while (options[i].name != NULL && !g_str_equal(name, options[i].name))
+        i++;
+    return i;
+}
+
+static bool applies(const LdmOption *option, const LdmRequest *request)
+{
+    return (option->tasks & 1u << request->task) != 0;
 }
 
 /* ---- numbers ---- */
@@ -231,51 +242,87 @@ static bool set_list(const LdmOption *option, char ***field, GVariant *value, GE
     return true;
 }
 
+/* ---- quality and speed ---- */
+
+/* What each place sets: points of the front that docs/performance-fast.md measures, where less time
+ * costs the least. */
+static const struct {
+    const char *option;
+    double values[G_N_ELEMENTS(qualities) - 1];
+} places[] = {
+    {"guidance-end", {1.0, 0.8, 0.7, 0.7}},
+    {"reuse", {1, 1, 2, 3}},
+    {"surroundings", {0, 0, 0, 4}},
+    {"precision",
+     {LDM_PRECISION_EXACT, LDM_PRECISION_BF16, LDM_PRECISION_BF16, LDM_PRECISION_BF16}},
+};
+
+static void set_place(LdmRequest *request)
+{
+    for (size_t p = 0; p < G_N_ELEMENTS(places); p++) {
+        size_t i = row_of(places[p].option);
+        void *field = (char *)request + fields[i];
+        if (!applies(&options[i], request) || (request->named >> i & 1) != 0)
+            continue;
+        if (options[i].type[0] == 'd')
+            *(double *)field = places[p].values[request->quality];
+        else
+            *(int *)field = (int)places[p].values[request->quality];
+        if (options[i].choices == precisions && !ldm_kernels_have_bf16())
+            request->precision = LDM_PRECISION_EXACT;
+    }
+}
+
 /* ---- the request ---- */
+
+static bool set_field(LdmRequest *request, size_t i, GVariant *value, GError **error)
+{
+    void *field = (char *)request + fields[i];
+    if (options[i].type[0] == 'a')
+        return set_list(&options[i], field, value, error);
+    return options[i].type[0] == 's' ? set_string(&options[i], field, value, error)
+                                     : set_number(&options[i], field, value, error);
+}
 
 bool ldm_request_set(LdmRequest *request, const char *name, GVariant *value, GError **error)
 {
     g_autoptr(GVariant) held = g_variant_ref_sink(value);
-    for (size_t i = 0; options[i].name != NULL; i++) {
-        const LdmOption *option = &options[i];
-        if (!g_str_equal(name, option->name))
-            continue;
-        if ((option->tasks & 1u << request->task) == 0) {
-            ldm_set_error(error, INVALID, _("%s does not apply to this task: leave it out"), name);
-            return false;
-        }
-        void *field = (char *)request + fields[i];
-        if (option->type[0] == 'a')
-            return set_list(option, field, held, error);
-        return option->type[0] == 's' ? set_string(option, field, held, error)
-                                      : set_number(option, field, held, error);
+    size_t i = row_of(name);
+    if (options[i].name == NULL) {
+        g_autofree char *shown = g_utf8_make_valid(name, MIN(strlen(name), 40));
+        ldm_set_error(error, INVALID, _("there is no option “%s”"), shown);
+        return false;
     }
-    g_autofree char *shown = g_utf8_make_valid(name, MIN(strlen(name), 40));
-    ldm_set_error(error, INVALID, _("there is no option “%s”"), shown);
-    return false;
+    if (!applies(&options[i], request)) {
+        ldm_set_error(error, INVALID, _("%s does not apply to this task: leave it out"), name);
+        return false;
+    }
+    if (!set_field(request, i, held, error))
+        return false;
+    request->named |= (uint64_t)1 << i;
+    if (options[i].choices == qualities)
+        set_place(request);
+    return true;
 }
 
 GVariant *ldm_request_get(const LdmRequest *request, const char *name)
 {
-    for (size_t i = 0; options[i].name != NULL; i++) {
-        const LdmOption *option = &options[i];
-        const void *field = (const char *)request + fields[i];
-        if (!g_str_equal(name, option->name) || (option->tasks & 1u << request->task) == 0)
-            continue;
-        if (option->choices != NULL)
-            return g_variant_new_string(option->choices[*(const int *)field]);
-        switch (option->type[0]) {
-        case 's': return g_variant_new_string(*(char *const *)field);
-        case 'a': {
-            const char *const *list = *(const char *const *const *)field;
-            return g_variant_new_strv(list, list != NULL ? -1 : 0);
-        }
-        case 'i': return g_variant_new_int32(*(const int *)field);
-        case 'x': return g_variant_new_int64(*(const int64_t *)field);
-        default: return g_variant_new_double(*(const double *)field);
-        }
+    size_t i = row_of(name);
+    if (options[i].name == NULL || !applies(&options[i], request))
+        return NULL;
+    const void *field = (const char *)request + fields[i];
+    if (options[i].choices != NULL)
+        return g_variant_new_string(options[i].choices[*(const int *)field]);
+    switch (options[i].type[0]) {
+    case 's': return g_variant_new_string(*(char *const *)field);
+    case 'a': {
+        const char *const *list = *(const char *const *const *)field;
+        return g_variant_new_strv(list, list != NULL ? -1 : 0);
     }
-    return NULL;
+    case 'i': return g_variant_new_int32(*(const int *)field);
+    case 'x': return g_variant_new_int64(*(const int64_t *)field);
+    default: return g_variant_new_double(*(const double *)field);
+    }
 }
 
 static bool check_field(const LdmRequest *request, size_t i, GError **error)
@@ -342,7 +389,7 @@ bool ldm_request_check(const LdmRequest *request, GError **error)
         return false;
     }
     for (size_t i = 0; options[i].name != NULL; i++)
-        if ((options[i].tasks & 1u << request->task) != 0 && !check_field(request, i, error))
+        if (applies(&options[i], request) && !check_field(request, i, error))
             return false;
     return request->task == LDM_TASK_GENERATE || check_pictures(request, error);
 }

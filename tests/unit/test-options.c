@@ -1,4 +1,5 @@
 /* The table of options and ldm_request_set: types, ranges, conversions, choices, prompts. */
+#include "kernels/kernels.h"
 #include "ldm.h"
 #include "pipeline/request.h"
 
@@ -26,11 +27,16 @@ static void refuse(LdmRequest *request, const char *name, GVariant *value, const
 
 static void test_table(void)
 {
-    const char *const names[] = {"prompt",         "negative-prompt", "width",    "height",
-                                 "steps",          "sampler",         "schedule", "guidance",
-                                 "guidance-start", "guidance-end",    "reuse",    "surroundings",
-                                 "precision",      "strength",        "eta",      "seed",
-                                 "lora",           "embedding"};
+    const char *const names[] = {"prompt",       "negative-prompt",
+                                 "width",        "height",
+                                 "steps",        "sampler",
+                                 "schedule",     "guidance",
+                                 "quality",      "guidance-start",
+                                 "guidance-end", "reuse",
+                                 "surroundings", "precision",
+                                 "strength",     "eta",
+                                 "seed",         "lora",
+                                 "embedding"};
     const LdmOption *options = ldm_options();
     size_t n = 0;
     for (; options[n].name != NULL; n++) {
@@ -96,6 +102,33 @@ static void test_choices(void)
     refuse(request, "strength", g_variant_new_double(0.5), "does not apply");
 }
 
+/* A place between quality and speed sets what was not set by name, in whichever order. */
+static void test_quality(void)
+{
+    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_INPAINT);
+    g_assert_true(set(request, "reuse", g_variant_new_int32(1)));
+    g_assert_true(set(request, "quality", g_variant_new_string("draft")));
+    g_assert_cmpint(request->quality, ==, LDM_QUALITY_DRAFT);
+    g_assert_cmpint(request->reuse, ==, 1);
+    g_assert_cmpfloat(request->guidance_end, <, 1.0);
+    g_assert_cmpint(request->surroundings, >, 0);
+    g_assert_cmpint(request->precision == LDM_PRECISION_BF16, ==, ldm_kernels_have_bf16());
+    g_assert_true(set(request, "guidance-end", g_variant_new_double(0.9)));
+    g_assert_true(set(request, "quality", g_variant_new_string("good")));
+    g_assert_cmpfloat(request->guidance_end, ==, 0.9);
+    g_assert_cmpint(request->surroundings, ==, 0);
+    refuse(request, "quality", g_variant_new_string("best"), "exact, near, good, draft");
+
+    g_autoptr(LdmRequest) drawn = ldm_request_new(LDM_TASK_GENERATE);
+    g_assert_true(set(drawn, "quality", g_variant_new_string("draft")));
+    g_assert_cmpint(drawn->surroundings, ==, 0); /* no option of this task */
+    g_assert_cmpint(drawn->reuse, >, 1);
+    g_assert_true(set(drawn, "quality", g_variant_new_string("exact")));
+    g_assert_cmpint(drawn->reuse, ==, 1);
+    g_assert_cmpfloat(drawn->guidance_end, ==, 1.0);
+    g_assert_cmpint(drawn->precision, ==, LDM_PRECISION_EXACT);
+}
+
 static void test_prompts(void)
 {
     g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_GENERATE);
@@ -157,6 +190,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/defaults", test_defaults);
     g_test_add_func("/options/numbers", test_numbers);
     g_test_add_func("/options/choices", test_choices);
+    g_test_add_func("/options/quality", test_quality);
     g_test_add_func("/options/prompts", test_prompts);
     g_test_add_func("/options/pictures", test_pictures);
     return g_test_run();
