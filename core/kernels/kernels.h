@@ -5,8 +5,8 @@
  * comes from the caller, its size from the matching ldm_*_scratch function.
  *
  * One source per group (gemm conv norm act attention resample convert), compiled once per
- * instruction set by a thin file (base, AVX2, AVX-512); the table is picked at run time, and
- * PENTIMENTO_CPU=base|avx2|avx512 forces one. Each has a plain C twin in tests/kernels. */
+ * instruction set by a thin file (base, AVX2, AVX-512, NEON); the table is picked at run time, and
+ * PENTIMENTO_CPU=base|avx2|avx512|neon forces one. Each has a plain C twin in tests/kernels. */
 #pragma once
 
 #include "ldm.h"
@@ -17,7 +17,7 @@ typedef struct {
     LdmDtype dtype;
 } LdmWeights;
 
-/* The instruction set in use: "base", "avx2", "avx512". */
+/* The instruction set in use: "base", "avx2", "avx512", "neon". */
 const char *ldm_kernels_name(void);
 
 /* True where products of bf16 numbers with f32 sums are faster than those of f32 here. */

@@ -1,5 +1,5 @@
-/* The inner loops for any processor (SSE2 on x86-64, NEON on arm64): the *-vector.h files compiled
- * with vectors of 4 floats. */
+/* The inner loops for any processor: the *-vector.h files compiled with vectors of 4 floats, which
+ * every compiler knows how to do without. */
 #define LANES 4
 #include "kernels/table-vector.h"
 

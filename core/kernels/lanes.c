@@ -16,6 +16,8 @@ static const LdmLanes *pick(void)
     if (n == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
         sets[n++] = &ldm_lanes_avx512;
+#elif defined __aarch64__
+    sets[n++] = &ldm_lanes_neon;
 #endif
     const char *wanted = g_getenv("PENTIMENTO_CPU");
     for (int i = 0; wanted != NULL && i < n; i++)

@@ -141,6 +141,8 @@ typedef struct {
 extern const LdmLanes ldm_lanes_base;
 #ifdef __x86_64__
 extern const LdmLanes ldm_lanes_avx2, ldm_lanes_avx512;
+#elif defined __aarch64__
+extern const LdmLanes ldm_lanes_neon;
 #endif
 
 /* The table in use. */

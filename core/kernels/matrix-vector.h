@@ -29,21 +29,7 @@ ALWAYS_INLINE Vec load_weights(LdmWeights w, size_t i, size_t n)
         memcpy(part, p, n * sizeof *p);
         p = part;
     }
-    Vec v;
-    if (w.dtype == LDM_BF16)
-        v = (Vec)(__builtin_convertvector(*(const VecHalfAnywhere *)p, VecU) << 16);
-#if LANES == 16
-    else
-        v = (Vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)p));
-#elif LANES == 8
-    else
-        v = (Vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)p));
-#else
-    else
-        for (int k = 0; k < LANES; k++)
-            v[k] = ldm_f16_to_f32(p[k]);
-#endif
-    return v;
+    return w.dtype == LDM_BF16 ? load_bf16(p) : load_f16(p);
 }
 
 /* LANES x LANES in registers: interleaving rows i and i + LANES/2, log2(LANES) times over, is a

@@ -9,6 +9,8 @@
 #define MR 14
 #elif LANES == 8
 #define MR 6
+#elif defined NEON
+#define MR 8
 #else
 #define MR 4
 #endif
@@ -18,6 +20,28 @@
 
 #ifndef MULTIPLY_ADD
 #define MULTIPLY_ADD(sum, x, b) ((sum) + (x) * (b))
+#endif
+
+#ifdef NEON
+/* LANES steps down the depth: there, a product takes any lane of a vector for its factor, so that a
+ * row's next numbers come in one load. */
+ALWAYS_INLINE void tile_steps(const int rows, const int vectors, const float *a, size_t row,
+                              const float *b, Vec (*sum)[2])
+{
+    Vec x[MR];
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++)
+        x[m] = load(a + (size_t)m * row);
+#pragma GCC unroll 16
+    for (int k = 0; k < LANES; k++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            Vec columns = load(b + k * NR + v * LANES);
+#pragma GCC unroll 16
+            for (int m = 0; m < rows; m++)
+                sum[m][v] = MULTIPLY_ADD(sum[m][v], spread(x[m][k]), columns);
+        }
+}
 #endif
 
 /* rows x vectors of C in registers while all segments pass by. */
@@ -36,7 +60,12 @@ ALWAYS_INLINE void tile_body(const int rows, const int vectors, const bool turne
     const size_t K = t->K, row = turned ? 1 : t->lda, step = turned ? t->lda : 1;
     for (size_t s = 0; s < t->segments; s++) {
         const float *a = t->a + (t->offsets != NULL ? t->offsets[s] : 0);
-        for (size_t k = 0; k < K; k++, b += NR) {
+        size_t k = 0;
+#ifdef NEON
+        for (; !turned && k + LANES <= K; k += LANES, b += LANES * NR)
+            tile_steps(rows, vectors, a + k, row, b, sum);
+#endif
+        for (; k < K; k++, b += NR) {
             Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
 #pragma GCC unroll 16
             for (int m = 0; m < rows; m++) {
@@ -79,6 +108,8 @@ ALWAYS_INLINE void tile_of(int rows, const bool turned, const LdmTile *t)
 #if MR > 6
         TILE_CASE(7)
         TILE_CASE(8)
+#endif
+#if MR > 8
         TILE_CASE(9)
         TILE_CASE(10)
         TILE_CASE(11)

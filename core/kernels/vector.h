@@ -1,6 +1,6 @@
-/* Vectors of LANES floats (4, 8 or 16; set by the file that includes this) and elementary functions
- * on them, in GCC's vector extension. NaN goes in and comes out; there is no table look-up and no
- * branch, so every lane does the same. */
+/* Vectors of LANES floats (4, 8 or 16; set by the file that includes this, as is NEON where they
+ * may use its instructions) and elementary functions on them, in GCC's vector extension. NaN goes
+ * in and comes out; there is no table look-up and no branch, so every lane does the same. */
 #pragma once
 
 #include "kernels/lanes.h"
@@ -9,6 +9,8 @@
 #include <math.h>
 #ifdef __AVX2__
 #include <immintrin.h>
+#elif defined NEON
+#include <arm_neon.h>
 #endif
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
