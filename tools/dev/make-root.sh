@@ -113,7 +113,7 @@ configure_base() {
 }
 
 main() {
-    local free wanted
+    local free wanted architecture
     wanted=$(sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$@")
     work=$(mktemp -d)
     trap 'rm -rf --one-file-system "$work" "$new"' EXIT
@@ -126,7 +126,7 @@ main() {
         free=$(df -Pm "$(dirname "$root")" | awk 'NR == 2 { print $4 }')
         [ "$free" -ge $needed_mb ] ||
             die "too little disk space: $(dirname "$root") has $free MB free, the set-up needs $needed_mb MB; PENTIMENTO_ROOT names another place"
-        say "GIMP 3 is not to be had on this system: making a private Debian 13 in $root (once; a few minutes)"
+        say "making a private Debian 13 in $root (once; a few minutes)"
         if ! command -v mmdebstrap >/dev/null; then
             command -v apt-get >/dev/null || die "mmdebstrap is needed, and there is no apt-get to install it"
             step "installing mmdebstrap with apt-get" install_mmdebstrap
@@ -135,6 +135,9 @@ main() {
         mv -T "$new" "$root"
     fi
     configure_base
+    for architecture in $(sed -n 's/.*://p' <<<"$wanted" | sort -u); do # those of NAME:ARCHITECTURE
+        inside dpkg --add-architecture "$architecture"
+    done
     step "refreshing its package lists" inside apt-get update
     step "finishing what was interrupted, if anything" inside dpkg --configure -a --force-confold
     # shellcheck disable=SC2086
