@@ -1,7 +1,8 @@
-/* D of the KL autoencoder (LDM, section 3.1): latent [N, h, w, z] in, picture [N, h*f, w*f, 3] out.
- * post_quant_conv, conv_in; in the middle resblock, attention, resblock; per level, coarsest first,
- * resblocks, then nearest neighbour to twice the size and a convolution; norm, SiLU, conv_out;
- * the picture from Haar bands where the configuration says so. */
+/* D of the autoencoder (LDM, section 3.1): latent [N, h, w, z] in, picture [N, h*f, w*f, 3] out.
+ * VQ: the nearest entries of the codebook; post_quant_conv, conv_in; in the middle resblock,
+ * attention, resblock; per level, coarsest first, resblocks, some with attention behind each, then
+ * nearest neighbour to twice the size and a convolution; norm, SiLU, conv_out; the picture from
+ * Haar bands where the configuration says so. */
 #include "decode/vae-decoder.h"
 
 #include "base/error.h"
@@ -12,12 +13,14 @@
 #define NORM_EPS 1e-6 /* everywhere in the autoencoder */
 
 typedef struct {
-    LdmResblock *resblocks; /* [layers_per_block + 1] */
-    LdmConv2d upsample;     /* all levels but the last */
+    LdmResblock *resblocks;        /* [layers_per_block + 1] */
+    LdmAttentionBlock *attentions; /* the same, or NULL */
+    LdmConv2d upsample;            /* all levels but the last */
 } Level;
 
 struct LdmVaeDecoder {
     LdmVaeConfig config;
+    LdmQuantise quantise; /* VQ */
     LdmLinear post_quant_conv;
     LdmConv2d conv_in, conv_out;
     LdmResblock mid[2];
@@ -38,12 +41,19 @@ static void levels_init(LdmVaeDecoder *decoder, const LdmScope *scope)
     for (int i = 0; i < config->levels; i++) {
         Level *level = &decoder->levels[i];
         int out = config->channels[config->levels - 1 - i];
+        bool attention = config->attention[config->levels - 1 - i];
         level->resblocks = g_new0(LdmResblock, config->layers_per_block + 1);
+        if (attention)
+            level->attentions = g_new0(LdmAttentionBlock, config->layers_per_block + 1);
         for (int j = 0; j <= config->layers_per_block; j++) {
             LdmResblockSizes sizes = resblock_sizes(config, C, out);
             ldm_resblock_init(&level->resblocks[j],
                               ldm_scope(scope, "up_blocks.%d.resnets.%d", i, j), &sizes);
             C = out;
+            if (attention)
+                ldm_attention_block_init(&level->attentions[j],
+                                         ldm_scope(scope, "up_blocks.%d.attentions.%d", i, j), C,
+                                         config->norm_groups, NORM_EPS);
         }
         if (i + 1 < config->levels)
             ldm_conv2d_init_upsample(&level->upsample,
@@ -56,9 +66,14 @@ LdmVaeDecoder *ldm_vae_decoder_new(const LdmVaeConfig *config, LdmParams *params
     LdmVaeDecoder *decoder = g_new0(LdmVaeDecoder, 1);
     LdmScope root = ldm_scope_root(params), scope = ldm_scope(&root, "decoder");
     int C = config->channels[config->levels - 1], z = config->latent_channels;
+    bool vq = config->regulariser == LDM_REGULARISER_VQ;
+    int inner = vq ? config->inner_channels : z;
     LdmResblockSizes sizes = resblock_sizes(config, C, C);
     decoder->config = *config;
-    ldm_conv2d_init(&decoder->conv_in, ldm_scope(&scope, "conv_in"), z, C, 3);
+    if (vq)
+        ldm_quantise_init(&decoder->quantise, ldm_scope(&root, "quantize"),
+                          (size_t)config->codebook, (size_t)z);
+    ldm_conv2d_init(&decoder->conv_in, ldm_scope(&scope, "conv_in"), inner, C, 3);
     levels_init(decoder, &scope);
     if (config->mid_attention)
         ldm_attention_block_init(&decoder->attention, ldm_scope(&scope, "mid_block.attentions.0"),
@@ -70,7 +85,8 @@ LdmVaeDecoder *ldm_vae_decoder_new(const LdmVaeConfig *config, LdmParams *params
     ldm_conv2d_init(&decoder->conv_out, ldm_scope(&scope, "conv_out"), config->channels[0],
                     config->out_channels * (config->haar_stem ? 4 : 1), 3);
     if (config->post_quant_conv)
-        ldm_linear_init_1x1(&decoder->post_quant_conv, ldm_scope(&root, "post_quant_conv"), z, z);
+        ldm_linear_init_1x1(&decoder->post_quant_conv, ldm_scope(&root, "post_quant_conv"), z,
+                            inner);
     return decoder;
 }
 
@@ -78,15 +94,21 @@ void ldm_vae_decoder_free(LdmVaeDecoder *decoder)
 {
     if (decoder == NULL)
         return;
-    for (int i = 0; i < LDM_MAX_LEVELS; i++)
+    for (int i = 0; i < LDM_MAX_LEVELS; i++) {
         g_free(decoder->levels[i].resblocks);
+        g_free(decoder->levels[i].attentions);
+    }
     g_free(decoder);
+}
+
+const LdmQuantise *ldm_vae_decoder_codebook(const LdmVaeDecoder *decoder)
+{
+    return decoder->config.regulariser == LDM_REGULARISER_VQ ? &decoder->quantise : NULL;
 }
 
 LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
 {
     const LdmVaeConfig *config = &decoder->config;
-    ldm_pass_expect(pass, z, config->latent_channels, _("the latent"));
     LdmTensor *h = ldm_pass_keep(pass, z);
     if (config->post_quant_conv)
         h = ldm_linear_forward(pass, &decoder->post_quant_conv, h, NULL);
@@ -97,8 +119,11 @@ LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder,
     h = ldm_resblock_forward(pass, &decoder->mid[1], h, NULL);
     for (int i = 0; i < config->levels; i++) {
         const Level *level = &decoder->levels[i];
-        for (int j = 0; j <= config->layers_per_block; j++)
+        for (int j = 0; j <= config->layers_per_block; j++) {
             h = ldm_resblock_forward(pass, &level->resblocks[j], h, NULL);
+            if (level->attentions != NULL)
+                h = ldm_attention_block_forward(pass, &level->attentions[j], h);
+        }
         if (i + 1 < config->levels)
             h = ldm_conv2d_forward(pass, &level->upsample, h, NULL);
     }
@@ -118,7 +143,13 @@ LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, 
 
 LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
 {
-    LdmTensor *h = ldm_vae_decoder_features(pass, decoder, z);
+    const LdmQuantise *codebook = ldm_vae_decoder_codebook(decoder);
 
+    ldm_pass_expect(pass, z, decoder->config.latent_channels, _("the latent"));
+    LdmTensor *e = ldm_pass_keep(pass, z);
+    if (codebook != NULL)
+        e = ldm_quantise_forward(pass, codebook, e, NULL);
+    LdmTensor *h = ldm_vae_decoder_features(pass, decoder, e);
+    ldm_pass_drop(pass, e);
     return ldm_vae_decoder_picture(pass, decoder, h);
 }

@@ -1,7 +1,9 @@
-/* D of AutoencoderKL: latent [N, h, w, z] / scale -> picture [N, h*f, w*f, 3]. */
+/* D of AutoencoderKL: latent [N, h, w, z] / scale -> picture [N, h*f, w*f, 3]. Of VQModel: the
+ * same, of the nearest entries of its codebook. */
 #pragma once
 
 #include "layers/conv2d.h"
+#include "layers/quantise.h"
 #include "weights/config.h"
 #include "weights/param.h"
 
@@ -13,7 +15,9 @@ void ldm_vae_decoder_free(LdmVaeDecoder *decoder);
 /* z: latent already divided by the scale factor. */
 LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
 
-/* The same in two parts, for training: all but the last layer; that, and the picture from it. */
+/* The same in parts, for training: the codebook (NULL: there is none); what follows it but for the
+ * last layer; that, and the picture from it. */
+const LdmQuantise *ldm_vae_decoder_codebook(const LdmVaeDecoder *decoder);
 LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
 LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h);
 const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder);

@@ -18,7 +18,7 @@ static LdmTiled tiled(const LdmEncode *job)
                       .in = ldm_vae_factor(job->config),
                       .out = 1,
                       .channels_in = (size_t)job->config->in_channels,
-                      .channels_out = 2 * (size_t)job->config->latent_channels,
+                      .channels_out = ldm_vae_moments(job->config),
                       .progress = job->progress,
                       .progress_data = job->progress_data,
                       .cancellable = job->cancellable};
@@ -31,8 +31,7 @@ LdmTensor *ldm_encode_picture(const LdmEncode *job, const LdmTensor *x, const Ld
     g_autoptr(LdmTensor) moments = ldm_tiled_run(&encoder, x, error);
     if (moments == NULL)
         return NULL;
-    g_autoptr(LdmTensor) z = ldm_latent_from_moments(moments, noise, job->config->scale_factor,
-                                                     job->config->shift_factor, error);
+    g_autoptr(LdmTensor) z = ldm_latent_from_moments(moments, noise, job->config, error);
     if (z == NULL || !ldm_tensor_check_finite(z, "encode", error))
         return NULL;
     return g_steal_pointer(&z);

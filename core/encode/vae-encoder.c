@@ -1,7 +1,7 @@
-/* E of the KL autoencoder (LDM, section 3.1): picture [N, H, W, 3] in, moments [N, H/f, W/f, 2z]
- * (mean | logvar) out. Haar bands where the configuration says so; conv_in; per level resblocks,
- * then a strided convolution padded right and bottom only; in the middle resblock, attention,
- * resblock; norm, SiLU, conv_out, quant_conv. */
+/* E of the autoencoder (LDM, section 3.1): picture [N, H, W, 3] in, moments [N, H/f, W/f, 2z]
+ * (mean | logvar) out; VQ: z. Haar bands where the configuration says so; conv_in; per level
+ * resblocks, some with attention behind each, then a strided convolution padded right and bottom
+ * only; in the middle resblock, attention, resblock; norm, SiLU, conv_out, quant_conv. */
 #include "encode/vae-encoder.h"
 
 #include "base/error.h"
@@ -15,8 +15,9 @@
 #define NORM_EPS 1e-6 /* everywhere in the autoencoder */
 
 typedef struct {
-    LdmResblock *resblocks; /* [layers_per_block] */
-    LdmConv2d downsample;   /* all levels but the last */
+    LdmResblock *resblocks;        /* [layers_per_block] */
+    LdmAttentionBlock *attentions; /* the same, or NULL */
+    LdmConv2d downsample;          /* all levels but the last */
 } Level;
 
 struct LdmVaeEncoder {
@@ -41,11 +42,17 @@ static void levels_init(LdmVaeEncoder *encoder, const LdmScope *scope)
     for (int i = 0; i < config->levels; i++) {
         Level *level = &encoder->levels[i];
         level->resblocks = g_new0(LdmResblock, config->layers_per_block);
+        if (config->attention[i])
+            level->attentions = g_new0(LdmAttentionBlock, config->layers_per_block);
         for (int j = 0; j < config->layers_per_block; j++) {
             LdmResblockSizes sizes = resblock_sizes(config, C, config->channels[i]);
             ldm_resblock_init(&level->resblocks[j],
                               ldm_scope(scope, "down_blocks.%d.resnets.%d", i, j), &sizes);
             C = config->channels[i];
+            if (config->attention[i])
+                ldm_attention_block_init(&level->attentions[j],
+                                         ldm_scope(scope, "down_blocks.%d.attentions.%d", i, j), C,
+                                         config->norm_groups, NORM_EPS);
         }
         if (i + 1 < config->levels)
             ldm_conv2d_init_downsample(&level->downsample,
@@ -58,7 +65,8 @@ LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params
 {
     LdmVaeEncoder *encoder = g_new0(LdmVaeEncoder, 1);
     LdmScope root = ldm_scope_root(params), scope = ldm_scope(&root, "encoder");
-    int C = config->channels[config->levels - 1], moments = 2 * config->latent_channels;
+    int C = config->channels[config->levels - 1], moments = (int)ldm_vae_moments(config);
+    int inner = config->regulariser == LDM_REGULARISER_VQ ? config->inner_channels : moments;
     LdmResblockSizes sizes = resblock_sizes(config, C, C);
     encoder->config = *config;
     ldm_conv2d_init(&encoder->conv_in, ldm_scope(&scope, "conv_in"),
@@ -71,9 +79,9 @@ LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params
         ldm_resblock_init(&encoder->mid[i], ldm_scope(&scope, "mid_block.resnets.%d", i), &sizes);
     ldm_group_norm_init(&encoder->norm_out, ldm_scope(&scope, "conv_norm_out"), C,
                         config->norm_groups, NORM_EPS);
-    ldm_conv2d_init(&encoder->conv_out, ldm_scope(&scope, "conv_out"), C, moments, 3);
+    ldm_conv2d_init(&encoder->conv_out, ldm_scope(&scope, "conv_out"), C, inner, 3);
     if (config->quant_conv)
-        ldm_linear_init_1x1(&encoder->quant_conv, ldm_scope(&root, "quant_conv"), moments, moments);
+        ldm_linear_init_1x1(&encoder->quant_conv, ldm_scope(&root, "quant_conv"), inner, moments);
     return encoder;
 }
 
@@ -81,8 +89,10 @@ void ldm_vae_encoder_free(LdmVaeEncoder *encoder)
 {
     if (encoder == NULL)
         return;
-    for (int i = 0; i < LDM_MAX_LEVELS; i++)
+    for (int i = 0; i < LDM_MAX_LEVELS; i++) {
         g_free(encoder->levels[i].resblocks);
+        g_free(encoder->levels[i].attentions);
+    }
     g_free(encoder);
 }
 
@@ -96,8 +106,11 @@ LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, 
     h = ldm_conv2d_forward(pass, &encoder->conv_in, h, NULL);
     for (int i = 0; i < config->levels; i++) {
         const Level *level = &encoder->levels[i];
-        for (int j = 0; j < config->layers_per_block; j++)
+        for (int j = 0; j < config->layers_per_block; j++) {
             h = ldm_resblock_forward(pass, &level->resblocks[j], h, NULL);
+            if (level->attentions != NULL)
+                h = ldm_attention_block_forward(pass, &level->attentions[j], h);
+        }
         if (i + 1 < config->levels)
             h = ldm_conv2d_forward(pass, &level->downsample, h, NULL);
     }
@@ -112,10 +125,11 @@ LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, 
     return h;
 }
 
-LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *noise, double scale,
-                                   double shift, GError **error)
+LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *noise,
+                                   const LdmVaeConfig *config, GError **error)
 {
-    size_t C = moments->shape[3] / 2, cells = ldm_tensor_count(moments) / moments->shape[3];
+    size_t C = (size_t)config->latent_channels, width = moments->shape[3];
+    size_t cells = ldm_tensor_count(moments) / width;
     g_autoptr(LdmTensor) z =
         ldm_tensor_new_nhwc(moments->shape[0], moments->shape[1], moments->shape[2], C, error);
     if (z == NULL)
@@ -128,12 +142,13 @@ LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *no
         return NULL;
     }
     for (size_t i = 0; i < cells; i++) {
-        const float *mean = ldm_tensor_f32(moments) + i * 2 * C, *logvar = mean + C;
+        const float *mean = ldm_tensor_f32(moments) + i * width, *logvar = mean + C;
         for (size_t c = 0; c < C; c++) {
             double value = mean[c];
-            if (noise != NULL)
+            if (noise != NULL && width > C)
                 value += exp(CLAMP(logvar[c], -30.0, 20.0) / 2) * ldm_tensor_f32(noise)[i * C + c];
-            ldm_tensor_f32(z)[i * C + c] = (float)((value - shift) * scale);
+            ldm_tensor_f32(z)[i * C + c] =
+                (float)((value - config->shift_factor) * config->scale_factor);
         }
     }
     return g_steal_pointer(&z);

@@ -1,5 +1,5 @@
-/* The autoencoder's self-attention between its two middle resblocks: features in, features out,
- * y = x + out(attention(GroupNorm(x))), one head, scale channels^-1/2. */
+/* The autoencoder's self-attention behind a resblock, in the middle or a level: features in and
+ * out, y = x + out(attention(GroupNorm(x))), one head, scale channels^-1/2. */
 #include "layers/attention-block.h"
 
 void ldm_attention_block_init(LdmAttentionBlock *block, LdmScope scope, size_t channels,

@@ -1,4 +1,4 @@
-/* The autoencoder's attention in the middle: GroupNorm, one head over all pixels, + x. */
+/* The autoencoder's attention: GroupNorm, one head over all pixels, + x. */
 #pragma once
 
 #include "layers/attention.h"

@@ -272,7 +272,8 @@ static size_t stage_weights(const LdmModel *model, LdmStage stage)
     case LDM_STAGE_ENCODE: return weight_bytes(vae, "encoder.") + weight_bytes(vae, "quant_conv.");
     case LDM_STAGE_DENOISE: return weight_bytes(model->unet_params, "");
     case LDM_STAGE_DECODE:
-        return weight_bytes(vae, "decoder.") + weight_bytes(vae, "post_quant_conv.");
+        return weight_bytes(vae, "decoder.") + weight_bytes(vae, "post_quant_conv.") +
+               weight_bytes(vae, "quantize.");
     default: return 0;
     }
 }

@@ -116,7 +116,7 @@ static LdmTensor *forward(LdmPass *pass, const void *data)
     return moments;
 }
 
-/* Window -> moments [h, w, 2z] into `out`. */
+/* Window -> moments [h, w, m] into `out`. */
 static bool encode(const Maker *maker, const LdmTensor *window, float *out, GError **error)
 {
     Encode job = {maker->model->encoder, window};
@@ -138,8 +138,8 @@ static bool encode_hole(const Maker *maker, size_t example, size_t variant, LdmT
     const LdmVaeConfig *vae = &maker->model->config.vae;
     size_t w = maker->augment.width, h = maker->augment.height, f = w / maker->shape.w;
     size_t cells = maker->shape.h * maker->shape.w, z = info->z;
-    float *out = maker->row + cells * 2 * z;
-    g_autofree float *moments = g_new(float, cells * 2 * z);
+    float *out = maker->row + cells * info->moments;
+    g_autofree float *moments = g_new(float, cells * info->moments);
     g_autoptr(LdmTensor) mask = ldm_augment_mask(&maker->augment, example, variant, error);
 
     if (mask == NULL)
@@ -153,7 +153,7 @@ static bool encode_hole(const Maker *maker, size_t example, size_t variant, LdmT
         out[i * (1 + z)] = 0.0f;
         for (size_t c = 0; c < z; c++)
             out[i * (1 + z) + 1 + c] =
-                (float)((moments[i * 2 * z + c] - vae->shift_factor) * vae->scale_factor);
+                (float)((moments[i * info->moments + c] - vae->shift_factor) * vae->scale_factor);
     }
     for (size_t i = 0; i < h * w; i++) {
         size_t cell = i / w / f * maker->shape.w + i % w / f;
@@ -311,10 +311,11 @@ static LdmLatentCache *cache_new(const LdmModel *model, const LdmCacheOptions *o
     LdmCacheInfo *info = &cache->info;
 
     info->z = (size_t)model->config.vae.latent_channels;
+    info->moments = ldm_vae_moments(&model->config.vae);
     cache->bucketed = options->buckets;
     info->side = options->augment.side / ldm_vae_factor(&model->config.vae);
     info->variants = options->variants;
-    info->floats = info->side * info->side * (2 * info->z + (options->holes ? 1 + info->z : 0));
+    info->floats = info->side * info->side * (info->moments + (options->holes ? 1 + info->z : 0));
     info->skipped = g_ptr_array_new_with_free_func(g_free);
     return cache;
 }

@@ -60,6 +60,11 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
     size_t f = ldm_vae_factor(&model->config.vae), side = o->augment.side;
     size_t least = o->weights.adversarial > 0.0 ? ldm_discriminator_side(&o->discriminator) : 8;
 
+    if (model->config.vae.regulariser != LDM_REGULARISER_KL) {
+        ldm_set_error(error, UNSUPPORTED, _("%s: %s is not supported"), model->info.path,
+                      "train autoencoder, VQModel");
+        return false;
+    }
     if (side % f != 0) {
         ldm_set_error(error, INVALID, _("size is %zu, but must be a multiple of %zu"), side, f);
         return false;

@@ -89,7 +89,7 @@ static char *settings_text(const Run *run)
 
 /* ---- samples ---- */
 
-/* scale * (mean + exp(logvar / 2) * noise), the posterior's sample. */
+/* scale * (mean + exp(logvar / 2) * noise), the posterior's sample; VQ: scale * z. */
 static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sample)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
@@ -101,9 +101,10 @@ static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sa
     ldm_rng_seed(&rng, ldm_keyed_next(&keyed));
     ldm_rng_normal(&rng, run->z0, count);
     for (size_t i = 0; i < count; i++) {
-        const float *mean = moments + i / z * 2 * z + i % z;
-        double spread = exp(CLAMP((double)mean[z], -30.0, 20.0) / 2);
-        double value = mean[0] + spread * run->z0[i];
+        const float *mean = moments + i / z * info->moments + i % z;
+        double value = mean[0];
+        if (info->moments > z)
+            value += exp(CLAMP((double)mean[z], -30.0, 20.0) / 2) * run->z0[i];
         run->z0[i] = (float)((value - vae->shift_factor) * vae->scale_factor);
     }
     keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_NOISE, step, sample);

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #define MAX_CHANNELS 16384
+#define MAX_LATENT   64
 #define MAX_SIDE     4096
 
 typedef struct {
@@ -68,18 +69,35 @@ size_t ldm_vae_factor(const LdmVaeConfig *config)
     return (size_t)1 << (config->levels - (config->haar_stem ? 0 : 1));
 }
 
+size_t ldm_vae_moments(const LdmVaeConfig *config)
+{
+    return (size_t)config->latent_channels * (config->regulariser == LDM_REGULARISER_KL ? 2 : 1);
+}
+
+static bool check_codebook(const LdmVaeConfig *c, const char *path, GError **error)
+{
+    const Bound bounds[] = {
+        {"vae latent_channels", c->inner_channels, 1, MAX_LATENT},
+        {"vae vq_embed_dim", c->latent_channels, 1, MAX_LATENT},
+        {"vae num_vq_embeddings", c->codebook, 1, 1 << 20},
+    };
+    return c->regulariser == LDM_REGULARISER_KL ||
+           check_bounds(path, bounds, G_N_ELEMENTS(bounds), error);
+}
+
 static bool check_vae(const LdmVaeConfig *c, const char *path, GError **error)
 {
     const Bound bounds[] = {
         {"vae in_channels", c->in_channels, 3, 3},
         {"vae out_channels", c->out_channels, 3, 3},
-        {"vae latent_channels", c->latent_channels, 1, 64},
+        {"vae latent_channels", c->latent_channels, 1, MAX_LATENT},
         {"vae levels", c->levels, 1, LDM_MAX_LEVELS},
         {"vae layers_per_block", c->layers_per_block, 1, 16},
         {"vae norm_num_groups", c->norm_groups, 1, MAX_CHANNELS},
         {"vae sample_size", c->sample_size, 0, MAX_SIDE << 3},
     };
-    return check_bounds(path, bounds, G_N_ELEMENTS(bounds), error) &&
+    return check_codebook(c, path, error) &&
+           check_bounds(path, bounds, G_N_ELEMENTS(bounds), error) &&
            check_levels(path, "vae block_out_channels", c->channels, c->levels, c->norm_groups,
                         error) &&
            check_number(path, "vae scaling_factor", c->scale_factor, 1e-6, 1e6, error) &&

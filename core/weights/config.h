@@ -6,13 +6,21 @@
 
 #define LDM_MAX_LEVELS 8
 
-/* AutoencoderKL. */
+/* What holds an autoencoder's latents together (LDM, section 3.1): a posterior that is drawn to the
+ * normal distribution, or a codebook whose entries the decoder sees. */
+typedef enum { LDM_REGULARISER_KL, LDM_REGULARISER_VQ } LdmRegulariser;
+
+/* AutoencoderKL, VQModel. */
 typedef struct {
+    LdmRegulariser regulariser;
     int in_channels, out_channels; /* 3, 3 */
-    int latent_channels;           /* z */
+    int latent_channels;           /* z, what the denoiser sees; VQ: numbers of an entry */
+    int inner_channels;            /* VQ: between the networks and quant_conv, post_quant_conv */
+    int codebook;                  /* VQ: entries */
     int levels;
-    int channels[LDM_MAX_LEVELS]; /* block_out_channels, finest first */
-    int layers_per_block;         /* resblocks per encoder level; the decoder has one more */
+    int channels[LDM_MAX_LEVELS];   /* block_out_channels, finest first */
+    bool attention[LDM_MAX_LEVELS]; /* behind every resblock of the level, down and up alike */
+    int layers_per_block;           /* resblocks per encoder level; the decoder has one more */
     int norm_groups;
     bool mid_attention;
     bool quant_conv, post_quant_conv;
@@ -23,6 +31,9 @@ typedef struct {
 
 /* f, pixels of a latent cell's side: 2^(levels - 1), twice that behind a Haar stem. */
 size_t ldm_vae_factor(const LdmVaeConfig *config);
+
+/* Numbers of a latent cell as E gives it: mean | logvar, 2z; VQ: z. */
+size_t ldm_vae_moments(const LdmVaeConfig *config);
 
 /* UNet with SpatialTransformers. */
 typedef struct {

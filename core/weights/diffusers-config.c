@@ -312,28 +312,42 @@ bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, 
 }
 
 static const Fixed vae_fixed[] = {
-    {"_class_name", "AutoencoderKL"},
+    {"_class_name", "AutoencoderKL|VQModel"},
     {"act_fn", "silu|swish"},
     {"latents_mean", ""},
     {"latents_std", ""},
+    {"norm_type", "group"},
 };
 
-static const char *const vae_down[] = {"DownEncoderBlock2D", ""};
-static const char *const vae_up[] = {"UpDecoderBlock2D", ""};
+static const char *const vae_down[] = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D"};
+static const char *const vae_up[] = {"UpDecoderBlock2D", "AttnUpDecoderBlock2D"};
+
+static void read_codebook(Reader *r, LdmVaeConfig *c)
+{
+    c->regulariser = LDM_REGULARISER_VQ;
+    c->inner_channels = read_int(r, "latent_channels", 3);
+    c->latent_channels = read_int(r, "vq_embed_dim", c->inner_channels);
+    c->codebook = read_int(r, "num_vq_embeddings", 256);
+}
 
 bool ldm_config_read_vae(LdmVaeConfig *c, JsonObject *json, const char *path, GError **error)
 {
     Reader reader = {json, path, error, false}, *r = &reader;
-    bool unused[LDM_MAX_LEVELS];
+    bool up[LDM_MAX_LEVELS] = {0};
     *c = (LdmVaeConfig){.levels = 1, .channels = {64}};
     check_fixed(r, vae_fixed, G_N_ELEMENTS(vae_fixed));
     int levels = read_list(r, "block_out_channels", c->channels);
     c->levels = levels > 0 ? levels : c->levels;
-    read_blocks(r, "down_block_types", vae_down, c->levels, unused, false);
-    read_blocks(r, "up_block_types", vae_up, c->levels, unused, false);
+    read_blocks(r, "down_block_types", vae_down, c->levels, c->attention, false);
+    read_blocks(r, "up_block_types", vae_up, c->levels, up, true);
+    if (memcmp(up, c->attention, sizeof up) != 0 && !r->failed)
+        unsupported(r, "up_block_types", json_object_get_member(json, "up_block_types"));
     c->in_channels = read_int(r, "in_channels", 3);
     c->out_channels = read_int(r, "out_channels", 3);
-    c->latent_channels = read_int(r, "latent_channels", 4);
+    if (strcmp(read_string(r, "_class_name", ""), "VQModel") == 0)
+        read_codebook(r, c);
+    else
+        c->latent_channels = read_int(r, "latent_channels", 4);
     c->layers_per_block = read_int(r, "layers_per_block", 1);
     c->norm_groups = read_int(r, "norm_num_groups", 32);
     c->mid_attention = read_bool(r, "mid_block_add_attention", true);

@@ -15,7 +15,8 @@ static const struct {
     const char *name, *classes;
 } components[] = {
     {"unet", "UNet2DConditionModel"},
-    {"vae", "AutoencoderKL"},
+    {"vae", "AutoencoderKL|VQModel"},
+    {"vqvae", "VQModel"},
     {"text_encoder", "CLIPTextModel|CLIPTextModelWithProjection"},
     {"tokenizer", "CLIPTokenizer|CLIPTokenizerFast"},
     {"scheduler", NULL},
@@ -207,12 +208,19 @@ static bool open_unet(LdmSource *source, GError **error)
     return true;
 }
 
+const char *ldm_source_vae_folder(const char *path)
+{
+    g_autofree char *vqvae = g_build_filename(path, "vqvae", NULL);
+    return g_file_test(vqvae, G_FILE_TEST_IS_DIR) ? "vqvae" : "vae";
+}
+
 static bool open_vae(LdmSource *source, GError **error)
 {
+    const char *folder = ldm_source_vae_folder(source->path);
     g_autofree char *path = NULL;
-    g_autoptr(JsonObject) json = load_config(source, "vae", "config.json", &path, error);
+    g_autoptr(JsonObject) json = load_config(source, folder, "config.json", &path, error);
     if (json == NULL || !ldm_config_read_vae(&source->config.vae, json, path, error) ||
-        !add_weights(source, LDM_PART_VAE, "vae", "diffusion_pytorch_model", error))
+        !add_weights(source, LDM_PART_VAE, folder, "diffusion_pytorch_model", error))
         return false;
     LdmPartFiles *part = &source->parts[LDM_PART_VAE];
     bool older = ldm_files_find(part->files, "encoder.mid_block.attentions.0.query.weight") != NULL;

@@ -96,6 +96,7 @@ static const Row unet_rows[] = {
 
 static const Row vae_rows[] = {
     {"encoder.down.%.block.%", "encoder.down_blocks.%.resnets.%", KEPT, vae_resnet},
+    {"encoder.down.%.attn.%", "encoder.down_blocks.%.attentions.%", KEPT, vae_attention},
     {"encoder.down.%.downsample.conv", "encoder.down_blocks.%.downsamplers.0.conv"},
     {"encoder.mid.block_1", "encoder.mid_block.resnets.0", KEPT, vae_resnet},
     {"encoder.mid.block_2", "encoder.mid_block.resnets.1", KEPT, vae_resnet},
@@ -104,6 +105,7 @@ static const Row vae_rows[] = {
     {"encoder.norm_out", "encoder.conv_norm_out"},
     {"encoder.conv_out", "encoder.conv_out"},
     {"decoder.up.%.block.%", "decoder.up_blocks.%.resnets.%", REVERSED, vae_resnet},
+    {"decoder.up.%.attn.%", "decoder.up_blocks.%.attentions.%", REVERSED, vae_attention},
     {"decoder.up.%.upsample.conv", "decoder.up_blocks.%.upsamplers.0.conv", REVERSED},
     {"decoder.mid.block_1", "decoder.mid_block.resnets.0", KEPT, vae_resnet},
     {"decoder.mid.block_2", "decoder.mid_block.resnets.1", KEPT, vae_resnet},
@@ -111,6 +113,7 @@ static const Row vae_rows[] = {
     {"decoder.conv_in", "decoder.conv_in"},
     {"decoder.norm_out", "decoder.conv_norm_out"},
     {"decoder.conv_out", "decoder.conv_out"},
+    {"quantize", "quantize"},
     {"quant_conv", "quant_conv"},
     {"post_quant_conv", "post_quant_conv"},
     {NULL, NULL},
@@ -119,8 +122,12 @@ static const Row vae_rows[] = {
 static const Row older_vae_rows[] = {
     {"encoder.mid_block.attentions.0", "encoder.mid_block.attentions.0", KEPT, older_attention},
     {"decoder.mid_block.attentions.0", "decoder.mid_block.attentions.0", KEPT, older_attention},
+    {"encoder.down_blocks.%.attentions.%", "encoder.down_blocks.%.attentions.%", KEPT,
+     older_attention},
+    {"decoder.up_blocks.%.attentions.%", "decoder.up_blocks.%.attentions.%", KEPT, older_attention},
     {"encoder", "encoder"},
     {"decoder", "decoder"},
+    {"quantize", "quantize"},
     {"quant_conv", "quant_conv"},
     {"post_quant_conv", "post_quant_conv"},
     {NULL, NULL},

@@ -122,11 +122,23 @@ bool ldm_probe_unet(const LdmFiles *files, const char *prefix, LdmUnetConfig *c,
     return true;
 }
 
+/* The latents of LDM's VQ autoencoders are not scaled. */
+static bool probe_codebook(const LdmFiles *files, const char *prefix, LdmVaeConfig *c,
+                           GError **error)
+{
+    c->regulariser = LDM_REGULARISER_VQ;
+    c->inner_channels = c->latent_channels;
+    c->scale_factor = 1.0;
+    c->codebook = side(files, prefix, "quantize.embedding.weight", 0, error);
+    if (c->codebook == 0)
+        return false;
+    c->latent_channels = side(files, prefix, "quantize.embedding.weight", 1, error);
+    return c->latent_channels != 0;
+}
+
 bool ldm_probe_vae(const LdmFiles *files, const char *prefix, LdmVaeConfig *c, GError **error)
 {
     *c = (LdmVaeConfig){.norm_groups = 32, .scale_factor = 0.18215};
-    if (find(files, prefix, "quantize.embedding.weight") != NULL)
-        return refuse(files, _("a VQ autoencoder"), error);
     c->in_channels = side(files, prefix, "encoder.conv_in.weight", 1, error);
     if (c->in_channels == 0)
         return false;
@@ -136,12 +148,14 @@ bool ldm_probe_vae(const LdmFiles *files, const char *prefix, LdmVaeConfig *c, G
     c->latent_channels = side(files, prefix, "decoder.conv_in.weight", 1, error);
     if (c->latent_channels == 0)
         return false;
-    const LdmFileTensor *t;
+    const LdmFileTensor *t = find(files, prefix, "quantize.embedding.weight");
+    if (t != NULL && !probe_codebook(files, prefix, c, error))
+        return false;
     while ((t = find(files, prefix, "encoder.down.%d.block.0.conv1.weight", c->levels)) != NULL) {
         if (c->levels == LDM_MAX_LEVELS)
             return refuse(files, _("an autoencoder of more than 8 levels"), error);
-        if (find(files, prefix, "encoder.down.%d.attn.0.norm.weight", c->levels) != NULL)
-            return refuse(files, _("attention in the autoencoder's levels"), error);
+        c->attention[c->levels] =
+            find(files, prefix, "encoder.down.%d.attn.0.norm.weight", c->levels) != NULL;
         c->channels[c->levels++] = t->rank > 0 ? (int)MIN(t->shape[0], G_MAXINT) : 0;
     }
     while (c->layers_per_block < MAX_BLOCKS &&

@@ -126,9 +126,11 @@ static void read_markers(LdmSource *source, const LdmFiles *files)
 
 /* A key that has only these values ("a|b") in models we can run; absent and null always pass.
  * Values of `target` are compared by their last part: the packages' names vary. */
-static const struct {
+typedef struct {
     const char *key, *values;
-} fixed[] = {
+} Fixed;
+
+static const Fixed fixed[] = {
     {"model.params.parameterization", "eps|v|x0"},
     {"model.params.beta_schedule", "linear|cosine|sqrt_linear"},
     {"model.params.conditioning_key", "crossattn|hybrid"},
@@ -137,25 +139,34 @@ static const struct {
     {"model.params.unet_config.params.use_spatial_transformer", "true|True"},
     {"model.params.unet_config.params.num_classes", ""},
     {"model.params.unet_config.params.disable_self_attentions", ""},
-    {"model.params.first_stage_config.target", "AutoencoderKL"},
-    {"model.params.first_stage_config.params.ddconfig.double_z", "true|True"},
     {"model.params.cond_stage_config.target", "FrozenCLIPEmbedder|FrozenOpenCLIPEmbedder"},
     {"model.params.cond_stage_config.params.layer", "last|penultimate"},
 };
 
-static bool check_fixed(const LdmYaml *yaml, const char *path, GError **error)
+/* The same by what the autoencoder's weights show. */
+static const Fixed first_stages[][2] = {
+    [LDM_REGULARISER_KL] = {{"model.params.first_stage_config.target", "AutoencoderKL"},
+                            {"model.params.first_stage_config.params.ddconfig.double_z",
+                             "true|True"}},
+    [LDM_REGULARISER_VQ] = {{"model.params.first_stage_config.target", "VQModelInterface|VQModel"},
+                            {"model.params.first_stage_config.params.ddconfig.double_z",
+                             "false|False"}},
+};
+
+static bool check_fixed(const LdmYaml *yaml, const Fixed *rows, size_t n, const char *path,
+                        GError **error)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {
-        const char *text = ldm_yaml_text(yaml, fixed[i].key);
-        bool target = g_str_has_suffix(fixed[i].key, ".target");
+    for (size_t i = 0; i < n; i++) {
+        const char *text = ldm_yaml_text(yaml, rows[i].key);
+        bool target = g_str_has_suffix(rows[i].key, ".target");
         const char *dot = target && text != NULL ? strrchr(text, '.') : NULL;
-        g_auto(GStrv) values = g_strsplit(fixed[i].values, "|", -1);
-        if (!ldm_yaml_has(yaml, fixed[i].key) ||
+        g_auto(GStrv) values = g_strsplit(rows[i].values, "|", -1);
+        if (!ldm_yaml_has(yaml, rows[i].key) ||
             (text != NULL &&
              g_strv_contains((const char *const *)values, dot != NULL ? dot + 1 : text)))
             continue;
         ldm_set_error(error, UNSUPPORTED, _("%s: %s is %s, which is not supported"), path,
-                      fixed[i].key, text != NULL ? text : _("a list"));
+                      rows[i].key, text != NULL ? text : _("a list"));
         return false;
     }
     return true;
@@ -216,8 +227,10 @@ static bool read_yaml(LdmSource *source, const LdmYaml *yaml, const char *path, 
 {
     LdmModelConfig *c = &source->config;
     int z = c->vae.latent_channels, tokens = c->text.tokens;
-    if (!check_fixed(yaml, path, error) || !read_schedule(&c->schedule, yaml, error) ||
-        !read_unet(&c->unet, yaml, path, error) ||
+    const Fixed *first_stage = first_stages[c->vae.regulariser];
+    if (!check_fixed(yaml, fixed, G_N_ELEMENTS(fixed), path, error) ||
+        !check_fixed(yaml, first_stage, G_N_ELEMENTS(first_stages[0]), path, error) ||
+        !read_schedule(&c->schedule, yaml, error) || !read_unet(&c->unet, yaml, path, error) ||
         !ldm_yaml_number(yaml, "model.params.scale_factor", &c->vae.scale_factor, error) ||
         !ldm_yaml_int(yaml, "model.params.first_stage_config.params.embed_dim", &z, error) ||
         !ldm_yaml_int(yaml, "model.params.cond_stage_config.params.max_length", &tokens, error))

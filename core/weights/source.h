@@ -49,6 +49,10 @@ bool ldm_source_bind(LdmSource *source, LdmPart part, LdmParams *params, GError 
  * written. Errors: MISSING, SHAPE, UNSUPPORTED (dtype). */
 bool ldm_files_bind(LdmFiles *files, const char *prefix, LdmParams *params, GError **error);
 
+/* The subfolder of a diffusers folder that has the autoencoder: "vae", or "vqvae" as in
+ * LDMPipeline. */
+const char *ldm_source_vae_folder(const char *path);
+
 /* Where the .yaml of a single file would lie: beside it, with the same stem. Free with g_free. */
 char *ldm_source_yaml_path(const char *path);
 

@@ -69,10 +69,22 @@ static const struct {
     {"unet", "in_channels", "8", NOT},
     {"vae", "latent_channels", "16", NOT, "in_channels is 4"},
     {"vae", "latents_mean", "[0,0,0,0]", NOT},
-    {"vae", "_class_name", "\"VQModel\"", NOT},
-    {"vae", "down_block_types", "[\"AttnDownEncoderBlock2D\",\"DownEncoderBlock2D\"]", NOT},
+    {"vae", "_class_name", "\"AutoencoderTiny\"", NOT},
+    {"vae", "down_block_types", "[\"SkipDownBlock2D\",\"DownEncoderBlock2D\"]", NOT},
+    {"vae", "down_block_types", "[\"AttnDownEncoderBlock2D\",\"DownEncoderBlock2D\"]", NOT,
+     "up_block_types"},
     {"vae", "scaling_factor", "0", NOT},
     {"vae", "use_quant_conv", "\"yes\"", BAD},
+    {"vq", "num_vq_embeddings", "0", NOT, "num_vq_embeddings is 0"},
+    {"vq", "num_vq_embeddings", "-8", NOT},
+    {"vq", "num_vq_embeddings", "2000000000", NOT},
+    {"vq", "num_vq_embeddings", "1e300", BAD},
+    {"vq", "num_vq_embeddings", "\"8\"", BAD},
+    {"vq", "vq_embed_dim", "0", NOT, "vq_embed_dim is 0"},
+    {"vq", "vq_embed_dim", "65", NOT},
+    {"vq", "vq_embed_dim", "3", NOT, "in_channels is 4"},
+    {"vq", "latent_channels", "0", NOT, "latent_channels is 0"},
+    {"vq", "norm_type", "\"spatial\"", NOT},
     {"text_encoder", "hidden_act", "\"relu\"", NOT},
     {"text_encoder", "hidden_act", "5", BAD},
     {"text_encoder", "hidden_size", "64", NOT},
@@ -91,12 +103,19 @@ static const struct {
     {"scheduler", "set_alpha_to_one", "\"false\"", BAD},
 };
 
+static const char vq_json[] =
+    "{\"_class_name\":\"VQModel\",\"block_out_channels\":[32,64],\"latent_channels\":4,"
+    "\"layers_per_block\":1,\"num_vq_embeddings\":16,\"sample_size\":16,"
+    "\"down_block_types\":[\"DownEncoderBlock2D\",\"DownEncoderBlock2D\"],"
+    "\"up_block_types\":[\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"]}";
+
 static const char *file_of(const char *part, const char **text)
 {
     bool scheduler = strcmp(part, "scheduler") == 0;
     *text = scheduler                   ? made_schedule_json
             : strcmp(part, "unet") == 0 ? made_unet_json
             : strcmp(part, "vae") == 0  ? made_vae_json
+            : strcmp(part, "vq") == 0   ? vq_json
                                         : made_text_json;
     return scheduler ? "scheduler_config.json" : "config.json";
 }
@@ -116,11 +135,24 @@ static void test_values(void)
         g_autofree char *what = g_strconcat(values[i].key, " ", values[i].value, NULL);
         json_node_unref(root);
         json_object_unref(json);
-        made_text(folder, values[i].part, name, changed);
+        const char *sub = strcmp(values[i].part, "vq") == 0 ? "vae" : values[i].part;
+        made_text(folder, sub, name, changed);
         refused(folder, values[i].code, values[i].words != NULL ? values[i].words : values[i].key,
                 what);
-        made_text(folder, values[i].part, name, text);
+        made_text(folder, sub, name, text);
     }
+    made_text(folder, "vae", "config.json", made_vae_json);
+}
+
+/* Weights without a codebook, and with a posterior, for a configuration that says otherwise. */
+static void test_codebook(void)
+{
+    g_autoptr(GError) error = NULL;
+    made_text(folder, "vae", "config.json", vq_json);
+    g_assert_null(ldm_model_load(folder, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
+    g_assert_nonnull(strstr(error->message, "conv_out"));
+    made_text(folder, "vae", "config.json", made_vae_json);
 }
 
 static void test_json(void)
@@ -344,6 +376,7 @@ int main(int argc, char **argv)
     made_model_free(model);
     made_model_free(other);
     g_test_add_func("/config-bad/values", test_values);
+    g_test_add_func("/config-bad/codebook", test_codebook);
     g_test_add_func("/config-bad/json", test_json);
     g_test_add_func("/config-bad/json-mutations", test_json_mutations);
     g_test_add_func("/config-bad/json-limits", test_json_limits);

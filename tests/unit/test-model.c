@@ -239,8 +239,8 @@ static void test_folder_faults(void)
               "{\"unet\":[\"diffusers\",\"UNet2DConditionModel\"],"
               "\"text_encoder_2\":[\"transformers\",\"CLIPTextModelWithProjection\"]}");
     refused(path, LDM_ERROR_UNSUPPORTED, "text_encoder_2");
-    made_text(path, "", "model_index.json", "{\"vae\":[\"diffusers\",\"VQModel\"]}");
-    refused(path, LDM_ERROR_UNSUPPORTED, "VQModel");
+    made_text(path, "", "model_index.json", "{\"vae\":[\"diffusers\",\"AutoencoderTiny\"]}");
+    refused(path, LDM_ERROR_UNSUPPORTED, "AutoencoderTiny");
     made_folder(made, path);
     made_text(path, "tokenizer", "special_tokens_map.json", "{\"bos_token\":\"nowhere\"}");
     refused(path, LDM_ERROR_FORMAT, "nowhere|vocab.json");
@@ -366,6 +366,39 @@ static void test_single(void)
     }
 }
 
+/* A codebook and attention in a level of the autoencoder; a .yaml that agrees, and one that
+ * does not. */
+static void test_vq(void)
+{
+    LdmModelConfig config = made_config(false, 49408);
+    config.vae.regulariser = LDM_REGULARISER_VQ;
+    config.vae.inner_channels = 3;
+    config.vae.codebook = 40;
+    config.vae.attention[1] = true;
+    MadeModel *made = made_model_new(&config);
+    g_autofree char *path = in_folder("vq.safetensors");
+    made_file_write(made_single(made), path, 0);
+    made_text(folder, "", "vq.yaml",
+              "model: {params: {first_stage_config: {target: ldm.models.autoencoder."
+              "VQModelInterface, params: {embed_dim: 4, n_embed: 40, ddconfig: {double_z: False, "
+              "z_channels: 3}}}}}");
+    g_autoptr(LdmModel) model = load(path);
+    same_weights(made, model);
+    const LdmVaeConfig *vae = &model->config.vae;
+    g_assert_cmpint(vae->regulariser, ==, LDM_REGULARISER_VQ);
+    g_assert_cmpint(vae->codebook, ==, 40);
+    g_assert_cmpint(vae->latent_channels, ==, 4);
+    g_assert_cmpint(vae->inner_channels, ==, 3);
+    g_assert_false(vae->attention[0]);
+    g_assert_true(vae->attention[1]);
+    g_assert_cmpfloat(vae->scale_factor, ==, 1.0);
+    made_text(folder, "", "vq.yaml",
+              "model: {params: {first_stage_config: {target: ldm.models.autoencoder."
+              "AutoencoderKL}}}");
+    refused(path, LDM_ERROR_UNSUPPORTED, "vq.yaml|AutoencoderKL");
+    made_model_free(made);
+}
+
 /* The .yaml beside it overrides. */
 static void test_yaml(void)
 {
@@ -459,6 +492,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/tensor-faults", test_tensor_faults);
     g_test_add_func("/model/unaligned", test_unaligned);
     g_test_add_func("/model/single", test_single);
+    g_test_add_func("/model/vq", test_vq);
     g_test_add_func("/model/yaml", test_yaml);
     g_test_add_func("/model/other-files", test_other_files);
     int result = g_test_run();

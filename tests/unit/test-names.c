@@ -113,12 +113,18 @@ static void test_pairs(void)
         {"decoder.up.1.upsample.conv.weight", "decoder.up_blocks.2.upsamplers.0.conv.weight"},
         {"decoder.norm_out.weight", "decoder.conv_norm_out.weight"},
         {"post_quant_conv.bias", "post_quant_conv.bias"},
+        {"encoder.down.3.attn.1.q.bias", "encoder.down_blocks.3.attentions.1.to_q.bias"},
+        {"decoder.up.3.attn.2.norm.weight", "decoder.up_blocks.0.attentions.2.group_norm.weight"},
+        {"quantize.embedding.weight", "quantize.embedding.weight"},
     };
     static const char *const older[][2] = {
         {"decoder.mid_block.attentions.0.query.bias", "decoder.mid_block.attentions.0.to_q.bias"},
         {"encoder.mid_block.attentions.0.proj_attn.weight",
          "encoder.mid_block.attentions.0.to_out.0.weight"},
         {"encoder.conv_in.weight", "encoder.conv_in.weight"},
+        {"decoder.up_blocks.0.attentions.2.value.weight",
+         "decoder.up_blocks.0.attentions.2.to_v.weight"},
+        {"quantize.embedding.weight", "quantize.embedding.weight"},
     };
     static const char *const open[][2] = {
         {"positional_embedding", "text_model.embeddings.position_embedding.weight"},
