@@ -19,6 +19,7 @@ typedef struct {
     const LdmLanes *lanes;
     const LdmPairs *pairs; /* NULL: in f32 */
     LdmTileFunction *tile;
+    size_t rows;                     /* of it */
     size_t depth, wide;              /* words of a query or key; d rounded up to NR */
     size_t key_floats, value_floats; /* packed words a head */
     float *packed;                   /* [Nkv, heads] of keys, then values */
@@ -43,6 +44,7 @@ static void job_init(AttentionJob *job, const LdmAttention *a)
     const size_t NR = 2 * job->lanes->width;
     job->pairs = a->bf16 && a->d <= QUERY_PITCH ? ldm_pairs() : NULL;
     job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
+    job->rows = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
     job->depth = words(job, a->d);
     job->wide = ldm_parts(a->d, NR) * NR;
     job->key_floats = ldm_parts(a->Tk, NR) * NR * job->depth;
@@ -166,8 +168,7 @@ static void attend_keys(const AttentionJob *job, AttentionScratch *s, const floa
                         const float *q, size_t q0, size_t queries, size_t k0)
 {
     const LdmAttention *a = job->a;
-    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows,
-                 keys = MIN((size_t)KEYS, a->Tk - k0);
+    const size_t NR = 2 * job->lanes->width, MR = job->rows, keys = MIN((size_t)KEYS, a->Tk - k0);
     float *out = out_of(s);
     for (size_t i = 0; i < queries; i += MR) {
         int rows = (int)MIN(MR, queries - i);

@@ -18,6 +18,7 @@ typedef struct {
     const LdmLanes *lanes;
     const LdmPairs *pairs; /* NULL: in f32 */
     LdmTileFunction *tile;
+    size_t rows; /* of it */
     size_t block_rows, block_columns, n_blocks;
 } GemmJob;
 
@@ -163,9 +164,8 @@ static void gemm_task(size_t index, int thread, void *data)
     for (size_t k0 = 0; k0 < g->K; k0 += KC) {
         size_t depth = MIN((size_t)KC, g->K - k0);
         pack_block(job, s->b, k0, depth, n0, columns);
-        for (size_t m = m0; m < m1; m += job->lanes->rows)
-            gemm_strip(job, s, m, (int)MIN((size_t)job->lanes->rows, m1 - m), k0, depth, n0,
-                       columns);
+        for (size_t m = m0; m < m1; m += job->rows)
+            gemm_strip(job, s, m, (int)MIN(job->rows, m1 - m), k0, depth, n0, columns);
     }
 }
 
@@ -194,6 +194,7 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
     job.pairs = g->bf16 && !g->transposed ? ldm_pairs() : NULL;
     job.tile = job.pairs != NULL ? job.pairs->tile : job.lanes->tile;
+    job.rows = (size_t)(job.pairs != NULL ? job.pairs->rows : job.lanes->rows);
     if (g->M <= DOT_ROWS && !g->transposed)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     job.block_columns = PANELS * 2 * job.lanes->width;
@@ -203,7 +204,7 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
     size_t m_blocks = MAX(1, 8 * ldm_threads() / job.n_blocks);
     size_t soon = TASK_STEPS * job.lanes->width / (job.block_columns * g->K);
     size_t rows = MAX(MIN(ldm_parts(g->M, m_blocks), soon), (size_t)128);
-    job.block_rows = ldm_parts(rows, job.lanes->rows) * job.lanes->rows;
+    job.block_rows = ldm_parts(rows, job.rows) * job.rows;
     size_t tasks = job.n_blocks * ldm_parts(g->M, job.block_rows);
     return ldm_parallel_for(tasks, gemm_task, &job, cancellable);
 }

@@ -3,6 +3,9 @@
 #include "kernels/pairs.h"
 
 #include <string.h>
+#ifdef __aarch64__
+#include <sys/auxv.h>
+#endif
 
 static const LdmLanes *pick(void)
 {
@@ -34,13 +37,27 @@ const LdmLanes *ldm_lanes(void)
     return lanes;
 }
 
-const LdmPairs *ldm_pairs(void)
+static const LdmPairs *pick_pairs(void)
 {
 #ifdef __x86_64__
     if (ldm_lanes() == &ldm_lanes_avx512 && __builtin_cpu_supports("avx512bf16"))
         return &ldm_pairs_avx512;
+#elif defined __aarch64__
+    if (ldm_lanes() == &ldm_lanes_neon && (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0)
+        return &ldm_pairs_neon;
 #endif
     return NULL;
+}
+
+const LdmPairs *ldm_pairs(void)
+{
+    static gsize picked = 0;
+    static const LdmPairs *pairs;
+    if (g_once_init_enter(&picked)) {
+        pairs = pick_pairs();
+        g_once_init_leave(&picked, 1);
+    }
+    return pairs;
 }
 
 bool ldm_kernels_have_bf16(void)

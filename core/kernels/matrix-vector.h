@@ -5,19 +5,6 @@
 #include "kernels/convert-vector.h"
 #include "kernels/tile-vector.h"
 
-ALWAYS_INLINE Vec load_some(const float *p, size_t n)
-{
-    return n >= LANES ? load(p) : load_part(p, n);
-}
-
-ALWAYS_INLINE void store_some(float *p, size_t n, Vec v)
-{
-    if (n >= LANES)
-        store(p, v);
-    else
-        store_part(p, n, v);
-}
-
 /* n <= LANES constants from index i on. */
 ALWAYS_INLINE Vec load_weights(LdmWeights w, size_t i, size_t n)
 {

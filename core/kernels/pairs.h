@@ -10,12 +10,15 @@ typedef struct {
     void (*interleave)(const float *even, const float *odd, size_t n, float *out);
     /* (n + 1) / 2 words of a row, a missing last number 0; out may be x. */
     void (*round)(const float *x, size_t n, float *out);
-    /* As LdmLanes.tile, K words deep; the columns and rows are those of the f32 tile. */
+    /* As LdmLanes.tile, K words deep, one segment; the columns are those of the f32 tile. */
     void (*tile)(int rows, const LdmTile *tile);
+    int rows; /* <= LDM_MAX_ROWS */
 } LdmPairs;
 
 #ifdef __x86_64__
 extern const LdmPairs ldm_pairs_avx512;
+#elif defined __aarch64__
+extern const LdmPairs ldm_pairs_neon;
 #endif
 
 /* NULL where the processor has none, or PENTIMENTO_CPU forces a set without. */

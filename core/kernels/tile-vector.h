@@ -15,11 +15,12 @@
 #define MR 4
 #endif
 
-/* Inlined with constant sizes, so that everything stays in registers. */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 #ifndef MULTIPLY_ADD
 #define MULTIPLY_ADD(sum, x, b) ((sum) + (x) * (b))
+#endif
+
+#ifndef MULTIPLY_ADD_LANE
+#define MULTIPLY_ADD_LANE(sum, x, lane, b) MULTIPLY_ADD(sum, spread((x)[lane]), b)
 #endif
 
 #ifdef NEON
@@ -39,7 +40,7 @@ ALWAYS_INLINE void tile_steps(const int rows, const int vectors, const float *a,
             Vec columns = load(b + k * NR + v * LANES);
 #pragma GCC unroll 16
             for (int m = 0; m < rows; m++)
-                sum[m][v] = MULTIPLY_ADD(sum[m][v], spread(x[m][k]), columns);
+                sum[m][v] = MULTIPLY_ADD_LANE(sum[m][v], x[m], k, columns);
         }
 }
 #endif

@@ -13,6 +13,9 @@
 #include <arm_neon.h>
 #endif
 
+/* Inlined with constant sizes, so that everything stays in registers. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t VecI __attribute__((vector_size(4 * LANES)));
 typedef uint32_t VecU __attribute__((vector_size(4 * LANES)));
@@ -68,6 +71,20 @@ static inline void store_part(float *p, size_t n, Vec v)
     memcpy(p, &v, n * sizeof *p);
 }
 #endif
+
+/* Any number of floats, LANES at most. */
+ALWAYS_INLINE Vec load_some(const float *p, size_t n)
+{
+    return n >= LANES ? load(p) : load_part(p, n);
+}
+
+ALWAYS_INLINE void store_some(float *p, size_t n, Vec v)
+{
+    if (n >= LANES)
+        store(p, v);
+    else
+        store_part(p, n, v);
+}
 
 static inline Vec spread(float value)
 {

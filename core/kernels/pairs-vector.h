@@ -1,0 +1,48 @@
+/* Rounding to bf16 and laying pairs into words, written once for any vector width; for files that
+ * are compiled for an instruction set which rounds. */
+#pragma once
+
+#include "kernels/pairs.h"
+#include "kernels/vector.h"
+
+/* 2 LANES half-words: `low` rounded to bf16, to nearest even, then `high`. */
+static inline Vec round_two(Vec low, Vec high)
+{
+#if LANES == 16
+    return (Vec)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+#else
+    return (Vec)vcvtq_high_bf16_f32(vcvtq_low_bf16_f32((float32x4_t)low), (float32x4_t)high);
+#endif
+}
+
+/* Half-words 0 .. 2 LANES - 1 -> 0, LANES, 1, LANES + 1 ... */
+static inline Vec weave(Vec halves)
+{
+#if LANES == 16
+    uint16_t order[2 * LANES];
+    for (int i = 0; i < 2 * LANES; i++)
+        order[i] = (uint16_t)(i / 2 + i % 2 * LANES);
+    return (Vec)_mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)halves);
+#else
+    uint16x8_t h = (uint16x8_t)halves;
+    return (Vec)vzip1q_u16(h, vextq_u16(h, h, LANES));
+#endif
+}
+
+static void interleave(const float *even, const float *odd, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t part = MIN(n - i, (size_t)LANES);
+        Vec b = odd != NULL ? load_some(odd + i, part) : (Vec){0};
+        store_some(out + i, part, weave(round_two(load_some(even + i, part), b)));
+    }
+}
+
+static void round_row(const float *x, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += 2 * LANES) {
+        size_t low = MIN(n - i, (size_t)LANES), high = MIN(n - i - low, (size_t)LANES);
+        Vec b = high > 0 ? load_some(x + i + LANES, high) : (Vec){0};
+        store_some(out + i / 2, (low + high + 1) / 2, round_two(load_some(x + i, low), b));
+    }
+}
