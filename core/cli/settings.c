@@ -242,6 +242,11 @@ static void append_approximations(GString *text, const LdmRequest *request)
     }
     if (request->reuse > 1)
         g_string_append_printf(text, ", Reuse: %d", request->reuse);
+    if (request->merge > 0.0) {
+        g_autofree char *merge = current(request, "merge");
+
+        g_string_append_printf(text, ", Merge: %s", merge);
+    }
     if (request->precision == LDM_PRECISION_BF16)
         g_string_append(text, ", Precision: bf16");
     if (request->surroundings > 0)

@@ -56,6 +56,7 @@ static LdmTensor *forward(LdmPass *pass, const Loop *loop, int k)
     LdmTensor *x = ldm_pass_input(pass, loop->input);
     LdmTensor *context = tokens != NULL ? ldm_pass_constant(pass, tokens) : NULL;
     ldm_pass_set_features(pass, loop->turns[k].features);
+    ldm_pass_set_merge(pass, job->merge);
     LdmTensor *out = job->network(pass, job->network_data, x, &job->times->timesteps[k], context);
 
     ldm_pass_drop(pass, x);

@@ -19,7 +19,7 @@
  * that the same decimal as mask and as strength starts at the same step.
  *
  * Approximations, each off by default: guidance in an interval of the steps, features taken over
- * from earlier steps, a window of the latent in place of the whole. */
+ * from earlier steps, tokens merged, a window of the latent in place of the whole. */
 #pragma once
 
 #include "base/rng.h"
@@ -55,7 +55,8 @@ typedef struct {
     /* Steps k with guidance_start <= k/K < guidance_end have both, the others the prompt's alone
      * (arXiv 2404.07724); 0 and 1: all. */
     double guidance_start, guidance_end;
-    int reuse; /* deep features are computed in every `reuse`-th step (unet.h); 1: in all */
+    int reuse;    /* deep features are computed in every `reuse`-th step (unet.h); 1: in all */
+    double merge; /* share of the tokens that are merged (ldm_pass_set_merge); 0: none */
     LdmSampler sampler;
     double eta;             /* DDIM only: 0 deterministic .. 1 */
     LdmRng *rng;            /* continues after the first noise; NULL where nothing is drawn */

@@ -44,6 +44,14 @@ static LdmResblockSizes resblock_sizes(const LdmUnetConfig *config, int in, int 
                               .eps = config->norm_eps};
 }
 
+static int finest_attention(const LdmUnetConfig *config)
+{
+    int level = 0;
+    while (level < config->levels && !config->attention[level])
+        level++;
+    return level;
+}
+
 static LdmTransformerSizes transformer_sizes(const LdmUnetConfig *config, int level)
 {
     return (LdmTransformerSizes){.channels = config->channels[level],
@@ -52,7 +60,8 @@ static LdmTransformerSizes transformer_sizes(const LdmUnetConfig *config, int le
                                  .context_width = config->context_width,
                                  .groups = config->norm_groups,
                                  .linear_projection = config->linear_projection,
-                                 .only_cross = config->only_cross_attention[level]};
+                                 .only_cross = config->only_cross_attention[level],
+                                 .merges = level == finest_attention(config)};
 }
 
 /* Arrays of a level and its transformers, which come first in the table as in the reference. */
@@ -119,7 +128,7 @@ static void mid_init(LdmUnet *unet, const LdmScope *root)
     LdmScope scope = ldm_scope(root, "mid_block");
     LdmResblockSizes sizes = resblock_sizes(config, C, C);
     LdmTransformerSizes transformer = transformer_sizes(config, last);
-    transformer.only_cross = false;
+    transformer.only_cross = transformer.merges = false;
     if (config->mid_attention)
         ldm_transformer_init(&unet->mid_transformer, ldm_scope(&scope, "attentions.0"),
                              &transformer);

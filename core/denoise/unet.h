@@ -18,6 +18,6 @@ void ldm_unet_free(LdmUnet *unet);
  *
  * Where the pass says so (ldm_pass_set_features), what the deeper levels have to say is stored, or
  * taken over from an earlier step (DeepCache, arXiv 2312.00858): only the finest level is computed
- * then. */
+ * then. ldm_pass_set_merge has the finest level with attention merge tokens. */
 LdmTensor *ldm_unet_forward(LdmPass *pass, const LdmUnet *unet, LdmTensor *x,
                             const double *timesteps, LdmTensor *context);

@@ -218,9 +218,10 @@ typedef struct {
     LdmSigmas schedule;
     double guidance;    /* classifier-free guidance scale, >= 0; 1 = none */
     LdmQuality quality; /* ldm_request_set sets what it stands for of the following */
-    /* Approximations; the defaults 0 .. 1, 1, 0 and EXACT leave the result exact. */
+    /* Approximations; the defaults 0 .. 1, 1, 0, 0 and EXACT leave the result exact. */
     double guidance_start, guidance_end; /* fractions of the steps, between which it is guided */
     int reuse;              /* >= 1: deep features are computed in every reuse-th step */
+    double merge;           /* 0 .. 0.75: share of the tokens that merge in large self-attention */
     int surroundings;       /* latent cells around the mask that the network sees; 0 = all */
     LdmPrecision precision; /* bf16 only where the processor has it */
     double strength;        /* 0 .. 1: img2img and inpaint */

@@ -110,6 +110,29 @@ typedef struct {
 size_t ldm_attention_scratch(const LdmAttention *attention);
 bool ldm_attention(const LdmAttention *attention, GCancellable *cancellable);
 
+/* ---- merge: one token for several that say nearly the same (arXiv 2303.17604) ----
+ * Of x [N, H, W, C] the upper left token of every 2 x 2 block is a destination. Of the others,
+ * those `merged` that are most similar to a destination, by the cosine, go there; rows = H * W -
+ * merged stay. */
+typedef struct {
+    uint32_t place; /* the row that stands for it */
+    float share;    /* in the running mean of that row */
+} LdmToken;
+typedef struct {
+    size_t N, H, W, C, merged; /* H, W >= 2; merged <= ldm_merge_most */
+    LdmToken *tokens;          /* [N, H * W]: match writes them, the others read them */
+    bool bf16;                 /* as in LdmGemm, of the similarities */
+    void *scratch;
+} LdmMerge;
+size_t ldm_merge_most(size_t H, size_t W);
+size_t ldm_merge_scratch(const LdmMerge *merge); /* of match; the others need none */
+bool ldm_merge_match(const LdmMerge *merge, const float *x, GCancellable *cancellable);
+/* y [N, rows, C]: the means of x [N, H, W, C] by place */
+bool ldm_merge(const LdmMerge *merge, const float *x, float *y, GCancellable *cancellable);
+/* y [N, H, W, C] = x [N, rows, C], for every token that of its place, + residual, which may be y */
+bool ldm_unmerge(const LdmMerge *merge, const float *x, const float *residual, float *y,
+                 GCancellable *cancellable);
+
 /* ---- resample: [H, W, C] -> [Ho, Wo, C], separable, edges clamped ----
  * LANCZOS (a = 3) widens its kernel when reducing (antialias); BOX averages areas exactly. */
 typedef enum { LDM_RESAMPLE_LANCZOS, LDM_RESAMPLE_BILINEAR, LDM_RESAMPLE_BOX } LdmResample;

@@ -34,6 +34,7 @@ struct LdmPass {
     Handle *handles;
     GArray *stored; /* Stored: what outlives a reset */
     LdmFeatures features;
+    double merge; /* share of tokens */
     GArray *tape; /* LdmOp, in the order they were done; their details are the tape's own copies */
     GCancellable *cancellable;
     LdmPassProgress progress;

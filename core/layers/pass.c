@@ -88,6 +88,16 @@ bool ldm_pass_bf16(const LdmPass *pass)
     return pass->bf16 && !pass->records;
 }
 
+void ldm_pass_set_merge(LdmPass *pass, double share)
+{
+    pass->merge = share;
+}
+
+double ldm_pass_merge(const LdmPass *pass)
+{
+    return pass->records ? 0 : pass->merge;
+}
+
 bool ldm_pass_computes(const LdmPass *pass)
 {
     return pass->computes;

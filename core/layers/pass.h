@@ -48,6 +48,11 @@ void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data);
 void ldm_pass_set_bf16(LdmPass *pass, bool bf16);
 bool ldm_pass_bf16(const LdmPass *pass);
 
+/* Lets large self-attention at the finest level leave out this share of its tokens, which others
+ * then stand for (layers/merge.h); 0: none. Not for a pass that records. */
+void ldm_pass_set_merge(LdmPass *pass, double share);
+double ldm_pass_merge(const LdmPass *pass);
+
 /* True where data pointers hold numbers. */
 bool ldm_pass_computes(const LdmPass *pass);
 GCancellable *ldm_pass_cancellable(const LdmPass *pass);

@@ -4,10 +4,12 @@
 #include "layers/transformer.h"
 
 #include "layers/elementwise.h"
+#include "layers/merge.h"
 #include "layers/tape.h"
 
 #define GROUP_NORM_EPS 1e-6
 #define LAYER_NORM_EPS 1e-5
+#define MANY_TOKENS    1024 /* of fewer, attention costs less than the rest of the block */
 
 static void block_init(LdmTransformerBlock *block, LdmScope scope, const LdmTransformerSizes *sizes)
 {
@@ -37,6 +39,7 @@ void ldm_transformer_init(LdmTransformer *layer, LdmScope scope, const LdmTransf
 {
     layer->depth = sizes->depth;
     layer->only_cross = sizes->only_cross;
+    layer->merges = sizes->merges && !sizes->only_cross;
     layer->blocks = g_new0(LdmTransformerBlock, sizes->depth);
     ldm_group_norm_init(&layer->norm, ldm_scope(&scope, "norm"), sizes->channels, sizes->groups,
                         GROUP_NORM_EPS);
@@ -57,14 +60,32 @@ static LdmTensor *handle(LdmPass *pass, LdmTensor *context)
     return context != NULL ? ldm_pass_keep(pass, context) : NULL;
 }
 
+/* Attention among fewer tokens, matched by what comes into the block. */
+static LdmTensor *merged_attention(LdmPass *pass, const LdmTransformerBlock *block, LdmTensor *x)
+{
+    LdmMerged merged = ldm_merge_match_forward(pass, x);
+    LdmTensor *h = ldm_layer_norm_forward(pass, &block->norm1, ldm_pass_keep(pass, x));
+    h = ldm_merge_forward(pass, &merged, h);
+    h = ldm_multi_head_forward(pass, &block->self, h, NULL, NULL, false);
+    return ldm_unmerge_forward(pass, &merged, h, x);
+}
+
+static LdmTensor *self_attention(LdmPass *pass, const LdmTransformer *layer,
+                                 const LdmTransformerBlock *block, LdmTensor *x, LdmTensor *context)
+{
+    if (layer->merges && ldm_pass_merge(pass) > 0 && x->shape[1] * x->shape[2] >= MANY_TOKENS)
+        return merged_attention(pass, block, x);
+    LdmTensor *h = ldm_layer_norm_forward(pass, &block->norm1, ldm_pass_keep(pass, x));
+    LdmTensor *first = layer->only_cross ? handle(pass, context) : NULL;
+    return ldm_multi_head_forward(pass, &block->self, h, first, x, false);
+}
+
 static LdmTensor *block_forward(LdmPass *pass, const LdmTransformer *layer,
                                 const LdmTransformerBlock *block, LdmTensor *x, LdmTensor *context)
 {
-    LdmTensor *h = ldm_layer_norm_forward(pass, &block->norm1, ldm_pass_keep(pass, x));
-    LdmTensor *first = layer->only_cross ? handle(pass, context) : NULL;
-    x = ldm_multi_head_forward(pass, &block->self, h, first, x, false);
+    x = self_attention(pass, layer, block, x, context);
 
-    h = ldm_layer_norm_forward(pass, &block->norm2, ldm_pass_keep(pass, x));
+    LdmTensor *h = ldm_layer_norm_forward(pass, &block->norm2, ldm_pass_keep(pass, x));
     x = ldm_multi_head_forward(pass, &block->cross, h, handle(pass, context), x, false);
 
     h = ldm_layer_norm_forward(pass, &block->norm3, ldm_pass_keep(pass, x));

@@ -18,6 +18,7 @@ typedef struct {
     LdmTransformerBlock *blocks; /* [depth] */
     size_t depth;
     bool only_cross; /* the blocks' first attention looks at the context too */
+    bool merges;     /* it may look at fewer tokens where the pass says so */
 } LdmTransformer;
 
 typedef struct {
@@ -25,7 +26,7 @@ typedef struct {
     size_t context_width; /* 0: no context, both attentions look at the pixels */
     size_t groups;
     bool linear_projection; /* as stored: linear, or 1x1 convolution */
-    bool only_cross;
+    bool only_cross, merges;
 } LdmTransformerSizes;
 
 void ldm_transformer_init(LdmTransformer *layer, LdmScope scope, const LdmTransformerSizes *sizes);

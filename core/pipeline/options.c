@@ -37,6 +37,8 @@ static const LdmOption options[] = {
      N_("Fraction of the steps after which there is no guidance, which halves their time")},
     {"reuse", "i", 1, 20, NULL, ALL,
      N_("Compute deep features in every Nth step only, reuse them in between; 1 is exact")},
+    {"merge", "d", 0, 0.75, NULL, ALL,
+     N_("Share of the tokens that merge with similar ones in large self-attention; 0 is exact")},
     {"surroundings", "i", 0, 1024, NULL, REPAINT,
      N_("Latent cells around the mask that the network sees; 0 sees all, and is exact")},
     {"precision", "s", 0, 0, precisions, ALL,
@@ -60,10 +62,10 @@ static const size_t fields[] = {
     offsetof(LdmRequest, schedule),     offsetof(LdmRequest, guidance),
     offsetof(LdmRequest, quality),      offsetof(LdmRequest, guidance_start),
     offsetof(LdmRequest, guidance_end), offsetof(LdmRequest, reuse),
-    offsetof(LdmRequest, surroundings), offsetof(LdmRequest, precision),
-    offsetof(LdmRequest, strength),     offsetof(LdmRequest, eta),
-    offsetof(LdmRequest, seed),         offsetof(LdmRequest, loras),
-    offsetof(LdmRequest, embeddings),
+    offsetof(LdmRequest, merge),        offsetof(LdmRequest, surroundings),
+    offsetof(LdmRequest, precision),    offsetof(LdmRequest, strength),
+    offsetof(LdmRequest, eta),          offsetof(LdmRequest, seed),
+    offsetof(LdmRequest, loras),        offsetof(LdmRequest, embeddings),
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) <= 64); /* bits of LdmRequest.named */
@@ -252,6 +254,7 @@ static const struct {
 } places[] = {
     {"guidance-end", {1.0, 0.8, 0.7, 0.7}},
     {"reuse", {1, 1, 2, 3}},
+    {"merge", {0.0, 0.0, 0.0, 0.5}},
     {"surroundings", {0, 0, 0, 4}},
     {"precision",
      {LDM_PRECISION_EXACT, LDM_PRECISION_BF16, LDM_PRECISION_BF16, LDM_PRECISION_BF16}},

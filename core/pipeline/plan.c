@@ -109,6 +109,7 @@ LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, co
         .guidance_start = request->guidance_start,
         .guidance_end = request->guidance_end,
         .reuse = request->reuse,
+        .merge = request->merge,
         .bf16 = request->precision == LDM_PRECISION_BF16,
         .sampler = request->sampler,
         .eta = request->eta,

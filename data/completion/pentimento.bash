@@ -4,7 +4,7 @@
 _pentimento() {
     local commands='inspect encode decode condition predict generate img2img inpaint train'
     local common='--help --model --threads --json --quiet'
-    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --quality --guidance-start --guidance-end --guidance-interval --reuse --precision --eta --seed --lora --embedding --count --latent --no-metadata'
+    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --quality --guidance-start --guidance-end --guidance-interval --reuse --merge --precision --eta --seed --lora --embedding --count --latent --no-metadata'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -22,7 +22,7 @@ _pentimento() {
         --schedule) options='model karras' ;;
         --quality) options='exact near good draft' ;;
         --precision) options='exact bf16' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then

@@ -31,6 +31,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-end -
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-interval -x -d 'Both in one, START:END'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l precision -x -a 'exact bf16' -d 'How the denoiser multiplies'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l reuse -x -d 'Compute deep features in every Nth step'
+complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l merge -x -d 'Share of the tokens that merge in large self-attention'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l eta -x -d 'Fresh noise in every step of ddim'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks encode" -l seed -x -d 'The same seed gives the same picture'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l lora -r -d 'LoRA: FILE or FILE:WEIGHT'

@@ -1,9 +1,7 @@
 /* What the declared approximations save and what they cost: the denoise loop of one model, exact
  * and with each of them, on the same noise. Prints a Markdown table: processor time of the loop,
  * planned work, and the distance from the exact result, as latent and as picture (averages over
- * the seeds; for inpainting over the hole, the middle quarter of each side).
- *     bench-fast MODEL PIXELS STEPS SEEDS [MORE]
- * MODEL "" is the default one; MORE: how far this many exact steps are away, for comparison. */
+ * the seeds; for inpainting over the hole, the middle quarter of each side). */
 #include "condition/condition.h"
 #include "diffuse/latents.h"
 #include "diffuse/schedule.h"
@@ -17,26 +15,38 @@
 #include <string.h>
 #include <sys/resource.h>
 
+/* Options as they are typed; none: exact, the first of its kind. */
 typedef struct {
-    const char *name;
-    double start, end;
-    int reuse, surroundings;
+    const char *options;
     bool inpaint, more;
 } Variant;
 
 static const Variant variants[] = {
-    {"exact", 0, 1, 1, 0, false},
-    {"exact, more steps", 0, 1, 1, 0, false, true},
-    {"`--guidance-interval 0:0.7`", 0, 0.7, 1, 0, false},
-    {"`--guidance-interval 0.1:0.7`", 0.1, 0.7, 1, 0, false},
-    {"`--guidance-interval 0.2:0.6`", 0.2, 0.6, 1, 0, false},
-    {"`--reuse 2`", 0, 1, 2, 0, false},
-    {"`--reuse 3`", 0, 1, 3, 0, false},
-    {"`--reuse 5`", 0, 1, 5, 0, false},
-    {"`--reuse 2 --guidance-interval 0:0.7`", 0, 0.7, 2, 0, false},
-    {"inpaint, exact", 0, 1, 1, 0, true},
-    {"inpaint, `--surroundings 4`", 0, 1, 1, 4, true},
-    {"inpaint, `--surroundings 2`", 0, 1, 1, 2, true},
+    {""},
+    {"", .more = true},
+    {"--guidance-interval 0:0.8"},
+    {"--guidance-interval 0:0.7"},
+    {"--guidance-interval 0.1:0.7"},
+    {"--reuse 2"},
+    {"--reuse 3"},
+    {"--reuse 5"},
+    {"--merge 0.5"},
+    {"--precision bf16"},
+    {"--precision bf16 --reuse 2"},
+    {"--precision bf16 --reuse 3"},
+    {"--precision bf16 --reuse 5"},
+    {"--quality near"},
+    {"--quality good"},
+    {"--quality draft --merge 0"},
+    {"--quality draft"},
+    {"", .inpaint = true},
+    {"--surroundings 4", .inpaint = true},
+    {"--surroundings 2", .inpaint = true},
+    {"--precision bf16", .inpaint = true},
+    {"--quality near", .inpaint = true},
+    {"--quality good", .inpaint = true},
+    {"--quality draft", .inpaint = true},
+    {"--quality draft --surroundings 0", .inpaint = true},
 };
 
 typedef struct {
@@ -47,6 +57,7 @@ typedef struct {
     LdmModel *model;
     size_t side, f; /* of the latent in cells; pixels a cell */
     int steps, more;
+    const char *only; /* or NULL */
     LdmTensor *prompt, *nothing;
     LdmTensor *exact, *exact_picture; /* of the seed at work */
 } Bench;
@@ -101,24 +112,51 @@ static LdmTensor *concat(const Bench *bench, const LdmTensor *cells)
 /* No window is narrower than half of what the model was trained at. */
 static bool is_possible(const Bench *bench, const Variant *variant)
 {
+    if (bench->only != NULL && (variant->inpaint || !(*variant->options == '\0' ||
+                                                      g_str_equal(variant->options, bench->only))))
+        return false;
     if (variant->more)
         return bench->more > 0;
     return !variant->inpaint || 2 * bench->side * bench->f > (size_t)bench->model->info.native_size;
 }
 
+static bool is_exact(const Variant *variant)
+{
+    return *variant->options == '\0' && !variant->more;
+}
+
+static void set(LdmRequest *request, const char *name, GVariant *value)
+{
+    g_autoptr(GError) error = NULL;
+    need(ldm_request_set(request, name, value, &error), error);
+}
+
+static void set_number(LdmRequest *request, const char *name, const char *text)
+{
+    set(request, name, g_variant_new_double(g_ascii_strtod(text, NULL)));
+}
+
 static LdmRequest *request_of(const Bench *bench, const Variant *variant)
 {
     LdmRequest *request = ldm_request_new(variant->inpaint ? LDM_TASK_INPAINT : LDM_TASK_GENERATE);
+    g_auto(GStrv) words = g_strsplit(variant->options, " ", -1);
     request->steps = variant->more ? bench->more : bench->steps;
-    request->guidance_start = variant->start;
-    request->guidance_end = variant->end;
-    request->reuse = variant->reuse;
-    request->surroundings = variant->surroundings;
+    for (char **word = words; *word != NULL; word += 2) {
+        const char *name = word[0] + strlen("--"), *value = word[1];
+        if (g_str_equal(name, "guidance-interval")) {
+            set_number(request, "guidance-start", value);
+            set_number(request, "guidance-end", strchr(value, ':') + 1);
+        } else if (g_ascii_isdigit(*value)) {
+            set_number(request, name, value);
+        } else {
+            set(request, name, g_variant_new_string(value));
+        }
+    }
     return request;
 }
 
 /* The window that the line would lay around the hole of a picture of this size. */
-static LdmRect window_of(const Bench *bench, const Variant *variant)
+static LdmRect window_of(const Bench *bench, const LdmRequest *request)
 {
     int pixels = (int)(bench->side * bench->f), f = (int)bench->f, side = (int)bench->side;
     LdmPrepareOptions options = {.f = bench->f, .native = (size_t)bench->model->info.native_size};
@@ -126,9 +164,9 @@ static LdmRect window_of(const Bench *bench, const Variant *variant)
         .window = {0, 0, pixels, pixels}, .scale = 1.0, .H = (size_t)pixels, .W = (size_t)pixels};
     LdmRect marked = {side * 3 / 8 * f, side * 3 / 8 * f, (side * 5 / 8 - side * 3 / 8) * f,
                       (side * 5 / 8 - side * 3 / 8) * f};
-    if (variant->surroundings == 0)
+    if (request->surroundings == 0)
         return (LdmRect){0};
-    return ldm_prepare_cells(&options, &geometry, &marked, (size_t)variant->surroundings,
+    return ldm_prepare_cells(&options, &geometry, &marked, (size_t)request->surroundings,
                              (size_t)1 << (bench->model->config.unet.levels - 1));
 }
 
@@ -154,7 +192,7 @@ static LdmTensor *denoise(const Bench *bench, const Variant *variant, int seed, 
     LdmDenoise job = ldm_line_denoise(model, request, &times, &conditioning, &latents);
     job.rng = &rng;
     job.cells = cells;
-    job.window = window_of(bench, variant);
+    job.window = window_of(bench, request);
     size_t bytes;
     double flops, begin;
     need(ldm_denoise_measure(&job, latents.zt, &bytes, &flops, &error), error);
@@ -229,32 +267,52 @@ static void run_seed(Bench *bench, int seed, Score *scores)
     g_clear_pointer(&bench->exact_picture, ldm_tensor_free);
 }
 
+/* No other variant of the kind takes less time and comes nearer. */
+static bool is_on_front(const Bench *bench, const Score *scores, size_t i)
+{
+    for (size_t j = 0; j < G_N_ELEMENTS(variants); j++)
+        if (j != i && is_possible(bench, &variants[j]) && !variants[j].more &&
+            variants[j].inpaint == variants[i].inpaint && scores[j].seconds <= scores[i].seconds &&
+            scores[j].distance <= scores[i].distance)
+            return false;
+    return !variants[i].more;
+}
+
 static void print(const Bench *bench, const Score *scores, int seeds)
 {
     const Score *exact = scores;
-    printf("| | CPU s | of exact | planned GFLOP | of exact | latent distance | PSNR dB |\n"
-           "|---|--:|--:|--:|--:|--:|--:|\n");
+    printf("| | CPU s | of exact | planned GFLOP | of exact | latent distance | PSNR dB | front |\n"
+           "|---|--:|--:|--:|--:|--:|--:|---|\n");
     for (size_t i = 0; i < G_N_ELEMENTS(variants); i++) {
+        const Variant *variant = &variants[i];
         const Score *s = &scores[i];
-        if (!is_possible(bench, &variants[i]))
+        if (!is_possible(bench, variant))
             continue;
-        bool reference = i == 0 || (variants[i].inpaint && variants[i].surroundings == 0);
+        bool reference = is_exact(variant);
         exact = reference ? s : exact;
-        printf("| %s | %.2f | %.2f | %.1f | %.2f | ", variants[i].name, s->seconds / seeds,
-               s->seconds / exact->seconds, s->flops * 1e-9 / seeds, s->flops / exact->flops);
-        if (reference)
-            printf("| |\n");
+        printf("| %s", variant->inpaint ? "inpaint, " : "");
+        if (*variant->options != '\0')
+            printf("`%s`", variant->options);
         else
-            printf("%.3f | %.1f |\n", s->distance / seeds, s->psnr / seeds);
+            printf("exact%s", variant->more ? ", more steps" : "");
+        printf(" | %.2f | %.2f | %.1f | %.2f | ", s->seconds / seeds, s->seconds / exact->seconds,
+               s->flops * 1e-9 / seeds, s->flops / exact->flops);
+        if (reference)
+            printf("| | |\n");
+        else
+            printf("%.3f | %.1f | %s |\n", s->distance / seeds, s->psnr / seeds,
+                   is_on_front(bench, scores, i) ? "yes" : "");
     }
 }
 
+/* MODEL "" is the default one; MORE: how far this many exact steps are away, for comparison (0: not
+ * wanted); OPTIONS: of new pictures, only this variant beside the exact one. */
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     Score scores[G_N_ELEMENTS(variants)] = {0};
     if (argc < 5) {
-        fprintf(stderr, "bench-fast MODEL PIXELS STEPS SEEDS [MORE]\n");
+        fprintf(stderr, "bench-fast MODEL PIXELS STEPS SEEDS [MORE [OPTIONS]]\n");
         return 2;
     }
     g_autoptr(LdmModel) model = ldm_model_load(argv[1], &error);
@@ -266,6 +324,7 @@ int main(int argc, char **argv)
     bench.nothing = ldm_condition(model, "", NULL, &error);
     need(bench.nothing != NULL, error);
     bench.more = argc > 5 ? atoi(argv[5]) : 0;
+    bench.only = argc > 6 ? argv[6] : NULL;
     int seeds = atoi(argv[4]);
     for (int seed = 1; seed <= seeds; seed++)
         run_seed(&bench, seed, scores);

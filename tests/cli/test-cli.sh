@@ -90,6 +90,7 @@ code 2 '0.2:0.8' generate --guidance-interval 0.5 -o a.png
 code 2 'guidance-interval' generate --guidance-interval 0.5:x -o a.png
 code 2 'guidance-end' generate --guidance-interval 0.5:1.5 -o a.png
 code 2 'reuse' generate --reuse 0 -o a.png
+code 2 '0.75' generate --merge 0.8 -o a.png
 code 2 'exact, near, good, draft' generate --quality best -o a.png
 code 2 'surroundings' generate --surroundings 2 -o a.png
 code 2 'euler' generate --sampler best -o a.png

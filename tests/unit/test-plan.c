@@ -187,6 +187,7 @@ static void test_truth(void)
     painted->steps = 6; /* all that may be stored is */
     painted->guidance_end = 0.5;
     painted->reuse = 2;
+    painted->merge = 0.5;
     painted->surroundings = 8;
     check_truth(painted);
 }

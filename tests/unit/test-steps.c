@@ -53,6 +53,7 @@ typedef struct {
     LdmTensor *x, *context;
     bool constant;
     LdmFeatures features;
+    double merge;
     double flops;
 } Step;
 
@@ -64,6 +65,7 @@ static LdmTensor *run_step(LdmPass *pass, Step *step)
     LdmTensor *context = step->constant ? ldm_pass_constant(pass, step->context)
                                         : ldm_pass_input(pass, step->context);
     ldm_pass_set_features(pass, step->features);
+    ldm_pass_set_merge(pass, step->merge);
     LdmTensor *y = ldm_unet_forward(pass, unet, x, timesteps, context);
     step->flops = ldm_pass_flops(pass);
     ldm_pass_end(pass, &error);
@@ -179,6 +181,29 @@ static void test_features(void)
     free_results(results, 4);
 }
 
+/* Fewer tokens at the finest level: less work, another result, the same each time. A share of 0, or
+ * a small picture, changes no bit. */
+static void test_merge(void)
+{
+    g_autoptr(LdmTensor) x = noise(4, (size_t[]){1, 32, 33, 4}, 1);
+    g_autoptr(LdmTensor) small = noise(4, (size_t[]){1, SIDE, SIDE, 4}, 1);
+    g_autoptr(LdmTensor) context = noise(3, (size_t[]){2, TOKENS, WIDTH}, 2);
+    Step steps[] = {{.x = x, .context = context},
+                    {.x = x, .context = context, .merge = 0.5},
+                    {.x = x, .context = context, .merge = 0.5},
+                    {.x = small, .context = context},
+                    {.x = small, .context = context, .merge = 0.5}};
+    LdmTensor *results[5];
+    run_steps(steps, results, 5);
+    g_assert_cmpfloat(distance(results[1], results[0]), >, 1e-4);
+    g_assert_cmpfloat(distance(results[1], results[0]), <, 0.5);
+    g_assert_cmpfloat(distance(results[2], results[1]), ==, 0);
+    g_assert_cmpfloat(distance(results[4], results[3]), ==, 0);
+    g_assert_cmpfloat(steps[1].flops, <, 0.9 * steps[0].flops);
+    g_assert_cmpfloat(steps[4].flops, ==, steps[3].flops);
+    free_results(results, 5);
+}
+
 /* Stored arrays outlive a reset, are replaced, and count as memory; where there is none left, the
  * pass fails. */
 static void test_store(void)
@@ -210,6 +235,7 @@ int main(int argc, char **argv)
     g_test_add_func("/steps/common", test_common);
     g_test_add_func("/steps/constant", test_constant);
     g_test_add_func("/steps/features", test_features);
+    g_test_add_func("/steps/merge", test_merge);
     g_test_add_func("/steps/store", test_store);
     int status = g_test_run();
     ldm_unet_free(unet);
