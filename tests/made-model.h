@@ -79,7 +79,8 @@ typedef struct {
 static inline LdmModelConfig made_config(bool second, int words)
 {
     LdmModelConfig c = {
-        .vae = {.in_channels = 3,
+        .vae = {.regulariser = LDM_REGULARISER_KL,
+                .in_channels = 3,
                 .out_channels = 3,
                 .latent_channels = 4,
                 .levels = 2,

@@ -18,15 +18,15 @@
 typedef struct {
     PentimentoCommon common;
     LdmRanks *ranks; /* or NULL */
-    char *data, *config, *init, *steps, *batch, *rate, *seed, *rank, *word;
+    char *data, *config, *init, *steps, *batch, *rate, *seed, *rank, *word, *regulariser;
     gboolean resume;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
 {
-    char *texts[] = {arguments->data,  arguments->config, arguments->init,
-                     arguments->steps, arguments->batch,  arguments->rate,
-                     arguments->seed,  arguments->rank,   arguments->word};
+    char *texts[] = {arguments->data,  arguments->config,     arguments->init, arguments->steps,
+                     arguments->batch, arguments->rate,       arguments->seed, arguments->rank,
+                     arguments->word,  arguments->regulariser};
 
     pentimento_common_clear(&arguments->common);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -59,6 +59,8 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
          _("lora: rank of the matrices; more can learn more"), _("N")},
         {"word", 0, 0, G_OPTION_ARG_FILENAME, &arguments->word,
          _("embedding: the new word for prompts, such as <cat>"), _("WORD")},
+        {"regulariser", 0, 0, G_OPTION_ARG_STRING, &arguments->regulariser,
+         _("autoencoder: kl, or vq for a codebook; else as the model"), "kl|vq"},
         {"resume", 0, 0, G_OPTION_ARG_NONE, &arguments->resume,
          _("Go on from the newest checkpoint in the folder"), NULL},
         G_OPTION_ENTRY_NULL,
@@ -118,8 +120,13 @@ static bool read_options(const Arguments *arguments, const PentimentoSettings *s
     const struct {
         const char *name, *text;
     } typed[] = {
-        {"steps", arguments->steps}, {"batch", arguments->batch}, {"rate", arguments->rate},
-        {"seed", arguments->seed},   {"rank", arguments->rank},   {"word", arguments->word},
+        {"steps", arguments->steps},
+        {"batch", arguments->batch},
+        {"rate", arguments->rate},
+        {"seed", arguments->seed},
+        {"rank", arguments->rank},
+        {"word", arguments->word},
+        {"regulariser", arguments->regulariser},
     };
 
     if (arguments->config != NULL && !pentimento_train_read(settings, arguments->config, error))
@@ -291,10 +298,11 @@ static bool train_autoencoder(const Arguments *arguments, const LdmDataset *data
 {
     LdmAutoencoderOptions options = ldm_autoencoder_defaults();
     const PentimentoSettings settings = pentimento_settings_autoencoder(&options);
-    const LdmWanted wanted = {.first_stage = true, .made_new = 1u << LDM_PART_VAE};
 
     if (!read_options(arguments, &settings, &options.loop, error))
         return false;
+    const LdmWanted wanted = {
+        .first_stage = true, .made_new = 1u << LDM_PART_VAE, .vae = options.vae};
     g_autoptr(LdmModel) model = open_model(arguments, &wanted, options.loop.seed, error);
     return model != NULL &&
            ldm_train_autoencoder(model, dataset, &options, watch, arguments->common.output, error);

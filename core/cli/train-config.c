@@ -9,12 +9,13 @@
 
 #include <string.h>
 
-typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, BOOL, TEXT } Kind;
+typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, BOOL, TEXT, CHOICE } Kind;
 
 struct PentimentoSetting {
     const char *name;
     Kind kind;
     size_t offset;
+    const char *const *choices; /* of an enum, from 0 on; NULL at the end */
 };
 
 static const PentimentoSetting loop_table[] = {
@@ -67,6 +68,11 @@ static const PentimentoSetting word_table[] = {
     {NULL},
 };
 
+static const char *const regularisers[] = {[LDM_REGULARISER_GIVEN] = "model",
+                                           [LDM_REGULARISER_KL] = "kl",
+                                           [LDM_REGULARISER_VQ] = "vq",
+                                           NULL};
+
 static const PentimentoSetting autoencoder_table[] = {
     {"size", SIZE, offsetof(LdmAutoencoderOptions, augment.side)},
     {"crop", DOUBLE, offsetof(LdmAutoencoderOptions, augment.crop)},
@@ -74,7 +80,12 @@ static const PentimentoSetting autoencoder_table[] = {
     {"l1", DOUBLE, offsetof(LdmAutoencoderOptions, weights.l1)},
     {"l2", DOUBLE, offsetof(LdmAutoencoderOptions, weights.l2)},
     {"perceptual", DOUBLE, offsetof(LdmAutoencoderOptions, weights.perceptual)},
+    {"regulariser", CHOICE, offsetof(LdmAutoencoderOptions, vae.regulariser), regularisers},
     {"kl", DOUBLE, offsetof(LdmAutoencoderOptions, weights.kl)},
+    {"codebook", DOUBLE, offsetof(LdmAutoencoderOptions, weights.codebook)},
+    {"commitment", DOUBLE, offsetof(LdmAutoencoderOptions, weights.commitment)},
+    {"codebook-size", INT, offsetof(LdmAutoencoderOptions, vae.codebook)},
+    {"codebook-dim", INT, offsetof(LdmAutoencoderOptions, vae.width)},
     {"adversarial", DOUBLE, offsetof(LdmAutoencoderOptions, weights.adversarial)},
     {"adversarial-start", UINT64, offsetof(LdmAutoencoderOptions, adversarial_start)},
     {"freeze-encoder", BOOL, offsetof(LdmAutoencoderOptions, freeze_encoder)},
@@ -144,14 +155,25 @@ static bool set_number(void *place, Kind kind, const char *text)
     return true;
 }
 
-static bool set_value(void *place, Kind kind, const char *text)
+static bool set_choice(int *place, const char *const *choices, const char *text)
+{
+    for (int i = 0; choices[i] != NULL; i++)
+        if (strcmp(text, choices[i]) == 0) {
+            *place = i;
+            return true;
+        }
+    return false;
+}
+
+static bool set_value(void *place, const PentimentoSetting *setting, const char *text)
 {
     bool yes = strcmp(text, "true") == 0;
 
-    switch (kind) {
+    switch (setting->kind) {
+    case CHOICE: return set_choice(place, setting->choices, text);
     case BOOL: *(bool *)place = yes; return yes || strcmp(text, "false") == 0;
     case TEXT: return g_strlcpy(place, text, LDM_ADAPTER_TEXT) < LDM_ADAPTER_TEXT;
-    default: return set_number(place, kind, text);
+    default: return set_number(place, setting->kind, text);
     }
 }
 
@@ -167,8 +189,14 @@ bool pentimento_train_set(const PentimentoSettings *settings, const char *name, 
                     _("there is no setting “%s”; there are %s"), name, names);
         return false;
     }
-    if (set_value(place, setting->kind, text))
+    if (set_value(place, setting, text))
         return true;
+    if (setting->kind == CHOICE) {
+        g_autofree char *choices = g_strjoinv(", ", (char **)setting->choices);
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    _("%s must be one of %s, not “%s”"), name, choices, text);
+        return false;
+    }
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                 setting->kind == BOOL   ? _("%s must be true or false, not “%s”")
                 : setting->kind == TEXT ? _("%s is longer than 255 bytes: “%s”")

@@ -61,6 +61,9 @@ static bool ends_branch(const char *name)
            g_str_has_prefix(name, "conv_out.");
 }
 
+/* Codebooks are drawn as linear layers are, about as wide as the first latents: from the
+ * reference's U(-1/K, 1/K) all of these are nearest to the same few entries, and no others ever
+ * learn. */
 static void draw(const LdmParams *params, const LdmParam *param, LdmInitial kind, LdmKeyed keyed,
                  float *x, size_t n)
 {

@@ -22,7 +22,7 @@ struct LdmAutoencoderLoss {
     LdmPass *pass, *judge; /* judge: of the discriminator, or NULL */
     LdmPyramid *pyramid;
     LdmTensor *d_y;       /* dL/dx', [N, H, W, 3] */
-    LdmTensor *d_moments; /* dL/d(mean | logvar) of the KL term, [N, h, w, 2z] */
+    LdmTensor *d_moments; /* dL_reg/d(mean | logvar), [N, h, w, 2z]; VQ: /dz or /de, [N, h, w, z] */
     LdmTensor *d_logits;  /* [N, h', w', 1] or NULL */
 };
 
@@ -79,6 +79,69 @@ static double divergence(const Call *call, const LdmTensor *moments)
         d[at + z] = inside ? (float)(share * 0.5 * (variance - 1.0)) : 0.0f;
     }
     return sum;
+}
+
+/* z from the posterior; *share gets the KL's share of L. */
+static LdmTensor *sample(Call *call, LdmTensor *moments, double *share)
+{
+    LdmAutoencoderLoss *loss = call->loss;
+    double kl = moments->data != NULL ? divergence(call, moments) : 0.0;
+
+    call->terms.regulariser = kl / ((double)ldm_tensor_count(moments) / 2.0);
+    *share = loss->task.weights.kl * kl / (double)ldm_tensor_count(call->batch->x);
+    ldm_pass_seed(loss->pass, moments, loss->d_moments);
+    return ldm_posterior_forward(loss->pass, moments,
+                                 ldm_pass_input(loss->pass, call->batch->noise));
+}
+
+/* mean |a - b|^2; `weight` times its gradient by a is a's from now on. */
+static double pull(const Call *call, LdmTensor *a, const LdmTensor *b, double weight)
+{
+    LdmTensor *d = call->loss->d_moments;
+    size_t n = ldm_tensor_count(a);
+    double share = 2.0 * weight * call->batch->scale / (double)n, sum = 0.0;
+
+    for (size_t i = 0; a->data != NULL && b->data != NULL && i < n; i++) {
+        double distance = (double)((const float *)a->data)[i] - ((const float *)b->data)[i];
+        sum += distance * distance;
+        ldm_tensor_f32(d)[i] = (float)(share * distance);
+    }
+    ldm_pass_seed(call->loss->pass, a, d);
+    return sum / (double)n;
+}
+
+/* Exp of the entropy of how often each entry occurs. */
+static double perplexity(const int32_t *codes, size_t n, size_t entries)
+{
+    g_autofree size_t *counts = g_new0(size_t, entries);
+    double entropy = 0.0;
+
+    for (size_t i = 0; i < n; i++)
+        counts[codes[i]]++;
+    for (size_t k = 0; k < entries; k++) {
+        double share = (double)counts[k] / (double)n;
+        entropy -= counts[k] > 0 ? share * log(share) : 0.0;
+    }
+    return exp(entropy);
+}
+
+/* Entries of the codebook in place of z; *share gets the share of both distances in L. */
+static LdmTensor *quantise(Call *call, LdmTensor *z, double *share)
+{
+    const LdmAutoencoderWeights *w = &call->loss->task.weights;
+    const LdmQuantise *codebook = ldm_vae_decoder_codebook(call->loss->task.model->decoder);
+    LdmPass *pass = call->loss->pass;
+    LdmTensor *codes, *e = ldm_quantise_forward(pass, codebook, ldm_pass_keep(pass, z), &codes);
+    double distance = pull(call, z, e, w->codebook * w->commitment);
+
+    pull(call, e, z, w->codebook);
+    call->terms.regulariser = (1.0 + w->commitment) * distance;
+    *share = w->codebook * call->terms.regulariser;
+    if (ldm_tape_computes(pass))
+        call->terms.perplexity =
+            perplexity(codes->data, ldm_tensor_count(z) / codebook->width, codebook->entries);
+    ldm_pass_drop(pass, codes);
+    return ldm_straight_through_forward(pass, z, e);
 }
 
 /* ---- the discriminator ---- */
@@ -264,13 +327,13 @@ static void run(Call *call)
     const LdmModel *model = loss->task.model;
     LdmPass *pass = loss->pass;
     LdmAutoencoderTerms *terms = &call->terms;
+    bool vq = model->config.vae.regulariser == LDM_REGULARISER_VQ;
+    double share;
 
     LdmTensor *x = ldm_pass_input(pass, call->batch->x);
     LdmTensor *moments = ldm_vae_encoder_forward(pass, model->encoder, x);
     ldm_pass_drop(pass, x);
-    double kl = moments->data != NULL ? divergence(call, moments) : 0.0;
-    ldm_pass_seed(pass, moments, loss->d_moments);
-    LdmTensor *z = ldm_posterior_forward(pass, moments, ldm_pass_input(pass, call->batch->noise));
+    LdmTensor *z = (vq ? quantise : sample)(call, moments, &share);
     LdmTensor *h = ldm_vae_decoder_features(pass, model->decoder, z);
     ldm_pass_drop(pass, z);
     LdmTensor *y = ldm_vae_decoder_picture(pass, model->decoder, ldm_pass_keep(pass, h));
@@ -284,10 +347,7 @@ static void run(Call *call)
     ldm_pass_seed(pass, y, loss->d_y);
     ldm_pass_drop(pass, y);
     ldm_pass_backward(pass);
-    terms->kl = kl / ((double)ldm_tensor_count(loss->d_moments) / 2.0);
-    terms->loss = terms->reconstruction +
-                  loss->task.weights.kl * kl / (double)ldm_tensor_count(call->batch->x) +
-                  terms->adaptive * terms->generator;
+    terms->loss = terms->reconstruction + share + terms->adaptive * terms->generator;
 }
 
 /* ---- planning ---- */
@@ -313,7 +373,7 @@ static bool plan(const LdmAutoencoderTask *task, Plan *plan, GError **error)
 
     plan->x = shape_of(task->N, task->H, task->W, 3);
     plan->noise = shape_of(task->N, h, w, z);
-    plan->d_moments = shape_of(task->N, h, w, 2 * z);
+    plan->d_moments = shape_of(task->N, h, w, ldm_vae_moments(vae));
     ldm_pass_record(pass);
     ldm_pass_record(judge_pass);
     if (task->discriminator != NULL) {
@@ -400,9 +460,10 @@ bool ldm_autoencoder_loss_backward(LdmAutoencoderLoss *loss, const LdmAutoencode
     ldm_pass_reset(loss->pass);
     terms->loss += batch->scale * t->loss;
     terms->reconstruction += batch->scale * t->reconstruction;
-    terms->kl += batch->scale * t->kl;
+    terms->regulariser += batch->scale * t->regulariser;
     terms->generator += batch->scale * t->generator;
     terms->adaptive += batch->scale * t->adaptive;
     terms->discriminator += batch->scale * t->discriminator;
+    terms->perplexity += batch->scale * t->perplexity;
     return done;
 }

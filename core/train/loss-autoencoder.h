@@ -1,20 +1,28 @@
 /* The losses of the first stage (LDM, section 3.1 and appendix G; the reference's
- * losses/contperceptual.py):
+ * losses/contperceptual.py and vqperceptual.py):
  *
- *     L      = L_rec + kl KL + lambda L_GAN,
+ *     L      = L_rec + L_reg + lambda L_GAN,
  *     L_rec  = l1 |x' - x| + l2 |x' - x|^2 + perceptual P(x', x),
  *     L_GAN  = -mean D(x'),
  *     lambda = adversarial |grad L_rec| / (|grad L_GAN| + 1e-4), at most 1e4 adversarial,
  *
  * with gradients by the weights of the decoder's last layer, and for the discriminator the hinge
- * loss mean(max(0, 1 - D(x)) + max(0, 1 + D(x'))) / 2. x' is decoded from a sample of the
- * posterior; P is the pyramid distance of pyramid.h. Everything is a mean over the numbers of a
- * picture (KL is its sum over the latent, divided by these), so that losses do not depend on the
- * size and `kl` means what kl_weight does in the reference, which adds up and does not divide.
- * Unlike there, the discriminator sees the same x' as L_GAN, not one decoded anew after the
- * update: one decoding less.
+ * loss mean(max(0, 1 - D(x)) + max(0, 1 + D(x'))) / 2. P is the pyramid distance of pyramid.h.
+ * Everything is a mean over the numbers of a picture, so that losses do not depend on the size.
+ * Unlike in the reference, the discriminator sees the same x' as L_GAN, not one decoded anew after
+ * the update: one decoding less.
  *
- * Autoencoders with a codebook (VQ) are not trained: the library has no such network. */
+ * KL: x' is decoded from a sample of the posterior, L_reg = kl KL, summed over the latent and
+ * divided by the numbers of the picture: `kl` means what kl_weight does in the reference, which
+ * adds up and does not divide.
+ *
+ * VQ: x' is decoded from the entries e nearest to z, and
+ *
+ *     L_reg = codebook mean(|sg[z] - e|^2 + commitment |z - sg[e]|^2), sg: no gradient,
+ *
+ * as in arXiv 1711.00937: `commitment` is on the encoder's side. The reference's VectorQuantizer2
+ * has its beta = 0.25 on the other side unless it is made with legacy=False, and LDM does not: its
+ * models were trained with what is codebook 0.25 and commitment 4 here. */
 #pragma once
 
 #include "pipeline/model.h"
@@ -23,18 +31,20 @@
 
 typedef struct {
     double l1, l2, perceptual;
-    double kl;
-    double adversarial; /* 0: without a discriminator */
+    double kl;                   /* of KL autoencoders */
+    double codebook, commitment; /* of VQ autoencoders */
+    double adversarial;          /* 0: without a discriminator */
 } LdmAutoencoderWeights;
 
 /* Means over a batch. */
 typedef struct {
     double loss;           /* L */
     double reconstruction; /* L_rec */
-    double kl;             /* nats per number of the latent */
+    double regulariser;    /* KL: nats per number of the latent; VQ: L_reg / codebook */
     double generator;      /* L_GAN */
     double adaptive;       /* lambda */
     double discriminator;  /* hinge loss */
+    double perplexity;     /* VQ: exp of the entropy of a pass's entries: how many are in use */
 } LdmAutoencoderTerms;
 
 typedef struct LdmAutoencoderLoss LdmAutoencoderLoss;
@@ -57,7 +67,7 @@ LdmAutoencoderLoss *ldm_autoencoder_loss_new(const LdmAutoencoderTask *task,
 void ldm_autoencoder_loss_free(LdmAutoencoderLoss *loss);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmAutoencoderLoss, ldm_autoencoder_loss_free)
 
-/* x [N, H, W, 3] in [-1, 1], noise [N, H/f, W/f, z]. */
+/* x [N, H, W, 3] in [-1, 1], noise [N, H/f, W/f, z]; VQ: no noise. */
 typedef struct {
     const LdmTensor *x, *noise;
     double scale;     /* of all gradients and terms */

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file-atomic.h"
 #include "weights/file.h"
+#include "weights/json.h"
 #include "weights/safetensors-write.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ static const struct {
     {"unet", "unet/", "diffusion_pytorch_model.safetensors"},
     {"text_encoder", "text/", "model.safetensors"},
     {"vae", "vae/", "diffusion_pytorch_model.safetensors"},
+    {"vqvae", "vae/", "diffusion_pytorch_model.safetensors"},
     {"tokenizer", NULL, NULL},
     {"scheduler", NULL, NULL},
 };
@@ -92,11 +94,9 @@ static bool copy_folder(const char *from, const char *to, bool (*wanted)(const c
     g_autoptr(GDir) dir = g_dir_open(from, 0, NULL);
     const char *name;
 
-    if (dir == NULL)
-        return true; /* the model has no such part */
     if (!make_folder(to, error))
         return false;
-    while ((name = g_dir_read_name(dir)) != NULL) {
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
         g_autofree char *source = g_build_filename(from, name, NULL);
         g_autofree char *target = g_build_filename(to, name, NULL);
         if (name[0] == '.' || !g_file_test(source, G_FILE_TEST_IS_REGULAR) ||
@@ -139,6 +139,8 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
         g_autofree char *to = g_build_filename(folder, parts[i].folder, NULL);
         bool trained = is_trained(optimiser, parts[i].part);
         bool leave = trained || is_stale(optimiser, parts[i].folder);
+        if (!g_file_test(from, G_FILE_TEST_IS_DIR))
+            continue; /* the model has no such part */
         if (!copy_folder(from, to, leave ? all_but_weights : NULL, error))
             return false;
         if (!trained)
@@ -151,4 +153,68 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
     g_autofree char *to = g_build_filename(folder, "model_index.json", NULL);
     return copy_folder(model->info.path, folder, is_notice, error) &&
            (!g_file_test(from, G_FILE_TEST_EXISTS) || copy_file(from, to, error));
+}
+
+/* ---- the autoencoder's configuration ---- */
+
+static bool write_json(const char *path, JsonObject *object, GError **error)
+{
+    g_autoptr(JsonNode) root = json_node_alloc();
+
+    json_node_init_object(root, object);
+    g_autofree char *text = json_to_string(root, TRUE);
+    return ldm_file_write_atomic(path, text, strlen(text), error);
+}
+
+/* Keys of the other kind go: where there is a codebook, there are always both convolutions. */
+static void describe(JsonObject *object, const LdmVaeConfig *vae)
+{
+    static const char *const codebook[] = {"num_vq_embeddings", "vq_embed_dim"};
+    static const char *const posterior[] = {"use_quant_conv", "use_post_quant_conv", "latents_mean",
+                                            "latents_std", "shift_factor"};
+    bool vq = vae->regulariser == LDM_REGULARISER_VQ;
+    const char *const *others = vq ? posterior : codebook;
+
+    for (size_t i = 0; i < (vq ? G_N_ELEMENTS(posterior) : G_N_ELEMENTS(codebook)); i++)
+        if (json_object_has_member(object, others[i]))
+            json_object_remove_member(object, others[i]);
+    json_object_set_string_member(object, "_class_name", vq ? "VQModel" : "AutoencoderKL");
+    json_object_set_double_member(object, "scaling_factor", vae->scale_factor);
+    json_object_set_int_member(object, "latent_channels",
+                               vq ? vae->inner_channels : vae->latent_channels);
+    if (!vq)
+        return;
+    json_object_set_int_member(object, codebook[0], vae->codebook);
+    json_object_set_int_member(object, codebook[1], vae->latent_channels);
+}
+
+/* model_index.json names the class, too. */
+static bool name_class(const char *folder, const char *part, const LdmVaeConfig *vae,
+                       GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, "model_index.json", NULL);
+
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return true;
+    g_autoptr(JsonObject) index = ldm_json_load(path, LDM_CONFIG_BYTES, error);
+    if (index == NULL)
+        return false;
+    JsonArray *entry = json_array_new();
+    json_array_add_string_element(entry, "diffusers");
+    json_array_add_string_element(entry, vae->regulariser == LDM_REGULARISER_VQ ? "VQModel"
+                                                                                : "AutoencoderKL");
+    json_object_set_array_member(index, part, entry);
+    return write_json(path, index, error);
+}
+
+bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **error)
+{
+    const char *part = ldm_source_vae_folder(folder);
+    g_autofree char *path = g_build_filename(folder, part, "config.json", NULL);
+    g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, error);
+
+    if (object == NULL)
+        return false;
+    describe(object, vae);
+    return write_json(path, object, error) && name_class(folder, part, vae, error);
 }

@@ -13,3 +13,7 @@ bool ldm_model_writable(const LdmModel *model, GError **error);
  * appears whole; model_index.json last. Errors: FILE, NONFINITE. */
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
                      const char *folder, GError **error);
+
+/* Puts into the folder's configuration what training may have changed of the autoencoder: its kind,
+ * its latents' channels, its codebook, its scale factor. Errors: FILE, FORMAT. */
+bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **error);

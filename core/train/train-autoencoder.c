@@ -5,7 +5,6 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "base/file-atomic.h"
 #include "base/rng.h"
 #include "layers/posterior.h"
 #include "tensor/tensor.h"
@@ -13,7 +12,6 @@
 #include "train/initial.h"
 #include "train/keyed.h"
 #include "train/model-write.h"
-#include "weights/json.h"
 
 #include <math.h>
 #include <string.h>
@@ -35,7 +33,7 @@ typedef struct {
     LdmParams *discriminator_params;
     float *drawn; /* the discriminator's first weights */
     LdmAutoencoderLoss *loss;
-    LdmTensor *x, *noise; /* of a pass */
+    LdmTensor *x, *noise; /* of a pass; VQ: no noise */
 } Run;
 
 LdmAutoencoderOptions ldm_autoencoder_defaults(void)
@@ -43,7 +41,13 @@ LdmAutoencoderOptions ldm_autoencoder_defaults(void)
     LdmAutoencoderOptions options = {
         .loop = ldm_loop_defaults(),
         .augment = {.flip = true},
-        .weights = {.l1 = 1.0, .l2 = 0.0, .perceptual = 1.0, .kl = 1e-6, .adversarial = 0.5},
+        .weights = {.l1 = 1.0,
+                    .l2 = 0.0,
+                    .perceptual = 1.0,
+                    .kl = 1e-6,
+                    .codebook = 1.0,
+                    .commitment = 0.25,
+                    .adversarial = 0.5},
         .discriminator = {.channels = 64, .layers = 3},
         .adversarial_start = 500,
     };
@@ -55,16 +59,32 @@ LdmAutoencoderOptions ldm_autoencoder_defaults(void)
 
 /* ---- options ---- */
 
+/* The wish is the model's own already, or it came too late. */
+static bool check_wish(const LdmModel *model, const LdmVaeWish *wish, GError **error)
+{
+    static const char *const names[] = {[LDM_REGULARISER_KL] = "kl", [LDM_REGULARISER_VQ] = "vq"};
+    const LdmVaeConfig *vae = &model->config.vae;
+    LdmVaeConfig changed = *vae;
+
+    ldm_vae_config_change(&changed, wish);
+    if (changed.regulariser != vae->regulariser) {
+        ldm_set_error(error, INVALID, _("regulariser is %s, but “%s” has %s: begin with --init"),
+                      names[changed.regulariser], model->info.path, names[vae->regulariser]);
+        return false;
+    }
+    if (changed.codebook == vae->codebook && changed.latent_channels == vae->latent_channels)
+        return true;
+    ldm_set_error(error, INVALID,
+                  _("the codebook of “%s” has %d entries of %d numbers: others need --init"),
+                  model->info.path, vae->codebook, vae->latent_channels);
+    return false;
+}
+
 static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o, GError **error)
 {
     size_t f = ldm_vae_factor(&model->config.vae), side = o->augment.side;
     size_t least = o->weights.adversarial > 0.0 ? ldm_discriminator_side(&o->discriminator) : 8;
 
-    if (model->config.vae.regulariser != LDM_REGULARISER_KL) {
-        ldm_set_error(error, UNSUPPORTED, _("%s: %s is not supported"), model->info.path,
-                      "train autoencoder, VQModel");
-        return false;
-    }
     if (side % f != 0) {
         ldm_set_error(error, INVALID, _("size is %zu, but must be a multiple of %zu"), side, f);
         return false;
@@ -74,7 +94,8 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
                       o->discriminator.channels, 8);
         return false;
     }
-    return ldm_option_check("disc-layers", (double)o->discriminator.layers, 1,
+    return check_wish(model, &o->vae, error) &&
+           ldm_option_check("disc-layers", (double)o->discriminator.layers, 1,
                             LDM_DISCRIMINATOR_LAYERS, error) &&
            ldm_option_check("disc-channels", (double)o->discriminator.channels, 8, 1024, error) &&
            ldm_option_check("size", (double)side, (double)least, 4096, error) &&
@@ -83,8 +104,15 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
            ldm_option_check("l2", o->weights.l2, 0.0, 1e6, error) &&
            ldm_option_check("perceptual", o->weights.perceptual, 0.0, 1e6, error) &&
            ldm_option_check("kl", o->weights.kl, 0.0, 1e6, error) &&
+           ldm_option_check("codebook", o->weights.codebook, 0.0, 1e6, error) &&
+           ldm_option_check("commitment", o->weights.commitment, 0.0, 1e6, error) &&
            ldm_option_check("adversarial", o->weights.adversarial, 0.0, 1e6, error) &&
            ldm_option_check("adversarial-rate", o->adversarial_rate, 0.0, 1.0, error);
+}
+
+static bool is_vq(const Run *run)
+{
+    return run->model->config.vae.regulariser == LDM_REGULARISER_VQ;
 }
 
 /* What the numbers of a run depend on besides the loop's own options. */
@@ -110,6 +138,12 @@ static char *settings_text(const Run *run)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
+    if (is_vq(run)) {
+        g_string_append_printf(text, " codebook=%s",
+                               g_ascii_dtostr(number, sizeof number, w->codebook));
+        g_string_append_printf(text, " commitment=%s",
+                               g_ascii_dtostr(number, sizeof number, w->commitment));
+    }
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
@@ -169,7 +203,6 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
     size_t example = run->examples[ldm_loop_example(run->loop, step, sample)];
     LdmKeyed variant = ldm_keyed(seed, LDM_KEY_VARIANT, step, sample);
     LdmKeyed noise = ldm_keyed(seed, LDM_KEY_POSTERIOR, step, sample);
-    size_t each = ldm_tensor_count(run->noise) / run->options->loop.batch;
     LdmRng rng;
 
     g_autoptr(LdmTensor) window =
@@ -178,6 +211,9 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
         return false;
     size_t n = ldm_tensor_count(window);
     memcpy(ldm_tensor_f32(run->x) + place * n, window->data, n * sizeof(float));
+    if (run->noise == NULL)
+        return true;
+    size_t each = ldm_tensor_count(run->noise) / run->options->loop.batch;
     ldm_rng_seed(&rng, ldm_keyed_next(&noise));
     ldm_rng_normal(&rng, ldm_tensor_f32(run->noise) + place * each, each);
     return true;
@@ -206,7 +242,9 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
         terms.loss - (batch.adversarial ? terms.adaptive * terms.generator / batch.scale : 0.0);
     step->adversary += terms.discriminator;
     ldm_train_step_add(step, "reconstruction", terms.reconstruction);
-    ldm_train_step_add(step, "kl", terms.kl);
+    ldm_train_step_add(step, is_vq(run) ? "codebook" : "kl", terms.regulariser);
+    if (is_vq(run))
+        ldm_train_step_add(step, "perplexity", terms.perplexity);
     if (batch.adversarial) {
         ldm_train_step_add(step, "generator", terms.generator);
         ldm_train_step_add(step, "adaptive", terms.adaptive);
@@ -231,13 +269,14 @@ typedef struct {
     double count, sum, squares;
 } Spread;
 
-static void add_spread(Spread *spread, const LdmTensor *moments)
+static void add_spread(Spread *spread, const LdmTensor *moments, const LdmVaeConfig *vae)
 {
-    size_t z = moments->shape[3] / 2, n = ldm_tensor_count(moments) / 2;
+    size_t z = (size_t)vae->latent_channels, width = moments->shape[3];
 
-    for (size_t i = 0; i < n; i++) {
-        const float *mean = (const float *)moments->data + i / z * 2 * z + i % z;
-        double variance = exp(CLAMP((double)mean[z], LDM_LOGVAR_MIN, LDM_LOGVAR_MAX));
+    for (size_t i = 0, n = ldm_tensor_count(moments) / width * z; i < n; i++) {
+        const float *mean = (const float *)moments->data + i / z * width + i % z;
+        double variance =
+            width == z ? 0.0 : exp(CLAMP((double)mean[z], LDM_LOGVAR_MIN, LDM_LOGVAR_MAX));
         spread->count += 1.0;
         spread->sum += mean[0];
         spread->squares += (double)mean[0] * mean[0] + variance;
@@ -262,25 +301,11 @@ static bool measure_scale(Run *run, double *scale, GError **error)
             ldm_forward_run(encode, &one, NULL, NULL, run->watch->cancellable, error);
         if (moments == NULL)
             return false;
-        add_spread(&spread, moments);
+        add_spread(&spread, moments, &run->model->config.vae);
     }
     double mean = spread.sum / spread.count;
     *scale = 1.0 / sqrt(spread.squares / spread.count - mean * mean);
     return true;
-}
-
-static bool write_scale(const Run *run, double scale, GError **error)
-{
-    g_autofree char *path = g_build_filename(run->folder, "vae", "config.json", NULL);
-    g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, error);
-    g_autoptr(JsonNode) root = json_node_alloc();
-
-    if (object == NULL)
-        return false;
-    json_object_set_double_member(object, "scaling_factor", scale);
-    json_node_init_object(root, object);
-    g_autofree char *text = json_to_string(root, TRUE);
-    return ldm_file_write_atomic(path, text, strlen(text), error);
 }
 
 static bool write_model(void *data, GError **error)
@@ -294,7 +319,10 @@ static bool write_model(void *data, GError **error)
     if (!measure_scale(run, &scale, error) ||
         !ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder, error))
         return false;
-    return !(scale >= 1e-6 && scale <= 1e6) || write_scale(run, scale, error);
+    LdmVaeConfig vae = run->model->config.vae;
+    if (scale >= 1e-6 && scale <= 1e6)
+        vae.scale_factor = scale;
+    return ldm_model_write_vae(run->folder, &vae, error);
 }
 
 /* ---- before the loop ---- */
@@ -389,8 +417,8 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
         (run->x = ldm_tensor_new_nhwc(N, side, side, 3, error)) == NULL)
         return false;
     mark_autoencoder(run);
-    run->noise = ldm_tensor_new_nhwc(N, cells, cells, (size_t)vae->latent_channels, error);
-    if (run->noise == NULL)
+    if (!is_vq(run) && (run->noise = ldm_tensor_new_nhwc(
+                            N, cells, cells, (size_t)vae->latent_channels, error)) == NULL)
         return false;
     run->loss = ldm_autoencoder_loss_new(&task, run->watch->cancellable, error);
     return run->loss != NULL;

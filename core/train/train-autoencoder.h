@@ -12,6 +12,7 @@ typedef struct {
     LdmLoopOptions loop;
     LdmAugment augment; /* side 0: the model's; the seed is filled in */
     LdmAutoencoderWeights weights;
+    LdmVaeWish vae; /* what the model has been made with; else INVALID */
     LdmDiscriminatorConfig discriminator;
     uint64_t adversarial_start; /* steps taken before the discriminator takes part */
     bool freeze_encoder; /* only the decoder learns: latents, and denoisers of them, stay right */

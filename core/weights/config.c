@@ -9,6 +9,8 @@
 
 #define MAX_CHANNELS 16384
 #define MAX_LATENT   64
+#define MAX_CODEBOOK (1 << 20)
+#define CODEBOOK     8192 /* entries, where nothing says how many */
 #define MAX_SIDE     4096
 
 typedef struct {
@@ -71,7 +73,22 @@ size_t ldm_vae_factor(const LdmVaeConfig *config)
 
 size_t ldm_vae_moments(const LdmVaeConfig *config)
 {
-    return (size_t)config->latent_channels * (config->regulariser == LDM_REGULARISER_KL ? 2 : 1);
+    return (size_t)config->latent_channels * (config->regulariser == LDM_REGULARISER_VQ ? 1 : 2);
+}
+
+void ldm_vae_config_change(LdmVaeConfig *c, const LdmVaeWish *wish)
+{
+    if (wish->regulariser == LDM_REGULARISER_VQ && c->regulariser != LDM_REGULARISER_VQ) {
+        c->inner_channels = c->latent_channels;
+        c->codebook = CODEBOOK;
+        c->quant_conv = c->post_quant_conv = true;
+    }
+    if (wish->regulariser != LDM_REGULARISER_GIVEN)
+        c->regulariser = wish->regulariser;
+    if (c->regulariser == LDM_REGULARISER_VQ && wish->codebook > 0)
+        c->codebook = wish->codebook;
+    if (c->regulariser == LDM_REGULARISER_VQ && wish->width > 0)
+        c->latent_channels = wish->width;
 }
 
 static bool check_codebook(const LdmVaeConfig *c, const char *path, GError **error)
@@ -79,9 +96,9 @@ static bool check_codebook(const LdmVaeConfig *c, const char *path, GError **err
     const Bound bounds[] = {
         {"vae latent_channels", c->inner_channels, 1, MAX_LATENT},
         {"vae vq_embed_dim", c->latent_channels, 1, MAX_LATENT},
-        {"vae num_vq_embeddings", c->codebook, 1, 1 << 20},
+        {"vae num_vq_embeddings", c->codebook, 1, MAX_CODEBOOK},
     };
-    return c->regulariser == LDM_REGULARISER_KL ||
+    return c->regulariser != LDM_REGULARISER_VQ ||
            check_bounds(path, bounds, G_N_ELEMENTS(bounds), error);
 }
 

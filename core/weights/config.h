@@ -8,7 +8,11 @@
 
 /* What holds an autoencoder's latents together (LDM, section 3.1): a posterior that is drawn to the
  * normal distribution, or a codebook whose entries the decoder sees. */
-typedef enum { LDM_REGULARISER_KL, LDM_REGULARISER_VQ } LdmRegulariser;
+typedef enum {
+    LDM_REGULARISER_GIVEN, /* of LdmVaeWish only: as the configuration says */
+    LDM_REGULARISER_KL,
+    LDM_REGULARISER_VQ,
+} LdmRegulariser;
 
 /* AutoencoderKL, VQModel. */
 typedef struct {
@@ -28,6 +32,13 @@ typedef struct {
     double scale_factor, shift_factor;
     int sample_size;
 } LdmVaeConfig;
+
+/* What shall be different in a new autoencoder; zero: nothing. */
+typedef struct {
+    LdmRegulariser regulariser;
+    int codebook, width; /* VQ: entries and their numbers; 0: as given, else 8192 and z */
+} LdmVaeWish;
+void ldm_vae_config_change(LdmVaeConfig *config, const LdmVaeWish *wish);
 
 /* f, pixels of a latent cell's side: 2^(levels - 1), twice that behind a Haar stem. */
 size_t ldm_vae_factor(const LdmVaeConfig *config);

@@ -322,6 +322,12 @@ static const Fixed vae_fixed[] = {
 static const char *const vae_down[] = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D"};
 static const char *const vae_up[] = {"UpDecoderBlock2D", "AttnUpDecoderBlock2D"};
 
+static void read_posterior(Reader *r, LdmVaeConfig *c)
+{
+    c->regulariser = LDM_REGULARISER_KL;
+    c->latent_channels = read_int(r, "latent_channels", 4);
+}
+
 static void read_codebook(Reader *r, LdmVaeConfig *c)
 {
     c->regulariser = LDM_REGULARISER_VQ;
@@ -347,7 +353,7 @@ bool ldm_config_read_vae(LdmVaeConfig *c, JsonObject *json, const char *path, GE
     if (strcmp(read_string(r, "_class_name", ""), "VQModel") == 0)
         read_codebook(r, c);
     else
-        c->latent_channels = read_int(r, "latent_channels", 4);
+        read_posterior(r, c);
     c->layers_per_block = read_int(r, "layers_per_block", 1);
     c->norm_groups = read_int(r, "norm_num_groups", 32);
     c->mid_attention = read_bool(r, "mid_block_add_attention", true);

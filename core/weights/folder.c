@@ -16,7 +16,7 @@ static const struct {
 } components[] = {
     {"unet", "UNet2DConditionModel"},
     {"vae", "AutoencoderKL|VQModel"},
-    {"vqvae", "VQModel"},
+    {"vqvae", "AutoencoderKL|VQModel"},
     {"text_encoder", "CLIPTextModel|CLIPTextModelWithProjection"},
     {"tokenizer", "CLIPTokenizer|CLIPTokenizerFast"},
     {"scheduler", NULL},
@@ -223,6 +223,8 @@ static bool open_vae(LdmSource *source, GError **error)
         !add_weights(source, LDM_PART_VAE, folder, "diffusion_pytorch_model", error))
         return false;
     LdmPartFiles *part = &source->parts[LDM_PART_VAE];
+    if ((source->wanted.made_new & 1u << LDM_PART_VAE) != 0)
+        ldm_vae_config_change(&source->config.vae, &source->wanted.vae);
     bool older = ldm_files_find(part->files, "encoder.mid_block.attentions.0.query.weight") != NULL;
     part->naming =
         ldm_naming_of(older ? LDM_NAMES_OLDER_VAE : LDM_NAMES_OURS, LDM_PART_VAE, &source->config);

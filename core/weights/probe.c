@@ -138,7 +138,8 @@ static bool probe_codebook(const LdmFiles *files, const char *prefix, LdmVaeConf
 
 bool ldm_probe_vae(const LdmFiles *files, const char *prefix, LdmVaeConfig *c, GError **error)
 {
-    *c = (LdmVaeConfig){.norm_groups = 32, .scale_factor = 0.18215};
+    *c = (LdmVaeConfig){
+        .regulariser = LDM_REGULARISER_KL, .norm_groups = 32, .scale_factor = 0.18215};
     c->in_channels = side(files, prefix, "encoder.conv_in.weight", 1, error);
     if (c->in_channels == 0)
         return false;

@@ -18,6 +18,7 @@ typedef struct {
 typedef struct {
     bool first_stage;  /* the autoencoder alone: the folder need not have more */
     unsigned made_new; /* networks (1 << LdmPart) of which only the configuration is read */
+    LdmVaeWish vae;    /* of an autoencoder made new */
 } LdmWanted;
 
 typedef struct {

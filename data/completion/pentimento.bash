@@ -22,7 +22,12 @@ _pentimento() {
         --schedule) options='model karras' ;;
         --quality) options='exact near good draft' ;;
         --precision) options='exact bf16' ;;
+<<<<<<< Updated upstream
         --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
+=======
+        --regulariser) options='kl vq' ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
+>>>>>>> Stashed changes
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
@@ -34,7 +39,7 @@ _pentimento() {
             predict) options="$common --output --latent --timestep --context --concat" ;;
             generate) options="$common $task --size --width --height" ;;
             img2img | inpaint) options="$common $task --mask --strength --surroundings" ;;
-            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --resume" ;;
+            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --resume" ;;
         esac
     fi
     [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder lora embedding"

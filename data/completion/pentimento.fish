@@ -63,4 +63,5 @@ complete -c pentimento -n "__fish_seen_subcommand_from train" -l rate -x -d 'Hig
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l seed -x -d 'The same seed gives the same model'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l rank -x -d 'Rank of a LoRA'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l word -x -d 'The new word'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l regulariser -x -a 'kl vq' -d 'Of a new autoencoder'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l resume -d 'Go on from the newest checkpoint'

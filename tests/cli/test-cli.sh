@@ -312,6 +312,8 @@ code 1 'resume it' "${training[@]}"
 code 1 'other settings (batch=2' "${training[@]}" --resume --batch 3
 code 0 '' generate -m run -p 'a gradient' "${small[@]}" -o trained.png
 code 0 '' train ldm --data pictures --config train.conf -o other --json
+code 2 'regulariser must be one of model, kl, vq' train autoencoder --data pictures --regulariser vae -o ae
+code 1 'regulariser is vq' train autoencoder --data pictures --regulariser vq -o ae
 code 2 '--init' train lora --data pictures --init x -o look
 code 2 'rank' train lora --data pictures --rank many -o look
 code 1 'rank is 0' train lora --data pictures --rank 0 -o look

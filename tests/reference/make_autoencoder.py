@@ -1,13 +1,14 @@
-"""What PyTorch makes of the first stage's losses, on the tiny autoencoder "sd1" of make_networks.py
-(tests/reference/data/autoencoder/): terms and gradients of one pass with all of them, and ten steps of which the
+"""What PyTorch makes of the first stage's losses, on the tiny autoencoder "sd1" of make_networks.py and on the one with
+a codebook of make_vq.py (tests/reference/data/autoencoder/; the latter's files begin with vq-): terms and gradients of one pass with all of them, and ten steps of which the
 last seven have the discriminator. The discriminator's random weights are kept in discriminator.safetensors.
 Gradients are kept as rows of length and four products with signs, as in make_gradients.py."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, VQModel
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ DATA = Path(__file__).resolve().parent / "data" / "autoencoder"
 NETWORKS = DATA.parent / "networks"
 STEPS, BATCH, SIDE, START = 10, 2, 16, 3
 L1, L2, PERCEPTUAL, KL, ADVERSARIAL = 1.0, 0.5, 0.7, 1e-2, 0.5
+CODEBOOK, COMMITMENT = 0.8, 0.3
 SLOPE, GROUPS, CHANNELS, LAYERS = 0.2, 8, 8, 2
 
 
@@ -57,15 +59,19 @@ class Losses:
     def __init__(self, vae, judge):
         self.vae, self.judge = vae, judge
 
-    def forward(self, x, noise, adversarial):
+    def reconstruct(self, x, noise):
+        """x', the regulariser as it is told, its share of the loss, other terms."""
         posterior = self.vae.encode(x).latent_dist
         z = posterior.mean + posterior.std * noise
-        y = self.vae.decode(z).sample
+        kl = posterior.kl().sum()
+        return self.vae.decode(z).sample, kl / z.numel(), KL * kl / x.numel(), {}
+
+    def forward(self, x, noise, adversarial):
+        y, regulariser, share, others = self.reconstruct(x, noise)
         d = y - x
         rec = L1 * d.abs().mean() + L2 * (d**2).mean() + PERCEPTUAL * pyramid(d)
-        kl = posterior.kl().sum()
-        loss = rec + KL * kl / x.numel()
-        terms = dict(reconstruction=rec, kl=kl / z.numel(), generator=0.0, adaptive=0.0, discriminator=0.0)
+        loss = rec + share
+        terms = dict(reconstruction=rec, regulariser=regulariser, generator=0.0, adaptive=0.0, discriminator=0.0)
         if adversarial:
             gan = -self.judge(y).mean()
             last = self.vae.decoder.conv_out.weight
@@ -74,7 +80,7 @@ class Losses:
             hinge = 0.5 * (F.relu(1 - self.judge(x)).mean() + F.relu(1 + self.judge(y.detach())).mean())
             loss = loss + weight * gan
             terms |= dict(generator=gan, adaptive=weight, discriminator=hinge)
-        return loss, dict(loss=loss) | terms
+        return loss, dict(loss=loss) | terms | others
 
     def backward(self, x, noise, adversarial):
         loss, terms = self.forward(x, noise, adversarial)
@@ -86,11 +92,24 @@ class Losses:
         return [float(torch.as_tensor(value).detach()) for value in terms.values()]
 
 
+class VqLosses(Losses):
+    def reconstruct(self, x, noise):
+        z = self.vae.encode(x).latents
+        straight, legacy, (_, _, codes) = self.vae.quantize(z)
+        e = F.embedding(codes.view(len(z), *z.shape[2:]), self.vae.quantize.embedding.weight).permute(0, 3, 1, 2)
+        to_codebook, to_encoder = ((z.detach() - e) ** 2).mean(), ((z - e.detach()) ** 2).mean()
+        torch.testing.assert_close(legacy, 0.25 * (to_codebook + 4 * to_encoder))
+        regulariser = to_codebook + COMMITMENT * to_encoder
+        y = self.vae.decoder(self.vae.post_quant_conv(straight))
+        shares = codes.bincount().double() / codes.numel()
+        perplexity = torch.exp(-torch.special.xlogy(shares, shares).sum())
+        return y, regulariser, CODEBOOK * regulariser, dict(perplexity=perplexity)
+
+
 def step_judge(losses, x, noise):
     """The hinge loss's gradient, of a reconstruction before the autoencoder's update."""
     with torch.no_grad():
-        posterior = losses.vae.encode(x).latent_dist
-        y = losses.vae.decode(posterior.mean + posterior.std * noise).sample
+        y = losses.reconstruct(x, noise)[0]
     hinge = 0.5 * (F.relu(1 - losses.judge(x)).mean() + F.relu(1 + losses.judge(y)).mean())
     losses.judge.zero_grad()
     hinge.backward()
@@ -109,10 +128,41 @@ def save(name, array):
     np.save(DATA / f"{name}.npy", array.detach().numpy().astype(np.float32))
 
 
+def make(prefix, kind, vae, judge, x, noise):
+    """Terms, gradients and the curve of one autoencoder."""
+    exact = kind(vae.double(), judge.double())
+    first = x[:BATCH].double(), noise[:BATCH].double()
+    terms = exact.backward(*first, True)
+    save(f"{prefix}terms", torch.tensor(terms))
+    save(f"{prefix}gradients-vae", rows(vae))
+    step_judge(exact, *first)
+    save(f"{prefix}gradients-discriminator", rows(judge))
+    print(*(f"{value:.6f}" for value in terms))
+
+    losses = kind(vae.float(), judge.float())
+    options = dict(lr=1e-3, betas=(0.5, 0.9), eps=1e-8, weight_decay=0.01)
+    first, second = torch.optim.AdamW(vae.parameters(), **options), torch.optim.AdamW(judge.parameters(), **options)
+    curve = []
+    for step in range(STEPS):
+        part = slice(step * BATCH, (step + 1) * BATCH)
+        terms = losses.backward(x[part], noise[part], step >= START)
+        if step >= START:
+            step_judge(losses, x[part], noise[part])
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        first.step()
+        if step >= START:
+            torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
+            second.step()
+        curve.append(terms)
+        print(step + 1, *(f"{value:.6f}" for value in terms))
+    save(f"{prefix}curve", torch.tensor(curve))
+
+
 def main():
     torch.manual_seed(3)
     DATA.mkdir(parents=True, exist_ok=True)
     vae = AutoencoderKL.from_pretrained(NETWORKS / "sd1", subfolder="vae", torch_dtype=torch.float32).train()
+    vq = VQModel.from_pretrained(DATA.parent / "vq", subfolder="vqvae", torch_dtype=torch.float32).train()
     judge = discriminator()
     with torch.no_grad():
         for parameter in judge.parameters():
@@ -129,33 +179,8 @@ def main():
     noise = torch.randn(n, vae.config.latent_channels, SIDE // 4, SIDE // 4)
     save("x", x)
     save("noise", noise)
-
-    exact = Losses(vae.double(), judge.double())
-    first = x[:BATCH].double(), noise[:BATCH].double()
-    terms = exact.backward(*first, True)
-    save("terms", torch.tensor(terms))
-    save("gradients-vae", rows(vae))
-    step_judge(exact, *first)
-    save("gradients-discriminator", rows(judge))
-    print(*(f"{value:.6f}" for value in terms))
-
-    losses = Losses(vae.float(), judge.float())
-    options = dict(lr=1e-3, betas=(0.5, 0.9), eps=1e-8, weight_decay=0.01)
-    first, second = torch.optim.AdamW(vae.parameters(), **options), torch.optim.AdamW(judge.parameters(), **options)
-    curve = []
-    for step in range(STEPS):
-        part = slice(step * BATCH, (step + 1) * BATCH)
-        terms = losses.backward(x[part], noise[part], step >= START)
-        if step >= START:
-            step_judge(losses, x[part], noise[part])
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        first.step()
-        if step >= START:
-            torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-            second.step()
-        curve.append(terms)
-        print(step + 1, *(f"{value:.6f}" for value in terms))
-    save("curve", torch.tensor(curve))
+    make("", Losses, vae, copy.deepcopy(judge), x, noise)
+    make("vq-", VqLosses, vq, judge, x, noise)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-/* The first stage's losses beside PyTorch's (reference/make_autoencoder.py): every term and every
- * gradient of one pass, and ten steps of which the last seven are against the discriminator. */
+/* The first stage's losses beside PyTorch's (reference/make_autoencoder.py), with a posterior and
+ * with a codebook: every term and every gradient of one pass, and ten steps of which the last seven
+ * are against the discriminator. */
 #include "train/loss-autoencoder.h"
 #include "train/optimiser.h"
 #include "weights/safetensors.h"
@@ -14,10 +15,15 @@
 #define BATCH 2
 #define SIDE  16
 #define START 3 /* steps before the discriminator takes part */
-#define TERMS 6
+#define TERMS 7 /* at most */
 
-static const LdmAutoencoderWeights weights = {
-    .l1 = 1.0, .l2 = 0.5, .perceptual = 0.7, .kl = 1e-2, .adversarial = 0.5};
+static const LdmAutoencoderWeights weights = {.l1 = 1.0,
+                                              .l2 = 0.5,
+                                              .perceptual = 0.7,
+                                              .kl = 1e-2,
+                                              .codebook = 0.8,
+                                              .commitment = 0.3,
+                                              .adversarial = 0.5};
 static const LdmDiscriminatorConfig shape = {.channels = 8, .layers = 2};
 
 static char *fixture_path(const char *name)
@@ -36,20 +42,35 @@ static LdmTensor *fixture(const char *name)
     return array;
 }
 
+/* The tiny models, and what the files of each begin with. */
+static const struct {
+    const char *folder, *prefix;
+} kinds[] = {{"networks/sd1", ""}, {"vq", "vq-"}};
+
 typedef struct {
     LdmModel *model;
     LdmParams *params; /* the discriminator's */
     LdmDiscriminator *discriminator;
     LdmFiles *files;
-    LdmTensor *x, *noise; /* of all steps */
+    LdmTensor *x, *noise; /* of all steps; VQ: no noise */
+    const char *prefix;
 } Case;
 
-static Case case_new(void)
+/* What PyTorch found. */
+static LdmTensor *answer(const Case *c, const char *name)
 {
-    g_autofree char *folder = network_folder("sd1");
+    g_autofree char *own = g_strconcat(c->prefix, name, NULL);
+
+    return fixture(own);
+}
+
+static Case case_new(int kind)
+{
+    g_autofree char *folder =
+        g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), kinds[kind].folder, NULL);
     g_autofree char *path = fixture_path("discriminator.safetensors");
     g_autoptr(GError) error = NULL;
-    Case c = {.model = ldm_model_load_first_stage(folder, &error)};
+    Case c = {.model = ldm_model_load_first_stage(folder, &error), .prefix = kinds[kind].prefix};
 
     g_assert_no_error(error);
     c.params = ldm_params_new();
@@ -68,7 +89,7 @@ static Case case_new(void)
     for (size_t i = 0; i < ldm_params_length(c.model->vae_params); i++)
         ldm_params_at(c.model->vae_params, i)->trained = true;
     c.x = fixture("x");
-    c.noise = fixture("noise");
+    c.noise = kind == 0 ? fixture("noise") : NULL;
     return c;
 }
 
@@ -113,8 +134,8 @@ static LdmTensor part(const LdmTensor *all, size_t step)
 static LdmAutoencoderTerms backward(const Case *c, LdmAutoencoderLoss *loss, size_t step,
                                     double scale, bool adversarial)
 {
-    LdmTensor x = part(c->x, step), noise = part(c->noise, step);
-    const LdmAutoencoderBatch batch = {&x, &noise, scale, adversarial};
+    LdmTensor x = part(c->x, step), noise = c->noise != NULL ? part(c->noise, step) : x;
+    const LdmAutoencoderBatch batch = {&x, c->noise != NULL ? &noise : NULL, scale, adversarial};
     LdmAutoencoderTerms terms = {0};
     g_autoptr(GError) error = NULL;
 
@@ -124,30 +145,30 @@ static LdmAutoencoderTerms backward(const Case *c, LdmAutoencoderLoss *loss, siz
 }
 
 /* Largest error of the terms, each of its own size but never of less than 1e-2. */
-static double terms_error(const LdmAutoencoderTerms *terms, const float *expected)
+static double terms_error(const LdmAutoencoderTerms *terms, const float *expected, size_t n)
 {
     const double *values = (const double *)terms;
     double worst = 0.0;
 
     G_STATIC_ASSERT(sizeof *terms == TERMS * sizeof(double));
-    for (int i = 0; i < TERMS; i++)
+    for (size_t i = 0; i < n; i++)
         worst = MAX(worst, fabs(values[i] - expected[i]) / MAX(fabs((double)expected[i]), 1e-2));
     return worst;
 }
 
-static void test_pass(void)
+static void test_pass(gconstpointer kind)
 {
-    g_auto(Case) c = case_new();
-    g_autoptr(LdmTensor) expected = fixture("terms");
-    g_autoptr(LdmTensor) vae = fixture("gradients-vae");
-    g_autoptr(LdmTensor) discriminator = fixture("gradients-discriminator");
+    g_auto(Case) c = case_new(GPOINTER_TO_INT(kind));
+    g_autoptr(LdmTensor) expected = answer(&c, "terms");
+    g_autoptr(LdmTensor) vae = answer(&c, "gradients-vae");
+    g_autoptr(LdmTensor) discriminator = answer(&c, "gradients-discriminator");
     g_autoptr(GError) error = NULL;
 
     g_assert_true(ldm_params_make_gradients(c.model->vae_params, &error));
     g_assert_true(ldm_params_make_gradients(c.params, &error));
     g_autoptr(LdmAutoencoderLoss) loss = loss_new(&c);
     LdmAutoencoderTerms terms = backward(&c, loss, 0, 1.0, true);
-    double worst = terms_error(&terms, ldm_tensor_f32(expected));
+    double worst = terms_error(&terms, ldm_tensor_f32(expected), expected->shape[0]);
     g_test_message("terms: worst error %.1e", worst);
     g_assert_cmpfloat(worst, <=, 1e-4);
     signs_check(c.model->vae_params, vae, "autoencoder");
@@ -179,17 +200,18 @@ static LdmOptimiser *optimiser_new(LdmParams *params, const char *part)
     return optimiser;
 }
 
-static void test_curve(void)
+static void test_curve(gconstpointer kind)
 {
-    g_auto(Case) c = case_new();
-    g_autoptr(LdmTensor) curve = fixture("curve");
+    g_auto(Case) c = case_new(GPOINTER_TO_INT(kind));
+    g_autoptr(LdmTensor) curve = answer(&c, "curve");
     g_autoptr(LdmOptimiser) first = optimiser_new(c.model->vae_params, "vae");
     g_autoptr(LdmOptimiser) second = optimiser_new(c.params, "discriminator");
     g_autoptr(LdmAutoencoderLoss) loss = loss_new(&c);
+    size_t n = curve->shape[1];
     double worst = 0.0;
 
     for (size_t step = 0; step < STEPS; step++) {
-        const float *expected = ldm_tensor_f32(curve) + step * TERMS;
+        const float *expected = ldm_tensor_f32(curve) + step * n;
         bool adversarial = step >= START;
         LdmStep told;
         LdmAutoencoderTerms terms = backward(&c, loss, step, 1.0, adversarial);
@@ -200,7 +222,7 @@ static void test_curve(void)
         g_test_message("step %zu: %.6f, PyTorch %.6f; discriminator %.6f, PyTorch %.6f", step + 1,
                        terms.loss, expected[0], terms.discriminator, expected[5]);
         worst = MAX(worst, distance);
-        g_assert_cmpfloat(terms_error(&terms, expected), <=, 1e-3);
+        g_assert_cmpfloat(terms_error(&terms, expected, n), <=, 1e-3);
     }
     g_test_message("worst %.1e", worst);
     g_assert_cmpfloat(worst, <=, 1e-4);
@@ -209,7 +231,9 @@ static void test_curve(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/autoencoder/pass", test_pass);
-    g_test_add_func("/autoencoder/curve", test_curve);
+    g_test_add_data_func("/autoencoder/kl/pass", GINT_TO_POINTER(0), test_pass);
+    g_test_add_data_func("/autoencoder/kl/curve", GINT_TO_POINTER(0), test_curve);
+    g_test_add_data_func("/autoencoder/vq/pass", GINT_TO_POINTER(1), test_pass);
+    g_test_add_data_func("/autoencoder/vq/curve", GINT_TO_POINTER(1), test_curve);
     return g_test_run();
 }

@@ -3,6 +3,7 @@
 #include "place.h"
 #include "train/initial.h"
 #include "train/train-autoencoder.h"
+#include "weights/json.h"
 
 #include <math.h>
 #include <string.h>
@@ -56,7 +57,8 @@ static bool train(const Place *place, const char *run, Watch *watch,
                   const LdmAutoencoderOptions *options, GError **error)
 {
     const LdmWanted wanted = {.first_stage = true,
-                              .made_new = watch->from == NULL ? 1u << LDM_PART_VAE : 0};
+                              .made_new = watch->from == NULL ? 1u << LDM_PART_VAE : 0,
+                              .vae = options->vae};
     g_autofree char *from = watch->from == NULL
                                 ? g_strdup(place->model_folder)
                                 : g_build_filename(place->folder, watch->from, NULL);
@@ -86,7 +88,8 @@ static double mean(const double *losses, size_t n)
     return sum;
 }
 
-static void test_resume(void)
+/* Interrupted twice and resumed, against a run of one piece. */
+static void check_resume(const Place *place, LdmAutoencoderOptions options)
 {
     static const char *const same[] = {
         "vae/diffusion_pytorch_model.safetensors",
@@ -95,23 +98,28 @@ static void test_resume(void)
         "checkpoints/step-0000000024.safetensors",
         "checkpoints/step-0000000024.json",
     };
-    g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
-    LdmAutoencoderOptions options = options_new();
     Watch whole = {0}, parts = {.stop_after = 5};
 
-    g_assert_true(train(&place, "whole", &whole, &options, &error));
+    g_assert_true(train(place, "whole", &whole, &options, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(whole.skipped, ==, 1);
     for (int k = 0; k < 3; k++) { /* before the discriminator takes part and after, then the end */
-        g_assert_cmpint(train(&place, "parts", &parts, &options, &error), ==, k == 2);
+        g_assert_cmpint(train(place, "parts", &parts, &options, &error), ==, k == 2);
         g_clear_error(&error);
         options.loop.resume = true;
         parts.stop_after = k == 0 ? 15 : 0;
     }
     g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
-        assert_same_file(&place, "whole", "parts", same[i]);
+        assert_same_file(place, "whole", "parts", same[i]);
+}
+
+static void test_resume(void)
+{
+    g_auto(Place) place = place_new();
+
+    check_resume(&place, options_new());
 }
 
 static LdmTensor *window(float value)
@@ -224,6 +232,74 @@ static void test_frozen(void)
     g_assert_cmpint(memcmp(y->data, other->data, ldm_tensor_count(y) * sizeof(float)), !=, 0);
 }
 
+/* The values of the folder's autoencoder configuration. */
+static JsonObject *config_of(const Place *place, const char *run)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = g_build_filename(place->folder, run, "vae", "config.json", NULL);
+    JsonObject *config = ldm_json_load(path, LDM_CONFIG_BYTES, &error);
+
+    g_assert_no_error(error);
+    return config;
+}
+
+/* A codebook instead of the posterior that the configuration has; trained further; and back. */
+static void test_vq(void)
+{
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    LdmAutoencoderOptions options = options_new();
+    Watch further = {.from = "whole"}, back = {0};
+
+    options.vae = (LdmVaeWish){LDM_REGULARISER_VQ, .codebook = 50, .width = 3};
+    check_resume(&place, options);
+    g_autoptr(JsonObject) config = config_of(&place, "whole");
+    g_assert_cmpstr(json_object_get_string_member(config, "_class_name"), ==, "VQModel");
+    g_assert_cmpint(json_object_get_int_member(config, "num_vq_embeddings"), ==, 50);
+    g_assert_cmpint(json_object_get_int_member(config, "vq_embed_dim"), ==, 3);
+    g_assert_cmpint(json_object_get_int_member(config, "latent_channels"), ==, 4);
+    g_autofree char *index = g_build_filename(place.folder, "whole", "model_index.json", NULL);
+    g_autofree char *text = NULL;
+    g_assert_true(g_file_get_contents(index, &text, NULL, NULL));
+    g_assert_nonnull(strstr(text, "\"VQModel\""));
+
+    g_autoptr(LdmModel) model = load_run(&place, "whole");
+    g_autoptr(LdmTensor) x = window(-0.25f);
+    g_autoptr(LdmTensor) z = ldm_encode(model, x, 1, NULL, &error);
+    g_autoptr(LdmTensor) mean = ldm_encode(model, x, -1, NULL, &error); /* no posterior to draw */
+    g_autoptr(LdmTensor) y = ldm_decode(model, z, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(z->shape[3], ==, 3);
+    size_t bytes = ldm_tensor_count(z) * sizeof(float);
+    g_assert_cmpmem(z->data, bytes, mean->data, bytes);
+    g_assert_true(ldm_tensor_same_shape(x, y));
+
+    options = options_new();
+    options.loop.optimiser.steps = 4;
+    g_assert_true(train(&place, "further", &further, &options, &error));
+    g_assert_cmpstr(further.last.terms[1].name, ==, "codebook");
+    g_assert_cmpstr(further.last.terms[2].name, ==, "perplexity");
+    g_assert_cmpfloat(further.last.terms[2].value, >=, 1.0);
+    g_assert_cmpfloat(further.last.terms[2].value, <=, 50.0);
+    options.vae.regulariser = LDM_REGULARISER_KL;
+    g_assert_false(train(&place, "other", &further, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    options.vae = (LdmVaeWish){.codebook = 51};
+    g_assert_false(train(&place, "other", &further, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+
+    g_free(place.model_folder);
+    place.model_folder = g_build_filename(place.folder, "whole", NULL);
+    options.vae = (LdmVaeWish){LDM_REGULARISER_KL};
+    g_assert_true(train(&place, "back", &back, &options, &error));
+    g_autoptr(JsonObject) again = config_of(&place, "back");
+    g_assert_cmpstr(json_object_get_string_member(again, "_class_name"), ==, "AutoencoderKL");
+    g_assert_false(json_object_has_member(again, "vq_embed_dim"));
+    ldm_model_unref(load_run(&place, "back"));
+}
+
 static void test_refusals(void)
 {
     g_auto(Place) place = place_new();
@@ -258,6 +334,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train-autoencoder/result", test_result);
     g_test_add_func("/train-autoencoder/scale", test_scale);
     g_test_add_func("/train-autoencoder/frozen", test_frozen);
+    g_test_add_func("/train-autoencoder/vq", test_vq);
     g_test_add_func("/train-autoencoder/refusals", test_refusals);
     return g_test_run();
 }
