@@ -22,12 +22,8 @@ _pentimento() {
         --schedule) options='model karras' ;;
         --quality) options='exact near good draft' ;;
         --precision) options='exact bf16' ;;
-<<<<<<< Updated upstream
-        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
-=======
         --regulariser) options='kl vq' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
->>>>>>> Stashed changes
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
