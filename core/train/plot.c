@@ -18,10 +18,6 @@
 #define TICKS  5
 #define FOLLOW 0.98 /* of the moving average */
 
-typedef struct {
-    double least, most;
-} Range;
-
 /* ---- ranges ---- */
 
 static int by_value(gconstpointer a, gconstpointer b)
@@ -31,7 +27,7 @@ static int by_value(gconstpointer a, gconstpointer b)
     return (x > y) - (x < y);
 }
 
-static Range loss_range(const GArray *points)
+static LdmRange loss_range(const GArray *points)
 {
     g_autoptr(GArray) values = g_array_new(FALSE, FALSE, sizeof(double));
 
@@ -41,20 +37,19 @@ static Range loss_range(const GArray *points)
             g_array_append_val(values, loss);
     }
     if (values->len == 0)
-        return (Range){0, 1};
+        return (LdmRange){0, 1};
     g_array_sort(values, by_value);
     guint last = values->len - 1;
-    Range range = {g_array_index(values, double, last / 100),
-                   g_array_index(values, double, last - last / 100)};
+    LdmRange range = {g_array_index(values, double, last / 100),
+                      g_array_index(values, double, last - last / 100)};
     double margin = MAX(0.05 * (range.most - range.least), 1e-3 * fabs(range.most) + 1e-12);
     double least = range.least - margin;
-    return (Range){range.least >= 0 ? fmax(least, 0) : least, range.most + margin};
+    return (LdmRange){range.least >= 0 ? fmax(least, 0) : least, range.most + margin};
 }
 
 /* ---- scales ---- */
 
-/* 1, 2 or 5 times a power of ten, so that some TICKS of them span the range. */
-static double tick_step(Range range)
+double ldm_plot_step(LdmRange range)
 {
     double raw = (range.most - range.least) / TICKS, power = pow(10, floor(log10(raw)));
     double m = raw / power;
@@ -62,12 +57,11 @@ static double tick_step(Range range)
     return power * (m <= 1 ? 1 : m <= 2 ? 2 : m <= 5 ? 5 : 10);
 }
 
-/* The range widened to whole ticks. */
-static Range whole_ticks(Range range)
+LdmRange ldm_plot_whole(LdmRange range)
 {
-    double step = tick_step(range);
+    double step = ldm_plot_step(range);
 
-    return (Range){floor(range.least / step) * step, ceil(range.most / step) * step};
+    return (LdmRange){floor(range.least / step) * step, ceil(range.most / step) * step};
 }
 
 /* ---- the picture ---- */
@@ -80,7 +74,7 @@ static double place_x(const GArray *points, double step)
     return LEFT + (WIDTH - LEFT - RIGHT) * (last > first ? (step - first) / (last - first) : 0.5);
 }
 
-static double place_y(Range range, double value)
+static double place_y(LdmRange range, double value)
 {
     double share = CLAMP((value - range.least) / (range.most - range.least), 0.0, 1.0);
 
@@ -104,9 +98,9 @@ static void write_number(cairo_t *cr, double x, double y, double align, double v
 }
 
 /* Numbers of a scale: on the left, with lines across the picture, or on the `right`. */
-static void draw_scale(cairo_t *cr, Range range, bool right)
+static void draw_scale(cairo_t *cr, LdmRange range, bool right)
 {
-    double step = tick_step(range);
+    double step = ldm_plot_step(range);
     int n = (int)round((range.most - range.least) / step);
 
     for (int i = 0; i <= n; i++) {
@@ -124,11 +118,11 @@ static void draw_scale(cairo_t *cr, Range range, bool right)
     }
 }
 
-static void draw_frame(cairo_t *cr, const GArray *points, Range loss, Range rate)
+static void draw_frame(cairo_t *cr, const GArray *points, LdmRange loss, LdmRange rate)
 {
     double first = g_array_index(points, LdmLogPoint, 0).step;
     double last = g_array_index(points, LdmLogPoint, points->len - 1).step;
-    double step = last > first ? fmax(tick_step((Range){first, last}), 1) : 1;
+    double step = last > first ? fmax(ldm_plot_step((LdmRange){first, last}), 1) : 1;
 
     draw_scale(cr, loss, false);
     for (double at = ceil(first / step) * step; at <= last; at += step)
@@ -140,7 +134,7 @@ static void draw_frame(cairo_t *cr, const GArray *points, Range loss, Range rate
     write_text(cr, WIDTH - RIGHT, TOP - 10, 1, _("learning rate"));
 }
 
-static void draw_curves(cairo_t *cr, const GArray *points, Range loss, Range rate)
+static void draw_curves(cairo_t *cr, const GArray *points, LdmRange loss, LdmRange rate)
 {
     double average = 0, weight = 0;
 
@@ -173,14 +167,14 @@ static void draw_curves(cairo_t *cr, const GArray *points, Range loss, Range rat
 bool ldm_plot_write(const char *log_path, const char *path, GError **error)
 {
     g_autoptr(GArray) points = ldm_train_log_read(log_path, error);
-    Range rate = {0, 1e-12};
+    LdmRange rate = {0, 1e-12};
 
     if (points == NULL || points->len == 0)
         return points != NULL;
     for (guint i = 0; i < points->len; i++)
         rate.most = fmax(rate.most, g_array_index(points, LdmLogPoint, i).rate);
-    rate = whole_ticks(rate);
-    Range loss = whole_ticks(loss_range(points));
+    rate = ldm_plot_whole(rate);
+    LdmRange loss = ldm_plot_whole(loss_range(points));
     cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);
     cairo_t *cr = cairo_create(surface);
     cairo_set_source_rgb(cr, 1, 1, 1);
