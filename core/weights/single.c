@@ -59,10 +59,17 @@ static void set_part(LdmSource *source, LdmPart id, LdmNameTable table, const ch
     part->naming = ldm_naming_of(table, id, &source->config);
 }
 
+/* A file of LDM's first stages, which has nothing else. */
+static bool is_first_stage(const LdmFiles *files)
+{
+    return ldm_files_find(files, "encoder.down.0.block.0.conv1.weight") != NULL;
+}
+
 static bool open_vae(LdmSource *source, const LdmFiles *files, GError **error)
 {
-    const char *prefix =
-        ldm_files_find(files, "vae.encoder.conv_in.weight") != NULL ? "vae." : "first_stage_model.";
+    const char *prefix = ldm_files_find(files, "vae.encoder.conv_in.weight") != NULL ? "vae."
+                         : is_first_stage(files)                                     ? ""
+                                                 : "first_stage_model.";
     if (!ldm_probe_vae(files, prefix, &source->config.vae, error))
         return false;
     set_part(source, LDM_PART_VAE, LDM_NAMES_LDM_VAE, prefix, prefix);
@@ -278,8 +285,12 @@ bool ldm_source_open_single(LdmSource *source, GError **error)
     LdmModelConfig *c = &source->config;
     g_ptr_array_add(source->files, files);
     c->schedule = ldm_config_schedule_default();
-    if (!ldm_files_add(files, source->path, error) || !refuse_others(files, error) ||
-        !ldm_probe_unet(files, UNET, &c->unet, error))
+    if (!ldm_files_add(files, source->path, error) || !refuse_others(files, error))
+        return false;
+    c->first_stage = source->wanted.first_stage && is_first_stage(files);
+    if (c->first_stage)
+        return open_vae(source, files, error);
+    if (!ldm_probe_unet(files, UNET, &c->unet, error))
         return false;
     set_part(source, LDM_PART_UNET, LDM_NAMES_LDM_UNET, UNET, UNET);
     if (!open_vae(source, files, error) || !open_text(source, files, error))

@@ -35,8 +35,8 @@ typedef struct {
  * Errors: FILE, FORMAT, UNSUPPORTED, MISSING. */
 LdmSource *ldm_source_open(const char *path, GError **error);
 
-/* The same with less than everything; a single file is always read whole, and refused (UNSUPPORTED)
- * where something of it is to be made new. */
+/* The same with less than everything; a single file is read whole, unless an autoencoder is all it
+ * has, and refused (UNSUPPORTED) where something of it is to be made new. */
 LdmSource *ldm_source_open_wanted(const char *path, const LdmWanted *wanted, GError **error);
 void ldm_source_free(LdmSource *source);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmSource, ldm_source_free)

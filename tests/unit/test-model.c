@@ -396,6 +396,16 @@ static void test_vq(void)
               "model: {params: {first_stage_config: {target: ldm.models.autoencoder."
               "AutoencoderKL}}}");
     refused(path, LDM_ERROR_UNSUPPORTED, "vq.yaml|AutoencoderKL");
+
+    MadeFile *alone = made_file_new(); /* as the first stages of LDM's zoo */
+    made_add_part(alone, made, LDM_PART_VAE, LDM_NAMES_LDM_VAE, "");
+    g_autofree char *stage = in_folder("first-stage.safetensors");
+    made_file_write(alone, stage, 0);
+    refused(stage, LDM_ERROR_MISSING, "no whole model");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmModel) first = ldm_model_load_first_stage(stage, &error);
+    g_assert_no_error(error);
+    same_params(made->params[LDM_PART_VAE], first->vae_params);
     made_model_free(made);
 }
 

@@ -161,11 +161,39 @@ static void test_sd2(void)
     ldm_unet_free(unet);
 }
 
+/* The VQ autoencoders of LDM's zoo; parameters as diffusers' VQModel counts them. */
+static void test_zoo(void)
+{
+    static const struct {
+        int levels, channels[LDM_MAX_LEVELS], entries, z;
+        bool attention; /* in the last level */
+        guint64 parameters;
+    } zoo[] = {
+        {3, {128, 256, 512}, 8192, 3, false, 55322782},
+        {4, {128, 256, 256, 512}, 16384, 4, true, 67717295},
+        {5, {128, 128, 256, 256, 512}, 16384, 8, true, 69593371},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(zoo); i++) {
+        LdmVaeConfig config = sd_vae;
+        g_autoptr(LdmParams) params = ldm_params_new();
+        config.regulariser = LDM_REGULARISER_VQ;
+        config.latent_channels = config.inner_channels = zoo[i].z;
+        config.codebook = zoo[i].entries;
+        config.levels = zoo[i].levels;
+        memcpy(config.channels, zoo[i].channels, sizeof config.channels);
+        config.attention[zoo[i].levels - 1] = zoo[i].attention;
+        ldm_vae_encoder_free(ldm_vae_encoder_new(&config, params));
+        ldm_vae_decoder_free(ldm_vae_decoder_new(&config, params));
+        g_assert_cmpuint(count_parameters(params), ==, zoo[i].parameters);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/networks/unet", test_unet);
     g_test_add_func("/networks/vae", test_vae);
+    g_test_add_func("/networks/zoo", test_zoo);
     g_test_add_func("/networks/text", test_text);
     g_test_add_func("/networks/sd2", test_sd2);
     return g_test_run();
