@@ -42,6 +42,7 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan)
     add(&fields, "native_size", g_variant_new_int32(info->native_size));
     add(&fields, "downsampling", g_variant_new_int32(info->downsampling));
     add(&fields, "latent_channels", g_variant_new_int32(info->latent_channels));
+    add(&fields, "codebook", g_variant_new_int32(info->codebook));
     add(&fields, "unet_in_channels", g_variant_new_int32(info->unet_in_channels));
     add(&fields, "scale_factor", g_variant_new_double(info->scale_factor));
     add(&fields, "tokens", g_variant_new_int32(info->tokens));
@@ -98,6 +99,8 @@ static void print_info(const LdmModelInfo *info, const LdmPlan *plan)
     row(_("Native size"), _("%d × %d pixels"), info->native_size, info->native_size);
     row(_("Latent"), _("%d channels, 1 cell for %d × %d pixels, scale factor %g"),
         info->latent_channels, info->downsampling, info->downsampling, info->scale_factor);
+    if (info->codebook > 0)
+        row(_("Codebook"), _("%d entries"), info->codebook);
     row(_("Denoiser"), _("predicts %s, %d channels in"), predictions[info->prediction],
         info->unet_in_channels);
     if (info->tokens > 0)

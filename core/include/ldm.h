@@ -127,6 +127,7 @@ typedef struct {
     uint64_t unet_parameters, vae_parameters, text_parameters;
     uint64_t weight_bytes;     /* as stored */
     int latent_channels;       /* z */
+    int codebook;              /* entries of a VQ autoencoder's; 0: KL */
     int downsampling;          /* f: picture pixels per latent cell, 4 or 8 ... */
     int unet_in_channels;      /* z, or 2z+1 for (z_t, mask, masked latent) */
     int native_size;           /* pixels a side the model was trained at */

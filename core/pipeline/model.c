@@ -87,6 +87,7 @@ static void fill_info(LdmModel *model, const LdmSource *source)
         .unet_parameters = count(model->unet_params, by_dtype, &bytes),
         .text_parameters = count(model->text_params, by_dtype, &bytes),
         .latent_channels = config->vae.latent_channels,
+        .codebook = config->vae.codebook,
         .downsampling = (int)ldm_vae_factor(&config->vae),
         .unet_in_channels = config->unet.in_channels,
         .tokens = config->has_text ? config->text.tokens : 0,

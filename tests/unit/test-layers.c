@@ -5,6 +5,7 @@
 #include "layers/conv2d.h"
 #include "layers/elementwise.h"
 #include "layers/embedding.h"
+#include "layers/quantise.h"
 #include "layers/resblock.h"
 #include "layers/time-embedding.h"
 #include "layers/transformer.h"
@@ -398,6 +399,49 @@ static void test_bf16(void)
     bench_clear(&bench);
 }
 
+/* The nearest entry by the definition, entries in f16; of equal ones the first. */
+static void test_quantise(void)
+{
+    enum { ENTRIES = 300, WIDTH = 5, CELLS = 130 };
+    Bench bench;
+    LdmQuantise layer;
+    LdmTensor *codes, *same;
+    uint16_t entries[ENTRIES * WIDTH];
+    bench_init(&bench);
+    ldm_quantise_init(&layer, ldm_scope(&bench.root, "quantize"), ENTRIES, WIDTH);
+    for (size_t i = 0; i < ENTRIES * WIDTH; i++)
+        entries[i] = ldm_f32_to_f16((float)g_rand_double_range(bench.random, -1, 1));
+    memcpy(entries + 290 * WIDTH, entries + 3 * WIDTH, WIDTH * sizeof *entries);
+    layer.codebook->data = entries;
+    layer.codebook->dtype = LDM_F16;
+    LdmTensor *z = random_nhwc(&bench, 1, 13, 10, WIDTH);
+    for (size_t c = 0; c < WIDTH; c++)
+        ldm_tensor_f32(z)[7 * WIDTH + c] = ldm_f16_to_f32(entries[3 * WIDTH + c]);
+    LdmTensor *e = ldm_quantise_forward(bench.pass, &layer, ldm_pass_keep(bench.pass, z), &codes);
+    for (size_t i = 0; i < CELLS; i++) {
+        const float *of_z = ldm_tensor_f32(z) + i * WIDTH;
+        size_t found = (size_t)((const int32_t *)codes->data)[i];
+        double least = INFINITY, distance = 0;
+        for (size_t k = 0; k < ENTRIES; k++) {
+            double sum = 0;
+            for (size_t c = 0; c < WIDTH; c++) {
+                double step = of_z[c] - ldm_f16_to_f32(entries[k * WIDTH + c]);
+                sum += step * step;
+            }
+            least = fmin(least, sum);
+            distance = k == found ? sum : distance;
+        }
+        g_assert_cmpfloat_with_epsilon(distance, least, 1e-6);
+        for (size_t c = 0; c < WIDTH; c++)
+            g_assert_cmpfloat(ldm_tensor_f32(e)[i * WIDTH + c], ==,
+                              ldm_f16_to_f32(entries[found * WIDTH + c]));
+    }
+    g_assert_cmpint(((const int32_t *)codes->data)[7], ==, 3);
+    same = ldm_straight_through_forward(bench.pass, z, ldm_pass_keep(bench.pass, e));
+    g_assert_cmpmem(same->data, CELLS * WIDTH * 4, e->data, CELLS * WIDTH * 4);
+    bench_clear(&bench);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -412,5 +456,6 @@ int main(int argc, char **argv)
     g_test_add_func("/layers/bf16", test_bf16);
     g_test_add_func("/layers/embedding", test_embedding);
     g_test_add_func("/layers/time-embedding", test_time_embedding);
+    g_test_add_func("/layers/quantise", test_quantise);
     return g_test_run();
 }
