@@ -42,9 +42,9 @@
  * Run: one job, answered when it is done. `job` is a number the client chooses, unique among its
  *   unfinished ones. `task` is "generate", "img2img", "inpaint", or "teach" (below).
  *   options: those of the command line, by name and type: prompt s, negative-prompt s, strength d,
- *     steps i, guidance d, sampler s, schedule s, seed x, width i, height i, eta d ... (the table
- *     ldm_options(); i, x and d are converted where exact; an unknown name or a value out of range
- *     is an error that says so), and
+ *     steps i, guidance d, quality s, sampler s, schedule s, seed x, width i, height i ... (the
+ *     table ldm_options(); i, x and d are converted where exact; an unknown name or a value out of
+ *     range is an error that says so), and
  *       model           s   a name or path; "" or absent: the default model
  *       threads         i   0 or absent: as many as there are processors; at most 256
  *       picture-width   i   size of the picture and of the mask, in pixels: with those handles

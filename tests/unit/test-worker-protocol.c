@@ -60,6 +60,12 @@ static void test_generate(World *world, gconstpointer data)
     g_assert_no_error(client.error);
     g_assert_cmpint(reply_seed(&client), >=, 0);
     g_assert_cmpint(reply_int(&client, "width"), ==, 64);
+    /* two of the three steps lie before 0.4: what is named stays, whatever the quality says */
+    run_generate(&client, "{'guidance-end': <0.4>, 'quality': <'draft'>, 'steps': <3>}");
+    g_assert_no_error(client.error);
+    g_assert_cmpint(reply_int(&client, "evaluations"), ==, 5);
+    run_generate(&client, "{'quality': <'draft'>, 'steps': <3>}");
+    g_assert_cmpint(reply_int(&client, "evaluations"), ==, 6);
     client_close(&client);
 }
 
@@ -219,6 +225,7 @@ static void test_options(World *world, gconstpointer data)
         {"{'steps': <'many'>}", PENTIMENTO_ERROR_INVALID, "steps"},
         {"{'steps': <0>}", PENTIMENTO_ERROR_INVALID, "1000"},
         {"{'sampler': <'best'>}", PENTIMENTO_ERROR_INVALID, "euler"},
+        {"{'quality': <'best'>}", PENTIMENTO_ERROR_INVALID, "draft"},
         {"{'strength': <0.5>}", PENTIMENTO_ERROR_INVALID, "strength"},
         {"{'model': <3>}", PENTIMENTO_ERROR_INVALID, "model"},
         {"{'threads': <257>}", PENTIMENTO_ERROR_INVALID, "256"},
