@@ -251,6 +251,7 @@ static void test_vq(void)
     LdmAutoencoderOptions options = options_new();
     Watch further = {.from = "whole"}, back = {0};
 
+    options.loop.accumulate = 1;
     options.vae = (LdmVaeWish){LDM_REGULARISER_VQ, .codebook = 50, .width = 3};
     check_resume(&place, options);
     g_autoptr(JsonObject) config = config_of(&place, "whole");
@@ -274,7 +275,7 @@ static void test_vq(void)
     g_assert_cmpmem(z->data, bytes, mean->data, bytes);
     g_assert_true(ldm_tensor_same_shape(x, y));
 
-    options = options_new();
+    options.vae = (LdmVaeWish){0};
     options.loop.optimiser.steps = 4;
     g_assert_true(train(&place, "further", &further, &options, &error));
     g_assert_cmpstr(further.last.terms[1].name, ==, "codebook");
