@@ -6,7 +6,8 @@
  *
  * One source per group (gemm conv norm act attention resample convert), compiled once per
  * instruction set by a thin file (base, AVX2, AVX-512, NEON); the table is picked at run time, and
- * PENTIMENTO_CPU=base|avx2|avx512|neon forces one. Each has a plain C twin in tests/kernels. */
+ * PENTIMENTO_CPU=base|avx2|avx512|neon forces one; amx is avx512 with bf16 on AMX. Each has a plain
+ * C twin in tests/kernels. */
 #pragma once
 
 #include "ldm.h"

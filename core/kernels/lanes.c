@@ -3,7 +3,10 @@
 #include "kernels/pairs.h"
 
 #include <string.h>
-#ifdef __aarch64__
+#ifdef __x86_64__
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined __aarch64__
 #include <sys/auxv.h>
 #endif
 
@@ -37,11 +40,25 @@ const LdmLanes *ldm_lanes(void)
     return lanes;
 }
 
+#ifdef __x86_64__
+/* Whether there is AMX, and Linux (5.16) lets this process use its registers, which make a thread's
+ * state 8 KiB larger. */
+static bool may_use_amx(void)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#endif
+
 static const LdmPairs *pick_pairs(void)
 {
 #ifdef __x86_64__
-    if (ldm_lanes() == &ldm_lanes_avx512 && __builtin_cpu_supports("avx512bf16"))
-        return &ldm_pairs_avx512;
+    if (ldm_lanes() != &ldm_lanes_avx512 || !__builtin_cpu_supports("avx512bf16"))
+        return NULL;
+    /* Only who asks gets AMX: it has run on an emulator, no processor has shown its speed. */
+    bool wanted = g_strcmp0(g_getenv("PENTIMENTO_CPU"), "amx") == 0;
+    return wanted && may_use_amx() ? &ldm_pairs_amx : &ldm_pairs_avx512;
 #elif defined __aarch64__
     if (ldm_lanes() == &ldm_lanes_neon && (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0)
         return &ldm_pairs_neon;

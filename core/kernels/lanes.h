@@ -5,7 +5,7 @@
 
 #include "kernels/kernels.h"
 
-#define LDM_MAX_ROWS    14
+#define LDM_MAX_ROWS    32
 #define LDM_MAX_COLUMNS 32
 
 typedef void LdmMapFunc(const float *x, float *y, size_t n);

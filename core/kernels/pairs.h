@@ -16,7 +16,7 @@ typedef struct {
 } LdmPairs;
 
 #ifdef __x86_64__
-extern const LdmPairs ldm_pairs_avx512;
+extern const LdmPairs ldm_pairs_avx512, ldm_pairs_amx;
 #elif defined __aarch64__
 extern const LdmPairs ldm_pairs_neon;
 #endif

@@ -1,0 +1,109 @@
+/* How the tile on AMX goes through its registers, with plain twins in place of the instructions, so
+ * that every machine can tell; test-gemm and test-attention run the instructions where they are. */
+#include "twin.h"
+
+#include "kernels/lanes.h"
+
+static struct {
+    uint8_t rows[8];
+    float words[8][16][16];
+} amx;
+
+static void twin_configure(uint8_t palette, const uint8_t *rows, const uint16_t *row_bytes)
+{
+    g_assert_cmpint(palette, ==, 1);
+    for (int i = 0; i < 8; i++) {
+        g_assert_cmpint(rows[i], <=, 16);
+        g_assert_cmpint(row_bytes[i], ==, rows[i] > 0 ? 64 : 0);
+    }
+    memcpy(amx.rows, rows, sizeof amx.rows);
+    memset(amx.words, 0, sizeof amx.words);
+}
+
+static void twin_move(int r, float *p, size_t bytes, bool out)
+{
+    g_assert_cmpint(amx.rows[r], >, 0);
+    for (int i = 0; i < amx.rows[r]; i++, p += bytes / sizeof *p)
+        memcpy(out ? p : amx.words[r][i], out ? amx.words[r][i] : p, 64);
+}
+
+static float half_of(float word, int k)
+{
+    return ldm_bf16_to_f32((uint16_t)(ldm_float_bits(word) >> (16 * k)));
+}
+
+/* c[m][n] += a[m][2k], a[m][2k + 1] . b[k][2n], b[k][2n + 1] */
+static void twin_multiply(int c, int a, int b)
+{
+    g_assert_cmpint(amx.rows[c], ==, amx.rows[a]);
+    g_assert_cmpint(amx.rows[b], ==, 16);
+    for (int m = 0; m < amx.rows[c]; m++)
+        for (int n = 0; n < 16; n++)
+            for (int k = 0; k < 32; k++)
+                amx.words[c][m][n] +=
+                    half_of(amx.words[a][m][k / 2], k % 2) * half_of(amx.words[b][k / 2][n], k % 2);
+}
+
+#define AMX_CONFIGURE(config)  twin_configure(config.palette, config.rows, config.row_bytes)
+#define AMX_RELEASE()          memset(amx.rows, 0, sizeof amx.rows)
+#define AMX_LOAD(r, p, bytes)  twin_move(r, (float *)(p), bytes, false)
+#define AMX_STORE(r, p, bytes) twin_move(r, p, bytes, true)
+#define AMX_MULTIPLY(c, a, b)  twin_multiply(c, a, b)
+#include "kernels/tile-amx.h"
+
+/* Words of two random bf16 numbers, between guards. */
+static TwinArray twin_words(size_t n)
+{
+    TwinArray words = twin_array(n);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t low = ldm_f32_to_bf16((float)g_test_rand_double_range(-1, 1));
+        uint32_t high = ldm_f32_to_bf16((float)g_test_rand_double_range(-1, 1));
+        words.data[i] = ldm_float_from_bits(high << 16 | low);
+    }
+    return words;
+}
+
+static void check(int rows, int vectors, size_t K, bool add)
+{
+    const size_t columns = (size_t)vectors * SIDE;
+    TwinArray a = twin_words((size_t)rows * K), b = twin_words(K * NR);
+    TwinArray c = twin_random((size_t)rows * columns);
+    g_autofree double *expected = g_new(double, (size_t)rows *columns);
+    for (size_t m = 0; m < (size_t)rows; m++)
+        for (size_t n = 0; n < columns; n++) {
+            double sum = add ? c.data[m * columns + n] : 0;
+            for (size_t k = 0; k < 2 * K; k++)
+                sum += (double)half_of(a.data[m * K + k / 2], k % 2) *
+                       half_of(b.data[k / 2 * NR + n], k % 2);
+            expected[m * columns + n] = sum;
+        }
+    tile(rows, &(LdmTile){.segments = 1,
+                          .K = K,
+                          .a = a.data,
+                          .lda = K,
+                          .b = b.data,
+                          .c = c.data,
+                          .ldc = columns,
+                          .vectors = vectors,
+                          .add = add});
+    twin_compare(c.data, expected, (size_t)rows * columns, 2e-6, "tile");
+    twin_free(a);
+    twin_free(b);
+    twin_free(c);
+}
+
+static void test_tile(void)
+{
+    static const size_t depths[] = {1, 15, 16, 17, 48};
+    for (int rows = 1; rows <= AMX_ROWS; rows++)
+        for (size_t i = 0; i < G_N_ELEMENTS(depths); i++)
+            for (int vectors = 1; vectors <= 2; vectors++)
+                check(rows, vectors, depths[i], (rows + i) % 2 == 0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/amx/tile", test_tile);
+    return g_test_run();
+}
