@@ -31,7 +31,7 @@ static bool have_done(const PentimentoTask *task, const PentimentoRegion *region
     if (region->selected)
         job.mask = pentimento_mask_read(region, error);
     if (!region->selected || job.mask >= 0)
-        done = pentimento_worker_run(&job, pentimento_progress_show, reply, error);
+        done = pentimento_worker_run(&job, &pentimento_progress, reply, error);
     close(job.picture);
     if (job.mask >= 0)
         close(job.mask);

@@ -50,7 +50,7 @@ static bool run(const PentimentoTask *task, GimpImage *image, GimpDrawable **dra
     options = pentimento_settings_options(task, config, outcome->seed);
     job.options = options;
     pentimento_progress_begin();
-    if (!pentimento_worker_run(&job, pentimento_progress_show, &reply, error))
+    if (!pentimento_worker_run(&job, &pentimento_progress, &reply, error))
         return false;
     if (image != NULL && !gimp_image_is_valid(image)) {
         pentimento_set_error(error, EXECUTION_ERROR,

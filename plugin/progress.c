@@ -55,18 +55,25 @@ void pentimento_progress_begin(void)
     gimp_progress_init(_("Starting"));
 }
 
-void pentimento_progress_show(const char *stage, int step, int steps, double fraction,
-                              double seconds_left)
+char *pentimento_progress_text(const char *stage, int step, int steps, double seconds_left)
 {
     g_autofree char *what = stage_text(stage, step, steps);
+    g_autofree char *left = NULL;
 
-    if (seconds_left >= 0 && seconds_left < 1e6) {
-        g_autofree char *left = time_text(seconds_left);
+    if (!(seconds_left >= 0 && seconds_left < 1e6))
+        return g_steal_pointer(&what);
+    left = time_text(seconds_left);
+    /* first what is being done ("Denoising, step 3 of 20"), then the time left */
+    return g_strdup_printf(_("%s, %s"), what, left);
+}
 
-        /* first what is being done ("Denoising, step 3 of 20"), then the time left */
-        gimp_progress_set_text_printf(_("%s, %s"), what, left);
-    } else {
-        gimp_progress_set_text(what);
-    }
+static void show(const char *stage, int step, int steps, double fraction, double seconds_left,
+                 gpointer data)
+{
+    g_autofree char *text = pentimento_progress_text(stage, step, steps, seconds_left);
+
+    gimp_progress_set_text(text);
     gimp_progress_update(CLAMP(fraction, 0.0, 1.0));
 }
+
+const PentimentoWatch pentimento_progress = {.progress = show};

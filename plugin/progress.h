@@ -1,6 +1,10 @@
 #pragma once
 
-/* GIMP's progress bar with the worker's progress: stage, step and time left, in words. */
+#include "worker-client.h"
+
+/* GIMP's own bar: begins it; then it is what watches a job. */
 void pentimento_progress_begin(void);
-void pentimento_progress_show(const char *stage, int step, int steps, double fraction,
-                              double seconds_left);
+extern const PentimentoWatch pentimento_progress;
+
+/* "Denoising, step 3 of 20, 10 s left"; seconds_left < 0: not known. Free with g_free. */
+char *pentimento_progress_text(const char *stage, int step, int steps, double seconds_left);

@@ -1,90 +1,34 @@
 /* plug-in-pentimento-teach: what layers show, learnt as a LoRA for the other tasks. In: layers, a
  * name. Out: NAME.safetensors among the user's adapters; the image stays as it is. GIMP's Cancel,
  * and GIMP's end, kill us: the worker keeps a checkpoint, and the same call goes on from there. */
-#include "pixels-in.h"
 #include "progress.h"
-#include "settings.h"
-#include "worker-client.h"
+#include "teach.h"
+#include "ui/dialog.h"
 
 #include "core/worker/protocol.h"
 
 #include <glib/gi18n-lib.h>
-#include <libgimp/gimpui.h>
 
-/* ---- what is learnt from ----------------------------------------------------------------- */
+/* ---- asking the worker ------------------------------------------------------------------- */
 
-static void picture_clear(gpointer data)
+/* Without the spaces around it, as the worker takes it. */
+static char *name_of(GimpProcedureConfig *config)
 {
-    close(((PentimentoPicture *)data)->fd);
+    char *name;
+
+    g_object_get(config, "name", &name, NULL);
+    return g_strstrip(name != NULL ? name : g_strdup(""));
 }
 
-static bool add_picture(GArray *pictures, GimpDrawable *layer, bool part, GError **error)
+GVariant *pentimento_lesson_options(const PentimentoLesson *lesson, const char *action)
 {
-    GeglRectangle rectangle = {0, 0, gimp_drawable_get_width(layer),
-                               gimp_drawable_get_height(layer)};
-    PentimentoPicture picture;
-
-    if (!GIMP_IS_LAYER(layer)) {
-        pentimento_set_error(error, CALLING_ERROR,
-                             _("A channel or a layer mask is selected: click on a layer's picture "
-                               "in the Layers dialog."));
-        return false;
-    }
-    if (pictures->len == PENTIMENTO_MAX_PICTURES) {
-        pentimento_set_error(error, CALLING_ERROR,
-                             _("These are too many layers: %d can be learnt from at once."),
-                             PENTIMENTO_MAX_PICTURES);
-        return false;
-    }
-    /* a layer beside the selection shows nothing of what is meant */
-    if (part && !gimp_drawable_mask_intersect(layer, &rectangle.x, &rectangle.y, &rectangle.width,
-                                              &rectangle.height))
-        return true;
-    picture = (PentimentoPicture){pentimento_rectangle_read(layer, &rectangle, error),
-                                  rectangle.width, rectangle.height};
-    if (picture.fd < 0)
-        return false;
-    g_array_append_val(pictures, picture);
-    return true;
-}
-
-/* NULL and an error where there is nothing to learn from. */
-static GArray *gather(GimpImage *image, GimpDrawable **drawables, const char *which, GError **error)
-{
-    bool visible = g_str_equal(which, "visible"), part = g_str_equal(which, "selection");
-    g_autofree GimpLayer **layers = visible ? gimp_image_get_layers(image) : NULL;
-    GimpDrawable **from = visible ? (GimpDrawable **)layers : drawables;
-    g_autoptr(GArray) pictures = g_array_new(FALSE, FALSE, sizeof(PentimentoPicture));
-
-    g_array_set_clear_func(pictures, picture_clear);
-    if (part && gimp_selection_is_empty(image)) {
-        pentimento_set_error(error, CALLING_ERROR,
-                             _("Nothing is selected: select what is to be learnt, or learn from "
-                               "whole layers."));
-        return NULL;
-    }
-    for (size_t i = 0; from != NULL && from[i] != NULL; i++)
-        if ((!visible || gimp_item_get_visible(GIMP_ITEM(from[i]))) &&
-            !add_picture(pictures, from[i], part, error))
-            return NULL;
-    if (pictures->len > 0)
-        return g_steal_pointer(&pictures);
-    pentimento_set_error(error, CALLING_ERROR,
-                         _("There is no layer to learn from: select one or more in the Layers "
-                           "dialog."));
-    return NULL;
-}
-
-/* ---- learning ---------------------------------------------------------------------------- */
-
-static GVariant *options_of(GimpProcedureConfig *config, const char *name)
-{
-    g_autofree char *description = NULL, *model = NULL;
+    g_autofree char *name = name_of(lesson->config), *description = NULL, *model = NULL;
     GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
     int steps, seed;
 
-    g_object_get(config, "description", &description, "model", &model, "steps", &steps, "seed",
-                 &seed, NULL);
+    g_object_get(lesson->config, "description", &description, "model", &model, "steps", &steps,
+                 "seed", &seed, NULL);
+    g_variant_builder_add(&options, "{sv}", "action", g_variant_new_string(action));
     g_variant_builder_add(&options, "{sv}", "name", g_variant_new_string(name));
     g_variant_builder_add(&options, "{sv}", "description",
                           g_variant_new_string(description != NULL ? description : ""));
@@ -98,10 +42,10 @@ static GVariant *options_of(GimpProcedureConfig *config, const char *name)
 }
 
 /* The LoRA's path. */
-static char *learn(GimpProcedureConfig *config, const char *name, const GArray *pictures,
+static char *learn(const PentimentoLesson *lesson, const GArray *pictures, bool live,
                    GError **error)
 {
-    g_autoptr(GVariant) options = options_of(config, name);
+    g_autoptr(GVariant) options = pentimento_lesson_options(lesson, "teach");
     g_auto(PentimentoReply) reply = {0};
     const PentimentoJob job = {.task = "teach",
                                .options = options,
@@ -112,8 +56,10 @@ static char *learn(GimpProcedureConfig *config, const char *name, const GArray *
     char *file = NULL;
     int skipped = 0;
 
-    pentimento_progress_begin();
-    if (!pentimento_worker_run(&job, pentimento_progress_show, &reply, error))
+    if (!live)
+        pentimento_progress_begin();
+    if (live ? !pentimento_teach_live(lesson, &job, &reply, error)
+             : !pentimento_worker_run(&job, &pentimento_progress, &reply, error))
         return NULL;
     g_variant_lookup(reply.values, "skipped", "i", &skipped);
     if (skipped > 0)
@@ -126,35 +72,29 @@ static char *learn(GimpProcedureConfig *config, const char *name, const GArray *
 
 static const PentimentoTask recalled = {.name = "teach"}; /* under which words are kept */
 
-static bool ask(GimpProcedure *procedure, GimpProcedureConfig *config, GError **error)
+static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError **error)
 {
-    GtkWidget *widget, *name;
+    PentimentoEstimate *estimate;
     GimpProcedureDialog *dialog;
+    GtkLabel *cost;
     bool confirmed;
 
     gimp_ui_init("pentimento");
-    widget = gimp_procedure_dialog_new(procedure, config, _("Teach"));
-    dialog = GIMP_PROCEDURE_DIALOG(widget);
-    gimp_procedure_dialog_set_ok_label(dialog, _("_Teach"));
-    gimp_procedure_dialog_fill(dialog, "name", "description", "pictures", "steps", "model", "seed",
-                               NULL);
-    name = gimp_procedure_dialog_get_widget(dialog, "name", G_TYPE_NONE);
-    gtk_widget_grab_focus(gimp_label_entry_get_entry(GIMP_LABEL_ENTRY(name)));
+    dialog = pentimento_teach_dialog_new(procedure, lesson->config, &cost);
+    estimate = pentimento_estimate_new(lesson, cost);
     confirmed = gimp_procedure_dialog_run(dialog);
-    gtk_widget_destroy(widget);
+    pentimento_estimate_free(estimate);
+    gtk_widget_destroy(GTK_WIDGET(dialog));
     if (!confirmed)
         pentimento_set_error(error, CANCEL, "cancelled");
     return confirmed;
 }
 
-static char *teach(GimpImage *image, GimpDrawable **drawables, GimpProcedureConfig *config,
-                   GError **error)
+static char *teach(const PentimentoLesson *lesson, bool live, GError **error)
 {
-    g_autofree char *name = NULL, *which = NULL;
+    g_autofree char *name = name_of(lesson->config);
     g_autoptr(GArray) pictures = NULL;
 
-    g_object_get(config, "name", &name, "pictures", &which, NULL);
-    name = g_strstrip(name != NULL ? name : g_strdup(""));
     if (!pentimento_teach_name_fits(name)) {
         pentimento_set_error(error, CALLING_ERROR,
                              _("What is taught needs a name, which is also a file's: without "
@@ -162,8 +102,8 @@ static char *teach(GimpImage *image, GimpDrawable **drawables, GimpProcedureConf
                              PENTIMENTO_MAX_TEACH_NAME);
         return NULL;
     }
-    pictures = gather(image, drawables, which, error);
-    return pictures != NULL ? learn(config, name, pictures, error) : NULL;
+    pictures = pentimento_lesson_read(lesson, error);
+    return pictures != NULL ? learn(lesson, pictures, live, error) : NULL;
 }
 
 static void tell(const char *path)
@@ -177,6 +117,7 @@ static void tell(const char *path)
 static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpImage *image,
                            GimpDrawable **drawables, GimpProcedureConfig *config, gpointer data)
 {
+    const PentimentoLesson lesson = {image, drawables, config};
     g_autofree char *path = NULL;
     g_autoptr(GFile) file = NULL;
     GimpValueArray *values;
@@ -185,11 +126,11 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
     gegl_init(NULL, NULL);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
         pentimento_prompts_recall(&recalled, config);
-    if (run_mode == GIMP_RUN_INTERACTIVE && !ask(procedure, config, &error))
+    if (run_mode == GIMP_RUN_INTERACTIVE && !ask(procedure, &lesson, &error))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
         pentimento_prompts_keep(&recalled, config); /* a killed run has to be asked for again */
-    path = teach(image, drawables, config, &error);
+    path = teach(&lesson, run_mode == GIMP_RUN_INTERACTIVE, &error);
     if (path == NULL)
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
@@ -245,7 +186,7 @@ GimpProcedure *pentimento_teach_new(GimpPlugIn *plug_in)
         _("Learns what layers show, or what is selected in them, on this computer: a LoRA, a small "
           "file beside the model, of that name in the user's data folder, in pentimento/adapters. "
           "The image is not changed, and the pictures stay on this computer. It takes minutes with "
-          "the default model. Cancelled, or ended together with GIMP, it "
+          "the default model. Interrupted, or ended together with GIMP, it "
           "goes on where it was when the same pictures are taught again under the same name with "
           "the same settings. Returns the file."));
     gimp_procedure_set_sensitivity_mask(procedure, GIMP_PROCEDURE_SENSITIVE_DRAWABLE |

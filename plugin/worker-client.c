@@ -13,8 +13,8 @@
 /* One exchange with the worker, while its main loop turns. */
 typedef struct {
     GMainLoop *loop;
-    PentimentoProgressFunc progress;
-    bool heard; /* progress came: the job is under way */
+    const PentimentoWatch *watch;
+    bool heard; /* a signal came: the job is under way */
     GVariant *answer;
     GUnixFDList *fds;
     GError *error;
@@ -172,20 +172,65 @@ static GDBusConnection *connect_worker(GError **error)
 
 /* ---- the job ----------------------------------------------------------------------------- */
 
-static void on_progress(GDBusConnection *connection, const char *sender, const char *path,
-                        const char *interface, const char *signal, GVariant *arguments,
-                        gpointer data)
+static void tell_progress(const PentimentoWatch *watch, GVariant *arguments)
 {
-    Exchange *exchange = data;
     const char *stage;
     int step, steps;
     double fraction, seconds_left;
 
-    if (!g_variant_is_of_type(arguments, G_VARIANT_TYPE("(usiidd)")))
-        return;
-    exchange->heard = true;
     g_variant_get(arguments, "(u&siidd)", NULL, &stage, &step, &steps, &fraction, &seconds_left);
-    exchange->progress(stage, step, steps, fraction, seconds_left);
+    if (watch->progress != NULL)
+        watch->progress(stage, step, steps, fraction, seconds_left, watch->data);
+}
+
+static void tell_losses(const PentimentoWatch *watch, GVariant *arguments)
+{
+    g_autoptr(GVariant) losses = g_variant_get_child_value(arguments, 2);
+    gsize count;
+    const double *values = g_variant_get_fixed_array(losses, &count, sizeof(double));
+    int first;
+
+    g_variant_get_child(arguments, 1, "i", &first);
+    if (watch->losses != NULL && first >= 1)
+        watch->losses(first, values, count, watch->data);
+}
+
+static void tell_sample(const PentimentoWatch *watch, GVariant *arguments)
+{
+    const char *path;
+
+    g_variant_get(arguments, "(u&s)", NULL, &path);
+    if (watch->sample != NULL)
+        watch->sample(path, watch->data);
+}
+
+static void on_signal(GDBusConnection *connection, const char *sender, const char *path,
+                      const char *interface, const char *signal, GVariant *arguments, gpointer data)
+{
+    static const struct {
+        const char *name, *type;
+        void (*tell)(const PentimentoWatch *watch, GVariant *arguments);
+    } signals[] = {
+        {"Progress", "(usiidd)", tell_progress},
+        {"Losses", "(uiad)", tell_losses},
+        {"Sample", "(us)", tell_sample},
+    };
+    Exchange *exchange = data;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
+        if (g_str_equal(signal, signals[i].name) &&
+            g_variant_is_of_type(arguments, G_VARIANT_TYPE(signals[i].type))) {
+            exchange->heard = true;
+            signals[i].tell(exchange->watch, arguments);
+        }
+    }
+}
+
+static void on_cancelled(GCancellable *cancellable, gpointer data)
+{
+    g_dbus_connection_call(data, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE,
+                           "Cancel", g_variant_new("(u)", JOB), NULL, G_DBUS_CALL_FLAGS_NONE, -1,
+                           NULL, NULL, NULL);
 }
 
 static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
@@ -242,18 +287,23 @@ static GVariant *job_arguments(const PentimentoJob *job, GUnixFDList *fds)
 
 static void converse(GDBusConnection *connection, const PentimentoJob *job, Exchange *exchange)
 {
+    GCancellable *cancellable = exchange->watch->cancellable;
     g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
-    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    g_autoptr(GMainLoop) loop = g_main_loop_new(g_main_context_get_thread_default(), FALSE);
     guint subscription = g_dbus_connection_signal_subscribe(
-        connection, NULL, PENTIMENTO_WORKER_INTERFACE, "Progress", PENTIMENTO_WORKER_PATH, NULL,
-        G_DBUS_SIGNAL_FLAGS_NONE, on_progress, exchange, NULL);
+        connection, NULL, PENTIMENTO_WORKER_INTERFACE, NULL, PENTIMENTO_WORKER_PATH, NULL,
+        G_DBUS_SIGNAL_FLAGS_NONE, on_signal, exchange, NULL);
+    gulong handler = 0;
 
     exchange->loop = loop;
     g_dbus_connection_call_with_unix_fd_list(
         connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, "Run",
         job_arguments(job, fds), G_VARIANT_TYPE("(a{sv}a{sh})"), G_DBUS_CALL_FLAGS_NONE, G_MAXINT,
         fds, NULL, on_answer, exchange);
+    if (cancellable != NULL) /* after Run: one that is cancelled already calls at once */
+        handler = g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), connection, NULL);
     g_main_loop_run(loop);
+    g_cancellable_disconnect(cancellable, handler);
     g_dbus_connection_signal_unsubscribe(connection, subscription);
 }
 
@@ -315,7 +365,7 @@ static bool read_reply(const Exchange *exchange, const PentimentoJob *job, Penti
     size_t count;
 
     reply->values = g_variant_ref(values);
-    if (job->n_pictures > 0)
+    if (g_str_equal(job->task, "teach"))
         return true;
     if (read_window(values, job, reply)) {
         count = (size_t)reply->width * reply->height;
@@ -356,10 +406,10 @@ static void explain(GError *cause, GError **error)
     }
 }
 
-bool pentimento_worker_run(const PentimentoJob *job, PentimentoProgressFunc progress,
+bool pentimento_worker_run(const PentimentoJob *job, const PentimentoWatch *watch,
                            PentimentoReply *reply, GError **error)
 {
-    Exchange exchange = {.progress = progress};
+    Exchange exchange = {.watch = watch};
     bool done = false;
 
     /* Once more where the worker ended before it took the job up. */

@@ -32,12 +32,22 @@ typedef struct {
 void pentimento_reply_clear(PentimentoReply *reply);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PentimentoReply, pentimento_reply_clear)
 
-/* Called on the main thread. seconds_left < 0: not known. */
-typedef void (*PentimentoProgressFunc)(const char *stage, int step, int steps, double fraction,
-                                       double seconds_left);
+/* What is to be told while the worker works, and how to stop it; each may be NULL. All are called
+ * on the thread that waits. */
+typedef struct {
+    /* seconds_left < 0: not known */
+    void (*progress)(const char *stage, int step, int steps, double fraction, double seconds_left,
+                     gpointer data);
+    /* teach: of the steps `first`, `first` + 1 ...; NaN where one was not finite */
+    void (*losses)(int first, const double *losses, size_t count, gpointer data);
+    /* teach: a PNG picture of what the model makes now */
+    void (*sample)(const char *path, gpointer data);
+    GCancellable *cancellable; /* ends the job with the error CANCEL */
+    gpointer data;
+} PentimentoWatch;
 
-/* Has the worker do a job, starting the worker where none runs, and waits for it in the main
- * loop. Errors: those of the worker, in its words; a worker that cannot be found, started or
- * spoken to, or that ended in between. */
-bool pentimento_worker_run(const PentimentoJob *job, PentimentoProgressFunc progress,
+/* Has the worker do a job, starting the worker where none runs, and waits for it in the main loop
+ * of the calling thread. Errors: those of the worker, in its words; a worker that cannot be found,
+ * started or spoken to, or that ended in between; CANCEL. */
+bool pentimento_worker_run(const PentimentoJob *job, const PentimentoWatch *watch,
                            PentimentoReply *reply, GError **error);

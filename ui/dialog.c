@@ -3,7 +3,6 @@
 #include "ui/dialog.h"
 
 #include <glib/gi18n-lib.h>
-#include <libgimp/gimpui.h>
 
 static bool has(GimpProcedureConfig *config, const char *argument)
 {
@@ -74,4 +73,28 @@ bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config
     confirmed = gimp_procedure_dialog_run(dialog);
     gtk_widget_destroy(widget);
     return confirmed;
+}
+
+GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,
+                                                 GimpProcedureConfig *config, GtkLabel **cost)
+{
+    const int columns = 50;
+    GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, _("Teach"));
+    GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
+    GtkWidget *label = gtk_label_new(NULL), *name;
+
+    gimp_procedure_dialog_set_ok_label(dialog, _("_Teach"));
+    gimp_procedure_dialog_fill(dialog, "name", "description", "pictures", "steps", "model", "seed",
+                               NULL);
+    gtk_label_set_xalign(GTK_LABEL(label), 0);
+    gtk_label_set_line_wrap(GTK_LABEL(label), TRUE);
+    gtk_label_set_width_chars(GTK_LABEL(label), columns);
+    gtk_label_set_max_width_chars(GTK_LABEL(label), columns);
+    gtk_box_pack_end(GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(widget))), label, FALSE, FALSE,
+                     0);
+    gtk_widget_show(label);
+    name = gimp_procedure_dialog_get_widget(dialog, "name", G_TYPE_NONE);
+    gtk_widget_grab_focus(gimp_label_entry_get_entry(GIMP_LABEL_ENTRY(name)));
+    *cost = GTK_LABEL(label);
+    return dialog;
 }

@@ -145,24 +145,83 @@ def test_generate():
     display.delete()
 
 
-def test_teach():
+def taught(name):
+    return os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "adapters", name + ".safetensors")
+
+
+def private(name):
+    """What an unfinished teaching has left: names of its files."""
+    folder = os.path.join(os.environ["XDG_CACHE_HOME"], "pentimento", "teach", name)
+    return [file for _, _, files in os.walk(folder) for file in files]
+
+
+def checkpoints(name):
+    return [file for file in private(name) if file.startswith("step-")]
+
+
+def begin_teaching(name, steps):
+    """Opens the dialog and presses Teach; waits until losses have come."""
+    choose(TEACH)
+    dialog("Teach")
+    write(name)
+    keys("alt+e", "ctrl+a")
+    write(str(steps))
+    keys("Tab")
+    time.sleep(4)  # for the estimate
+    shot("teach")
+    keys("alt+t")
+    dialog(f"Teaching “{name}”")
+    wait_for("learning", lambda: "log.jsonl" in private(name), 20)
+    time.sleep(2)
+
+
+def worker_seconds():
+    """Processor time of the worker."""
+    fields = open(f"/proc/{processes(WORKER)[0]}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_teach_paused_and_kept():
     image, layer = photo(120, 100)
     before = content(image)
     display = show(image)
-    choose(TEACH)
-    dialog("Teach")
-    write("a cup")
-    keys("alt+e", "ctrl+a")
-    write("8")
-    keys("Tab")
-    shot("teach")
-    keys("alt+t")
-    made = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "adapters", "a cup.safetensors")
-    wait_for("work", lambda: processes(PLUG_IN), 20)
-    time.sleep(3)
+    begin_teaching("a cup", 100)
+    wait_for("a sample", lambda: "samples.png" in private("a cup"))
+    time.sleep(1)
     shot("teaching")
-    wait_for("the LoRA", lambda: os.path.exists(made))
+    keys("alt+p")
+    wait_for("the checkpoint", lambda: checkpoints("a cup"), 10)
+    time.sleep(1)
+    shot("paused")
+    spent = worker_seconds()
+    time.sleep(2)
+    check(worker_seconds() - spent < 0.2, "a paused teaching does not work")
+    keys("alt+r")
+    time.sleep(3)
+    check(worker_seconds() - spent > 0.5, "and goes on")
+    shot("resumed")
+    check(not os.path.exists(taught("a cup")), "it was not over yet")
+    keys("alt+s")
+    wait_for("the LoRA", lambda: os.path.exists(taught("a cup")), 20)
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
     shot("taught")
+    check(not checkpoints("a cup"), "nothing private is left behind")
     check(content(image) == before, "the image is as it was")
+    display.delete()
+
+
+def test_teach_to_the_end_or_not():
+    image, layer = photo(120, 100)
+    display = show(image)
+    begin_teaching("given up", 1000)
+    keys("alt+c")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)
+    check(not checkpoints("given up") and not os.path.exists(taught("given up")), "Cancel forgets")
+    begin_teaching("closed", 1000)
+    keys("Escape")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)
+    check(checkpoints("closed") and not os.path.exists(taught("closed")), "closed, it can go on later")
+    begin_teaching("whole", 4)
+    wait_for("the LoRA", lambda: os.path.exists(taught("whole")))
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
     display.delete()

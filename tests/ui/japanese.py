@@ -22,3 +22,20 @@ def test_japanese():
     name = result_in(image).get_name()
     check(name.startswith("描き変え、シード "), name)
     display.delete()
+
+
+def test_japanese_teach():
+    image, layer = photo(120, 100)
+    display = show(image)
+    choose(0)
+    dialog("教える")
+    write("cup")
+    time.sleep(4)  # for the estimate
+    shot("japanese-teach")
+    keys("alt+t")
+    dialog("「cup」を教えています")
+    time.sleep(10)
+    shot("japanese-teaching")
+    keys("Escape")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)
+    display.delete()

@@ -1,0 +1,137 @@
+/* Teaching before the user's eyes. In: a job for the worker. Out: its reply, after as many runs as
+ * the user has paused it: a cancelled run keeps a checkpoint, and the same one goes on from there.
+ * The window stays alive since the worker is waited for in the main loop. */
+#include "progress.h"
+#include "teach.h"
+#include "ui/teach-window.h"
+
+/* What the user wants of the run. */
+typedef enum { GO_ON, PAUSE, KEEP, GIVE_UP, LEAVE } Wish;
+
+typedef struct {
+    PentimentoTeachWindow *window;
+    GCancellable *cancellable; /* of the run at work; NULL while it is paused */
+    GMainLoop *loop;           /* turns while it is paused; else NULL */
+    Wish wish;
+} Live;
+
+static void on_response(GtkDialog *dialog, int response, gpointer data)
+{
+    Live *live = data;
+
+    switch (response) {
+    case PENTIMENTO_RESPONSE_PAUSE: live->wish = live->loop == NULL ? PAUSE : GO_ON; break;
+    case PENTIMENTO_RESPONSE_KEEP: live->wish = KEEP; break;
+    case GTK_RESPONSE_CANCEL: live->wish = GIVE_UP; break;
+    default: live->wish = LEAVE; /* the window was closed: the checkpoint stays */
+    }
+    if (live->loop != NULL)
+        g_main_loop_quit(live->loop);
+    else
+        g_cancellable_cancel(live->cancellable);
+}
+
+static void on_progress(const char *stage, int step, int steps, double fraction,
+                        double seconds_left, gpointer data)
+{
+    const Live *live = data;
+    g_autofree char *text = pentimento_progress_text(stage, step, steps, seconds_left);
+
+    pentimento_teach_window_progress(live->window, text, fraction);
+}
+
+static void on_losses(int first, const double *losses, size_t count, gpointer data)
+{
+    const Live *live = data;
+
+    pentimento_teach_window_losses(live->window, first, losses, count);
+}
+
+static void on_sample(const char *path, gpointer data)
+{
+    const Live *live = data;
+
+    pentimento_teach_window_sample(live->window, path);
+}
+
+/* One run, until it is over or the user wants something else. */
+static bool run(Live *live, const PentimentoJob *job, PentimentoReply *reply, GError **error)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    const PentimentoWatch watch = {.progress = on_progress,
+                                   .losses = on_losses,
+                                   .sample = on_sample,
+                                   .cancellable = cancellable,
+                                   .data = live};
+    bool done;
+
+    live->wish = GO_ON;
+    live->cancellable = cancellable;
+    done = pentimento_worker_run(job, &watch, reply, error);
+    live->cancellable = NULL;
+    return done;
+}
+
+static void wait_paused(Live *live)
+{
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+
+    live->loop = loop;
+    pentimento_teach_window_set_paused(live->window, true);
+    g_main_loop_run(loop);
+    pentimento_teach_window_set_paused(live->window, false);
+    live->loop = NULL;
+}
+
+/* What follows the last run: keep or forget, which nothing interrupts. */
+static bool end(const PentimentoLesson *lesson, const PentimentoJob *job, const char *action,
+                PentimentoReply *reply, GError **error)
+{
+    g_autoptr(GVariant) options = pentimento_lesson_options(lesson, action);
+    const PentimentoWatch nothing = {0};
+    PentimentoJob last = *job;
+
+    last.options = options;
+    return pentimento_worker_run(&last, &nothing, reply, error);
+}
+
+static bool learn(Live *live, const PentimentoLesson *lesson, const PentimentoJob *job,
+                  PentimentoReply *reply, GError **error)
+{
+    g_autoptr(GError) reason = NULL;
+
+    while (!run(live, job, reply, &reason)) {
+        if (!g_error_matches(reason, PENTIMENTO_ERROR, GIMP_PDB_CANCEL)) {
+            g_propagate_error(error, g_steal_pointer(&reason));
+            return false;
+        }
+        g_clear_error(&reason);
+        if (live->wish == PAUSE)
+            wait_paused(live);
+        if (live->wish == GO_ON)
+            continue;
+        pentimento_teach_window_set_ending(live->window);
+        if (live->wish == KEEP)
+            return end(lesson, job, "keep", reply, error);
+        if (live->wish == GIVE_UP && !end(lesson, job, "forget", reply, error))
+            return false;
+        pentimento_set_error(error, CANCEL, "cancelled");
+        return false;
+    }
+    return true;
+}
+
+bool pentimento_teach_live(const PentimentoLesson *lesson, const PentimentoJob *job,
+                           PentimentoReply *reply, GError **error)
+{
+    g_autofree char *name = NULL;
+    Live live = {0};
+    bool done;
+    int steps;
+
+    g_object_get(lesson->config, "name", &name, "steps", &steps, NULL);
+    live.window = pentimento_teach_window_new(name, steps, G_CALLBACK(on_response), &live);
+    done = learn(&live, lesson, job, reply, error);
+    pentimento_teach_window_free(live.window);
+    return done;
+}
