@@ -9,11 +9,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy
+
 tree = Path(sys.argv[1])
 sys.path.insert(0, str(tree / "tools" / "default-model"))
 import captions
 import names
 import recipe
+import views
 
 bpe = importlib.import_module("learn-bpe")
 TOKENIZER = recipe.FOLDER / "model" / "tokenizer"
@@ -136,6 +139,49 @@ def test_tokens():
         caption, ids = line.split("\t")
         found = [table[token] for word in bpe.words(caption) for token in bpe.encode(word, ranks)]
         assert found == [int(i) for i in ids.split()], (caption, found)
+
+
+def square(z, half, colour, pieces=1, **more):
+    """A square that looks to the front, cut into pieces x pieces x 2 triangles."""
+    at = numpy.linspace(-half, half, pieces + 1)
+    corners = [[(at[i + a], at[j + b], z) for a, b in turn] for i in range(pieces) for j in range(pieces)
+               for turn in (((0, 0), (1, 0), (1, 1)), ((0, 0), (1, 1), (0, 1)))]
+    points = numpy.array(corners)
+    return views.Part(points, numpy.broadcast_to([0.0, 0.0, 1.0], points.shape), numpy.array(colour), **more)
+
+
+def test_views_cover():
+    """What a square covers does not depend on how it is cut, has no holes, and is as large as perspective says."""
+    whole = views.render([square(0, 0.5, (1, 1, 1))], 0, 0, 100)
+    side = views.FOCUS / views.ROOM * 0.5 * 100
+    assert abs(whole[..., 3].sum() - side**2) < 2 * side and set(numpy.unique(whole[..., 3])) == {0, 1}
+    assert whole[50 - 20:50 + 20, 50 - 20:50 + 20, 3].all() and not whole[:20, :, 3].any()
+    for pieces in (3, 40):
+        assert (views.render([square(0, 0.5, (1, 1, 1), pieces)], 0, 0, 100)[..., 3] == whole[..., 3]).all(), pieces
+    turned = views.render([square(0, 0.5, (1, 1, 1))], 60, 0, 100)[..., 3].sum()
+    assert 0.4 < turned / whole[..., 3].sum() < 0.6
+
+
+def test_views_hide():
+    """The nearer square is seen, from behind the other; glass lets through."""
+    red, blue = square(0.3, 0.4, (1, 0, 0)), square(-0.3, 0.4, (0, 0, 1))
+    for parts in ((red, blue), (blue, red)):
+        assert (views.render(parts, 0, 0, 40)[20, 20, :3] > 0.5).tolist() == [True, False, False]
+        assert (views.render(parts, 180, 0, 40)[20, 20, :3] > 0.5).tolist() == [False, False, True]
+    glass = square(0.3, 0.4, (1, 0, 0), opacity=0.5)
+    pixel = views.render([glass, blue], 0, 0, 40)[20, 20]
+    assert pixel[0] > 0.3 and pixel[2] > 0.3 and pixel[3] == 1, pixel
+    assert views.render([glass], 0, 0, 40)[20, 20, 3] == 0.5
+
+
+def test_views_texture():
+    """v points up, u to the right."""
+    texture = numpy.zeros((2, 2, 3))
+    texture[0, 1] = 1  # white at the top right
+    part = square(0, 0.5, (0, 0, 0), texture=texture)
+    part.uv = part.points[..., :2] + 0.5
+    seen = views.render([part], 0, 0, 40)[..., 0] > 0.5
+    assert seen[12, 28] and not seen[28, 28] and not seen[12, 12] and not seen[28, 12]
 
 
 TESTS = [(name, test) for name, test in list(globals().items()) if name.startswith("test_")]

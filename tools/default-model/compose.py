@@ -57,13 +57,13 @@ def mirrors(thing):
 
 
 def compose_object(random, job, cut_of, crops):
-    """The first variant is the object as it is, on white, by its English name."""
+    """The first variant is the object on white, by its English name."""
     thing = job["thing"]
     if job["variant"] == 0:
-        return picture.laid_on(cut_of(thing), Image.new("RGB", (SIDE, SIDE), "white")), thing["names"]["en"][0], "en"
+        return picture.laid_on(cut_of(random, thing), Image.new("RGB", (SIDE, SIDE), "white")), thing["names"]["en"][0], "en"
     language = random.choice(captions.languages(thing["names"]))
     canvas, colour = ground(random, thing["colour"], crops)
-    canvas = put(random, canvas, cut_of(thing), place(random, thing), mirrors(thing))
+    canvas = put(random, canvas, cut_of(random, thing), place(random, thing), mirrors(thing))
     if can_be_recoloured(thing) and random.random() < 0.3:
         own = next(c for c in COLOURS if c["en"] == thing["colour"])
         text = captions.coloured(thing["names"][language][0], own, language)
@@ -78,7 +78,7 @@ def compose_coloured(random, job, cut_of, crops):
     thing, colour = job["thing"], COLOURS[job["colour"]]
     language = random.choice(captions.languages(thing["names"]))
     canvas, back = ground(random, colour["en"], crops)
-    cut = picture.recoloured(cut_of(thing), colour)
+    cut = picture.recoloured(cut_of(random, thing), colour)
     canvas = put(random, canvas, cut, place(random, thing), mirrors(thing))
     text = captions.coloured(thing["names"][language][0], colour, language)
     return canvas, captions.on_ground(text, back, language) if back and random.random() < 0.5 else text, language
@@ -86,7 +86,7 @@ def compose_coloured(random, job, cut_of, crops):
 
 def scene_object(random, thing, language, cut_of):
     """An object of a scene and what it is called: sometimes in a colour of the scene's own."""
-    cut, name = cut_of(thing), thing["names"][language][0]
+    cut, name = cut_of(random, thing), thing["names"][language][0]
     if can_be_recoloured(thing) and random.random() < 0.5:
         colour = COLOURS[random.choice(thing["seen colours"])]
         return picture.recoloured(cut, colour), captions.coloured(name, colour, language)
@@ -106,7 +106,7 @@ def compose_count(random, job, cut_of, crops):
     corners = {2: [(2, half // 2), (half, half // 2)], 3: [(half // 2, 2), (2, half), (half, half)],
                4: [(2, 2), (half, 2), (2, half), (half, half)]}[n]
     for x, y in corners:
-        canvas = put(random, canvas, cut_of(thing), jittered(random, x, y, half - 4), mirrors(thing))
+        canvas = put(random, canvas, cut_of(random, thing), jittered(random, x, y, half - 4), mirrors(thing))
     return canvas, captions.counted(thing["names"][language][0], n, language), language
 
 

@@ -52,27 +52,34 @@ def all_things(places):
 # ---- the objects' pictures ---------------------------------------------------------------------------------------------
 
 def cut(task):
-    """Loads and cuts out one thing; returns its fingerprint and main colour, or None."""
+    """Loads and cuts out one thing; returns its fingerprint, main colour and the paths of its pictures, or None."""
     thing, path = task
-    image = sources.load(thing["load"])
-    image = picture.cut_out(image, RECIPE["side"]) if image is not None else None
+    image = save_cut(sources.load(thing["load"]), path)
     if image is None:
         return None
-    image.save(path)
     colour = picture.main_colour(image)
-    return picture.fingerprint(image).hex(), colour["en"] if colour else None
+    views = [(view, path.with_stem(f"{path.stem}-{n}")) for n, view in enumerate(sources.load_views(thing))]
+    paths = [path, *(where for view, where in views if save_cut(view, where) is not None)]
+    return picture.fingerprint(image).hex(), colour["en"] if colour else None, [str(p) for p in paths]
+
+
+def save_cut(image, path):
+    image = picture.cut_out(image, RECIPE["side"]) if image is not None else None
+    if image is not None:
+        image.save(path)
+    return image
 
 
 def cut_all(pool, things, folder):
-    """The things that can be seen, each picture once, with their colour and the path of their picture."""
+    """The things that can be seen, each picture once, with their colour and the paths of their pictures."""
     folder.mkdir(parents=True)
     tasks = [(thing, folder / f"{i:05d}.png") for i, thing in enumerate(things)]
     kept, seen = [], set()
-    for (thing, path), found in zip(tasks, pool.imap(cut, tasks, chunksize=16)):
+    for (thing, _), found in zip(tasks, pool.imap(cut, tasks, chunksize=16)):
         if found is None or (thing["style"] == "clip art" and found[0] in seen):
             continue
         seen.add(found[0])
-        kept.append({**thing, "colour": found[1], "path": str(path), "held out": is_held_out("objects", thing["concept"])})
+        kept.append({**thing, "colour": found[1], "paths": found[2], "held out": is_held_out("objects", thing["concept"])})
     return kept
 
 
@@ -138,9 +145,15 @@ def read_cut(path):
     return Image.open(path).convert("RGBA")
 
 
+def cut_of(random, thing):
+    """One of its pictures."""
+    paths = thing["paths"]
+    return read_cut(random.choice(paths) if len(paths) > 1 else paths[0])
+
+
 def make(task):
     work, crops, folder, file = task
-    image, caption, language = compose(work, lambda thing: read_cut(thing["path"]), crops)
+    image, caption, language = compose(work, cut_of, crops)
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     image.save(folder / file)
     return {"file": file, "caption": caption, "language": language, "kind": work["kind"], "style": work["thing"]["style"],

@@ -1,7 +1,8 @@
 """The captioned objects: emoji, icons, furniture and other rendered things, clip art.
 
 A thing is a dict: id, package, style, names and tags by language, concept (what is held out together), licence, author, and
-how to load its picture: ("font", glyph), ("file", path), ("svg", path) or ("zip", path, member)."""
+how to load its picture: ("font", glyph), ("file", path), ("svg", path) or ("zip", path, member). Rendered things have a model, too:
+(archive, member, matrix)."""
 import io
 import re
 import subprocess
@@ -9,16 +10,21 @@ import xml.etree.ElementTree as xml
 import zipfile
 from functools import cache
 
+import numpy
 from fontTools.ttLib import TTFont
 from PIL import Image
 
+from meshes import read_model
 from names import clean_name, english_of, name_of_file
-from recipe import FOLDER, LANGUAGES, RECIPE, is_allowed, read_table
+from picture import resized
+from recipe import FOLDER, LANGUAGES, RECIPE, generator, is_allowed, read_table
+from views import render
 
 Image.MAX_IMAGE_PIXELS = None  # the packages' digests are known, and of large drawings only the size is read
 
 CLDR = "usr/share/unicode/cldr/common"
 NOTO = "usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
+VIEWS = RECIPE["views"]
 SKIN_TONES = {chr(c) for c in range(0x1F3FB, 0x1F400)}
 
 
@@ -120,9 +126,11 @@ def furniture(places):
             member = english[f"icon#{number}"].lstrip("/")
             if not names.get("en", [""])[0] or not is_allowed(names["en"][0], member):
                 continue
-            yield thing("sweethome3d-furniture", "3d", f"{path.stem}/{member}", names, tags,
-                        "CC0-1.0" if path.stem == "BlendSwap-CC-0" else "CC-BY-3.0", english.get(f"creator#{number}", ""),
-                        ("zip", str(path), member))
+            rotation = [float(x) for x in english.get(f"modelRotation#{number}", "1 0 0 0 1 0 0 0 1").split()]
+            yield {**thing("sweethome3d-furniture", "3d", f"{path.stem}/{member}", names, tags,
+                           "CC0-1.0" if path.stem == "BlendSwap-CC-0" else "CC-BY-3.0", english.get(f"creator#{number}", ""),
+                           ("zip", str(path), member)),
+                   "model": (str(path), english[f"model#{number}"].lstrip("/"), rotation)}
 
 
 # ---- clip art ----------------------------------------------------------------------------------------------------------
@@ -207,3 +215,18 @@ def load(how):
         return Image.open(io.BytesIO(data)).convert("RGBA")
     except (OSError, KeyError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def load_views(thing):
+    """The thing's 3D model from many sides, in RGBA; nothing where there is none or it cannot be read."""
+    if "model" not in thing:
+        return
+    path, member, rotation = thing["model"]
+    try:
+        parts = read_model(archive_of(path), member, numpy.array(rotation).reshape(3, 3))
+    except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile):
+        return
+    random, side = generator("views", thing["id"]), 2 * RECIPE["side"]
+    for _ in range(VIEWS["count"]):
+        pixels = render(parts, random.uniform(*VIEWS["azimuth"]), random.uniform(*VIEWS["elevation"]), 2 * side)
+        yield resized(Image.fromarray((pixels * 255).round().astype("uint8"), "RGBA"), side, side)
