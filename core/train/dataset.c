@@ -50,6 +50,14 @@ const char *ldm_dataset_path(const LdmDataset *dataset)
     return dataset->path;
 }
 
+char *ldm_dataset_fault(const LdmDataset *dataset, size_t i, const GError *reason)
+{
+    const char *path = ldm_dataset_at(dataset, i)->path;
+
+    return strstr(reason->message, path) != NULL ? g_strdup(reason->message)
+                                                 : g_strdup_printf("%s: %s", path, reason->message);
+}
+
 void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum)
 {
     for (size_t i = 0; i < ldm_dataset_length(dataset); i++) {

@@ -31,6 +31,9 @@ size_t ldm_dataset_length(const LdmDataset *dataset);
 const LdmExample *ldm_dataset_at(const LdmDataset *dataset, size_t i);
 const char *ldm_dataset_path(const LdmDataset *dataset);
 
+/* "FILE: why": what people are told of an example that cannot be used; free with g_free. */
+char *ldm_dataset_fault(const LdmDataset *dataset, size_t i, const GError *reason);
+
 /* Adds what its numbers depend on to a digest: names, sizes and times of the pictures' files. */
 void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum);
 

@@ -174,16 +174,6 @@ static bool make_variant(const Maker *maker, size_t example, size_t variant,
            (!maker->options->holes || encode_hole(maker, example, variant, window, error));
 }
 
-static void note_skipped(const Maker *maker, size_t example, const GError *reason)
-{
-    const char *path = ldm_dataset_at(maker->dataset, example)->path;
-
-    g_ptr_array_add(maker->cache->info.skipped,
-                    strstr(reason->message, path) != NULL
-                        ? g_strdup(reason->message)
-                        : g_strdup_printf("%s: %s", path, reason->message));
-}
-
 /* The window that suits a picture; returns its bucket. */
 static size_t choose_window(Maker *maker, const LdmTensor *picture)
 {
@@ -220,7 +210,7 @@ static bool make_example(Maker *maker, size_t example, float *used, GError **err
     }
     *used = skip ? 0.0f : maker->options->buckets ? (float)(1 + bucket) : 1.0f;
     if (skip)
-        note_skipped(maker, example, reason);
+        g_ptr_array_add(info->skipped, ldm_dataset_fault(maker->dataset, example, reason));
     return true;
 }
 

@@ -9,6 +9,7 @@
 #include "layers/posterior.h"
 #include "tensor/tensor.h"
 #include "train/check.h"
+#include "train/examples.h"
 #include "train/initial.h"
 #include "train/keyed.h"
 #include "train/model-write.h"
@@ -24,10 +25,8 @@ typedef struct {
     const LdmAutoencoderOptions *options;
     const LdmTrainWatch *watch;
     const char *folder;
-    LdmDtype dtype;   /* of the model as it was: the finished one gets the same */
-    size_t *examples; /* [count] those that can be read */
-    size_t count;
-    GPtrArray *skipped; /* of char *: "FILE: why" */
+    LdmDtype dtype;    /* of the model as it was: the finished one gets the same */
+    LdmExamples found; /* those that can be read */
     LdmLoop *loop;
     LdmDiscriminator *discriminator; /* NULL: none */
     LdmParams *discriminator_params;
@@ -159,48 +158,19 @@ static LdmTensor *read_window(const Run *run, size_t example, size_t variant, GE
                : ldm_augment_picture(&run->options->augment, example, variant, picture, error);
 }
 
-static void note_skipped(Run *run, size_t example, const GError *reason)
+/* Whether a picture can be read. */
+static bool look(size_t example, void *data, GError **error)
 {
-    const char *path = ldm_dataset_at(run->dataset, example)->path;
+    g_autoptr(LdmTensor) window = read_window(data, example, 0, error);
 
-    g_ptr_array_add(run->skipped, strstr(reason->message, path) != NULL
-                                      ? g_strdup(reason->message)
-                                      : g_strdup_printf("%s: %s", path, reason->message));
-}
-
-/* Looks at every picture once, so that a broken one does not end a run at night. */
-static bool find_examples(Run *run, GError **error)
-{
-    size_t total = ldm_dataset_length(run->dataset);
-
-    run->examples = g_new(size_t, total);
-    run->skipped = g_ptr_array_new_with_free_func(g_free);
-    for (size_t i = 0; i < total; i++) {
-        g_autoptr(GError) reason = NULL;
-        if (run->watch->encoding != NULL)
-            run->watch->encoding(i, total, run->watch->data);
-        if (g_cancellable_is_cancelled(run->watch->cancellable)) {
-            ldm_set_error(error, CANCELLED, _("cancelled"));
-            return false;
-        }
-        g_autoptr(LdmTensor) window = read_window(run, i, 0, &reason);
-        if (window != NULL)
-            run->examples[run->count++] = i;
-        else
-            note_skipped(run, i, reason);
-    }
-    if (run->count > 0)
-        return true;
-    ldm_set_error(error, MISSING, _("no picture of “%s” can be used. %s"),
-                  ldm_dataset_path(run->dataset), (const char *)g_ptr_array_index(run->skipped, 0));
-    return false;
+    return window != NULL;
 }
 
 /* Sample `sample` of a step, counted through all of its passes, into `place` of the pass. */
 static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **error)
 {
     uint64_t seed = (uint64_t)run->options->loop.seed;
-    size_t example = run->examples[ldm_loop_example(run->loop, step, sample)];
+    size_t example = run->found.examples[ldm_loop_example(run->loop, step, sample)];
     LdmKeyed variant = ldm_keyed(seed, LDM_KEY_VARIANT, step, sample);
     LdmKeyed noise = ldm_keyed(seed, LDM_KEY_POSTERIOR, step, sample);
     LdmRng rng;
@@ -291,8 +261,8 @@ static bool measure_scale(Run *run, double *scale, GError **error)
 
     for (size_t i = 0; i < ldm_optimiser_length(optimiser); i++)
         ldm_optimiser_at(optimiser, i)->param->data = ldm_optimiser_at(optimiser, i)->ema;
-    for (size_t i = 0; i < MIN(run->count, MEASURED); i++) {
-        g_autoptr(LdmTensor) window = read_window(run, run->examples[i], 0, error);
+    for (size_t i = 0; i < MIN(run->found.count, MEASURED); i++) {
+        g_autoptr(LdmTensor) window = read_window(run, run->found.examples[i], 0, error);
         if (window == NULL)
             return false;
         Run one = *run;
@@ -395,9 +365,9 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     size_t N = o->loop.batch, side = o->augment.side, cells = side / ldm_vae_factor(vae);
     g_autofree char *settings = settings_text(run);
 
-    *plan = (LdmTrainPlan){.examples = run->count, .skipped = run->skipped->len};
+    *plan = (LdmTrainPlan){.examples = run->found.count, .skipped = run->found.skipped->len};
     ldm_loop_set_settings(run->loop, settings);
-    ldm_loop_set_examples(run->loop, run->count);
+    ldm_loop_set_examples(run->loop, run->found.count);
     mark_autoencoder(run);
     if (!make_discriminator(run, error))
         return false;
@@ -433,8 +403,7 @@ static void run_clear(Run *run)
     ldm_discriminator_free(run->discriminator);
     ldm_params_free(run->discriminator_params);
     ldm_aligned_free(run->drawn);
-    g_clear_pointer(&run->skipped, g_ptr_array_unref);
-    g_free(run->examples);
+    ldm_examples_clear(&run->found);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
 
@@ -458,6 +427,7 @@ bool ldm_train_autoencoder(LdmModel *model, const LdmDataset *dataset,
     if (!check_options(model, &own, error) || !ldm_model_writable(model, error) ||
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
-    return find_examples(&run, error) && prepare(&run, &plan, error) &&
-           ldm_loop_run(run.loop, &plan, run.skipped, &work, error);
+    return ldm_examples_find(&run.found, dataset, watch, look, &run, error) &&
+           prepare(&run, &plan, error) &&
+           ldm_loop_run(run.loop, &plan, run.found.skipped, &work, error);
 }

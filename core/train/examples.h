@@ -1,0 +1,19 @@
+/* Which examples of a data set a training can use, and why not the others. */
+#pragma once
+
+#include "train/loop.h"
+
+typedef struct {
+    size_t *examples; /* [count]: numbers in the data set */
+    size_t count;
+    GPtrArray *skipped; /* of char *: "FILE: why" */
+} LdmExamples;
+
+/* Looks at one; false and the reason where it cannot be used. */
+typedef bool LdmExampleLook(size_t example, void *data, GError **error);
+
+/* Looks at every example once, so that a broken picture does not end a run at night. Fills a zeroed
+ * *examples. Errors: CANCELLED, MEMORY, MISSING (none can be used). */
+bool ldm_examples_find(LdmExamples *examples, const LdmDataset *dataset, const LdmTrainWatch *watch,
+                       LdmExampleLook *look, void *data, GError **error);
+void ldm_examples_clear(LdmExamples *examples);
