@@ -71,7 +71,7 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
 
 typedef bool TrainFunc(const Arguments *arguments, const LdmDataset *dataset,
                        const LdmTrainWatch *watch, GError **error);
-static TrainFunc train_ldm, train_autoencoder, train_lora, train_embedding;
+static TrainFunc train_ldm, train_autoencoder, train_contrastive, train_lora, train_embedding;
 
 /* What can be trained. */
 static const struct {
@@ -79,6 +79,7 @@ static const struct {
     TrainFunc *train;
 } kinds[] = {{"ldm", train_ldm},
              {"autoencoder", train_autoencoder},
+             {"contrastive", train_contrastive},
              {"lora", train_lora},
              {"embedding", train_embedding}};
 
@@ -94,10 +95,12 @@ static TrainFunc *kind_of(const Arguments *arguments)
 static bool check_arguments(const Arguments *arguments, GError **error)
 {
     if (arguments->common.files == NULL)
-        pentimento_set_usage(error, _("say what to train: ldm, autoencoder, lora or embedding"));
+        pentimento_set_usage(
+            error, _("say what to train: ldm, autoencoder, contrastive, lora or embedding"));
     else if (kind_of(arguments) == NULL)
         pentimento_set_usage(error,
-                             _("“%s” cannot be trained; ldm, autoencoder, lora and embedding can"),
+                             _("“%s” cannot be trained; ldm, autoencoder, contrastive, lora and "
+                               "embedding can"),
                              arguments->common.files[0]);
     else if (arguments->init != NULL &&
              (kind_of(arguments) == train_lora || kind_of(arguments) == train_embedding))
@@ -308,6 +311,26 @@ static bool train_autoencoder(const Arguments *arguments, const LdmDataset *data
            ldm_train_autoencoder(model, dataset, &options, watch, arguments->common.output, error);
 }
 
+/* Of the denoiser and the autoencoder not even the weights need be there. */
+static bool train_contrastive(const Arguments *arguments, const LdmDataset *dataset,
+                              const LdmTrainWatch *watch, GError **error)
+{
+    LdmContrastOptions options = ldm_contrast_defaults();
+    const PentimentoSettings settings = pentimento_settings_contrastive(&options);
+    bool anew = arguments->init != NULL;
+    const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET | 1u << LDM_PART_VAE |
+                                          (anew ? 1u << LDM_PART_TEXT : 0)};
+
+    if (!read_options(arguments, &settings, &options.loop, error))
+        return false;
+    g_autoptr(LdmModel) model =
+        ldm_model_load_wanted(anew ? arguments->init : arguments->common.model, &wanted, error);
+    return model != NULL &&
+           (!anew ||
+            ldm_model_draw_part(model, LDM_PART_TEXT, (uint64_t)options.loop.seed, error)) &&
+           ldm_train_contrastive(model, dataset, &options, watch, arguments->common.output, error);
+}
+
 static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
 {
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(arguments->data, error);
@@ -328,9 +351,10 @@ static bool run(int argc, char **argv, LdmRanks *ranks, GError **error)
 {
     g_auto(Arguments) arguments = {.ranks = ranks};
     g_autoptr(GOptionContext) context = pentimento_context_new(
-        &arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm|autoencoder|lora|embedding"),
+        &arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm|autoencoder|contrastive|lora|embedding"),
         _("Trains on pictures with captions: a latent diffusion model; its first stage, the "
-          "autoencoder; a LoRA, which is added to a model; or a new word for its prompts."));
+          "autoencoder; its text encoder, by telling pictures and captions apart; a LoRA, which is "
+          "added to a model; or a new word for its prompts."));
     PentimentoReport report;
     bool done;
 

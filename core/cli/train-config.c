@@ -95,6 +95,15 @@ static const PentimentoSetting autoencoder_table[] = {
     {NULL},
 };
 
+static const PentimentoSetting contrastive_table[] = {
+    {"side", SIZE, offsetof(LdmContrastOptions, tower.side)},
+    {"channels", SIZE, offsetof(LdmContrastOptions, tower.channels)},
+    {"levels", SIZE, offsetof(LdmContrastOptions, tower.levels)},
+    {"width", SIZE, offsetof(LdmContrastOptions, tower.width)},
+    {"picture-memory", SIZE, offsetof(LdmContrastOptions, picture_memory)},
+    {NULL},
+};
+
 PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options)
 {
     static const PentimentoSetting *const adapters[] = {
@@ -110,6 +119,11 @@ PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options)
 PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options)
 {
     return (PentimentoSettings){{{loop_table, &options->loop}, {autoencoder_table, options}}};
+}
+
+PentimentoSettings pentimento_settings_contrastive(LdmContrastOptions *options)
+{
+    return (PentimentoSettings){{{loop_table, &options->loop}, {contrastive_table, options}}};
 }
 
 /* "steps, batch ..." */

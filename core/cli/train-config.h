@@ -2,6 +2,7 @@
 #pragma once
 
 #include "train/train-autoencoder.h"
+#include "train/train-contrastive.h"
 #include "train/train-ldm.h"
 
 typedef struct PentimentoSetting PentimentoSetting;
@@ -17,6 +18,7 @@ typedef struct {
 /* The settings of `options`, which they point into. */
 PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options); /* its adapter's, too */
 PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options);
+PentimentoSettings pentimento_settings_contrastive(LdmContrastOptions *options);
 
 /* Sets one option by name ("batch", "rate" ...) from text; numbers as the C locale writes them,
  * yes/no as true and false. Errors: G_OPTION_ERROR (no such option, no number). */

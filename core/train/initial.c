@@ -117,27 +117,29 @@ float *ldm_params_draw(LdmParams *params, LdmInitial kind, const char *part, uin
     return memory;
 }
 
-bool ldm_model_draw(LdmModel *model, uint64_t seed, GError **error)
+bool ldm_model_draw_part(LdmModel *model, LdmPart part, uint64_t seed, GError **error)
 {
     const struct {
-        LdmPart part;
         LdmParams *params;
         LdmInitial kind;
         const char *name;
-    } parts[] = {
-        {LDM_PART_VAE, model->vae_params, LDM_INITIAL_LAYERS, "vae"},
-        {LDM_PART_UNET, model->unet_params, LDM_INITIAL_DENOISER, "unet"},
-        {LDM_PART_TEXT, model->text_params, LDM_INITIAL_LAYERS, "text"},
+    } parts[LDM_N_PARTS] = {
+        [LDM_PART_VAE] = {model->vae_params, LDM_INITIAL_LAYERS, "vae"},
+        [LDM_PART_UNET] = {model->unet_params, LDM_INITIAL_DENOISER, "unet"},
+        [LDM_PART_TEXT] = {model->text_params, LDM_INITIAL_LAYERS, "text"},
     };
+    LdmParams *params = parts[part].params;
 
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-        if (ldm_params_length(parts[i].params) == 0 ||
-            ldm_params_at(parts[i].params, 0)->data != NULL)
-            continue;
-        float **memory = &model->drawn[parts[i].part];
-        *memory = ldm_params_draw(parts[i].params, parts[i].kind, parts[i].name, seed, error);
-        if (*memory == NULL)
+    if (ldm_params_length(params) == 0 || ldm_params_at(params, 0)->data != NULL)
+        return true;
+    model->drawn[part] = ldm_params_draw(params, parts[part].kind, parts[part].name, seed, error);
+    return model->drawn[part] != NULL;
+}
+
+bool ldm_model_draw(LdmModel *model, uint64_t seed, GError **error)
+{
+    for (LdmPart part = 0; part < LDM_N_PARTS; part++)
+        if (!ldm_model_draw_part(model, part, seed, error))
             return false;
-    }
     return true;
 }

@@ -18,3 +18,6 @@ float *ldm_params_draw(LdmParams *params, LdmInitial kind, const char *part, uin
 
 /* Draws the networks of a model that were not loaded (LdmWanted.made_new). Errors: MEMORY. */
 bool ldm_model_draw(LdmModel *model, uint64_t seed, GError **error);
+
+/* Draws one of them, as ldm_model_draw does, if it was not loaded. */
+bool ldm_model_draw_part(LdmModel *model, LdmPart part, uint64_t seed, GError **error);

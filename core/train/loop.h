@@ -1,7 +1,7 @@
 /* The loop that every kind of training runs in: epochs, steps, checkpoints, log, time left. A kind
- * of training (train-ldm.c, train-autoencoder.c) gives it one function that does one pass, and one
- * that writes the finished model. The folder of a run holds the finished model, "checkpoints/" and
- * "log.jsonl", and "loss.png", its curve, drawn at every checkpoint. */
+ * of training (train-ldm.c, train-autoencoder.c, train-contrastive.c) gives it one function that
+ * does one pass, and one that writes the finished model. The folder of a run holds the finished
+ * model, "checkpoints/" and "log.jsonl", and "loss.png", its curve, drawn at every checkpoint. */
 #pragma once
 
 #include "train/checkpoint.h"

@@ -7,6 +7,7 @@
 #include "layers/pool.h"
 #include "layers/tape.h"
 #include "tensor/tensor.h"
+#include "weights/source.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,10 +25,27 @@ void ldm_contrast_init(LdmContrast *contrast, const LdmImageTowerConfig *tower,
     contrast->scale = ldm_scope_add(&root, "logit_scale", 1, (size_t[]){1});
 }
 
+bool ldm_contrast_load(LdmContrast *contrast, const char *folder, const LdmTextConfig *text,
+                       GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, "model.safetensors", NULL);
+    LdmImageTower *tower = ldm_image_tower_load(folder, error);
+
+    if (tower == NULL)
+        return false;
+    ldm_contrast_init(contrast, ldm_image_tower_config(tower), text);
+    ldm_image_tower_free(contrast->tower);
+    contrast->tower = tower;
+    contrast->files = ldm_files_new();
+    return ldm_files_add(contrast->files, path, error) &&
+           ldm_files_bind(contrast->files, "", contrast->params, error);
+}
+
 void ldm_contrast_clear(LdmContrast *contrast)
 {
     g_clear_pointer(&contrast->tower, ldm_image_tower_free);
     g_clear_pointer(&contrast->params, ldm_params_free);
+    g_clear_pointer(&contrast->files, ldm_files_free);
 }
 
 bool ldm_contrast_batch_init(LdmContrastBatch *batch, const LdmModel *model,
@@ -39,10 +57,13 @@ bool ldm_contrast_batch_init(LdmContrastBatch *batch, const LdmModel *model,
         .N = N,
         .tokens = (size_t)model->config.text.tokens,
         .x = ldm_tensor_new_nhwc(N, side, side, 3, error),
+        .pictures = g_new(size_t, N),
         .ids = g_new0(int32_t, N *(size_t)model->config.text.tokens),
         .ends = g_new0(size_t, N),
         .scale = 1.0,
     };
+    for (size_t n = 0; n < N; n++)
+        batch->pictures[n] = n;
     return batch->x != NULL;
 }
 
@@ -64,29 +85,32 @@ bool ldm_contrast_batch_set(LdmContrastBatch *batch, size_t n, const LdmModel *m
 void ldm_contrast_batch_clear(LdmContrastBatch *batch)
 {
     g_clear_pointer(&batch->x, ldm_tensor_free);
+    g_clear_pointer(&batch->pictures, g_free);
     g_clear_pointer(&batch->ids, g_free);
     g_clear_pointer(&batch->ends, g_free);
 }
 
 /* ---- the loss of vectors ---- */
 
-/* N x N numbers of the pairs of a picture i and a caption j; `same`: another picture's caption that
- * is also this one's. */
+/* N x N numbers of the pairs of a picture i and a caption j. */
 typedef struct {
     size_t N, D;
     double scale;            /* exp(s) */
     double *u, *v;           /* [N, D], unit length */
     double *u_size, *v_size; /* [N] */
     double *logits, *d;      /* [N, N]: l, dL/dl */
+    const size_t *pictures;
     const int32_t *ids;
     size_t tokens;
 } Pairs;
 
+/* False where another picture's caption is also this one's, or the picture is the same. */
 static bool counts(const Pairs *pairs, size_t i, size_t j)
 {
     const int32_t *a = pairs->ids + i * pairs->tokens, *b = pairs->ids + j * pairs->tokens;
 
-    return i == j || memcmp(a, b, pairs->tokens * sizeof *a) != 0;
+    return i == j || (pairs->pictures[i] != pairs->pictures[j] &&
+                      memcmp(a, b, pairs->tokens * sizeof *a) != 0);
 }
 
 /* Rows of unit length, and what they were. */
@@ -175,6 +199,7 @@ static LdmContrastTerms compare(const LdmContrast *contrast, const LdmContrastBa
     Pairs p = {.N = batch->N,
                .D = vectors[0]->shape[1],
                .scale = MIN(exp(s), MOST_SCALE),
+               .pictures = batch->pictures,
                .ids = batch->ids,
                .tokens = batch->tokens};
     LdmContrastTerms terms = {0};

@@ -5,8 +5,8 @@
  *     L = -1/2N sum_i (log softmax_j l_ij + log softmax_j l_ji) at j = i.
  *
  * P and s, the temperature's logarithm, are learnt, too; exp(s) is held at 100 at most. Pictures
- * of one pass are one another's counter-examples, but for those with the same caption: they would
- * contradict what they teach. */
+ * of one pass are one another's counter-examples, but for those with the same caption and for one
+ * picture's several captions: they would contradict what they teach. */
 #pragma once
 
 #include "layers/linear.h"
@@ -19,20 +19,27 @@ typedef struct {
     LdmParams *params;    /* of the two that follow */
     LdmLinear projection; /* P: "text_projection.weight", [width, text width] */
     LdmParam *scale;      /* s: "logit_scale", [1] */
+    LdmFiles *files;      /* what they lie in; NULL where they were not loaded */
 } LdmContrast;
 
 void ldm_contrast_init(LdmContrast *contrast, const LdmImageTowerConfig *tower,
                        const LdmTextConfig *text);
+
+/* From an image tower's folder whose model.safetensors has P and s, too. The caller clears
+ * *contrast, which was zero, after a failure, too. Errors: ldm_image_tower_load's. */
+bool ldm_contrast_load(LdmContrast *contrast, const char *folder, const LdmTextConfig *text,
+                       GError **error);
 void ldm_contrast_clear(LdmContrast *contrast);
 
 #define LDM_CONTRAST_SCALE 2.6592600 /* log(1 / 0.07): where s begins, as in CLIP */
 
 typedef struct {
     size_t N, tokens;
-    LdmTensor *x; /* [N, side, side, 3] in [-1, 1] */
-    int32_t *ids; /* [N, tokens] */
-    size_t *ends; /* [N]: the place of each caption's end-of-text token */
-    double scale; /* of the gradients and terms */
+    LdmTensor *x;     /* [N, side, side, 3] in [-1, 1] */
+    size_t *pictures; /* [N]: a number of each, the same for the same picture; at first 0, 1 ... */
+    int32_t *ids;     /* [N, tokens] */
+    size_t *ends;     /* [N]: the place of each caption's end-of-text token */
+    double scale;     /* of the gradients and terms */
 } LdmContrastBatch;
 
 /* Errors: MEMORY. */

@@ -155,6 +155,18 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
            (!g_file_test(from, G_FILE_TEST_EXISTS) || copy_file(from, to, error));
 }
 
+bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,
+                           const char *folder, const char *config, GError **error)
+{
+    g_autofree char *prefix = g_strconcat(part, "/", NULL);
+    g_autofree char *json = g_build_filename(folder, "config.json", NULL);
+    g_autofree char *weights = g_build_filename(folder, "model.safetensors", NULL);
+
+    return make_folder(folder, error) &&
+           ldm_file_write_atomic(json, config, strlen(config), error) &&
+           write_weights(optimiser, prefix, dtype, weights, error);
+}
+
 /* ---- the autoencoder's configuration ---- */
 
 static bool write_json(const char *path, JsonObject *object, GError **error)

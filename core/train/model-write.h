@@ -14,6 +14,11 @@ bool ldm_model_writable(const LdmModel *model, GError **error);
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
                      const char *folder, GError **error);
 
+/* Writes the moving averages of the tables "PART/" into a folder of their own, which loads with
+ * ldm_files_bind: `config` as config.json, then model.safetensors. Errors: FILE, NONFINITE. */
+bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,
+                           const char *folder, const char *config, GError **error);
+
 /* Puts into the folder's configuration what training may have changed of the autoencoder: its kind,
  * its latents' channels, its codebook, its scale factor. Errors: FILE, FORMAT. */
 bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **error);

@@ -51,6 +51,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from predict" -l context -r -d
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l concat -r -d 'Further input channels'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a ldm -d 'A latent diffusion model'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a autoencoder -d 'Its first stage'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a contrastive -d 'Its text encoder'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a lora -d 'A LoRA for a model'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a embedding -d 'A new word for prompts'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s o -l output -r -d 'Folder of the run'

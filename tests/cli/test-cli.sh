@@ -380,6 +380,16 @@ for part in unet text_encoder tokenizer scheduler; do
 done
 cp "$model"/tokenizer/* new/tokenizer/
 cp "$model"/vae/* new/vae/
+rm new/vae/*.safetensors
+printf 'steps = 3\nbatch = 2\nside = 16\nchannels = 16\nhalf = true\n' >words.conf
+words=(train contrastive --data pictures --config words.conf)
+code 1 'is missing' "${words[@]}" -m new -o words
+code 1 'batch is 1' "${words[@]}" --init new --batch 1 -o words
+code 0 'pictures/4.png' "${words[@]}" --init new -o words
+[ "$(grep -c '"matched":' words/log.jsonl)" -eq 3 ] && [ -f words/text_encoder/model.safetensors ]
+ok $? 'the log tells the matched pictures; the text encoder is there'
+code 0 '' "${words[@]}" -m words -o more-words
+cp "$model"/vae/* new/vae/
 printf 'steps = 2\nbatch = 2\ntrain-text = true\n' >scratch.conf
 code 1 'is missing' train ldm --data pictures --config scratch.conf -m new -o scratch
 code 0 'pictures/4.png' train ldm --data pictures --config scratch.conf --init new -o scratch

@@ -102,17 +102,24 @@ static LdmContrastTerms backward(const Case *c, LdmContrastLoss *loss)
     return terms;
 }
 
+static void make_gradients(const Case *c, LdmParams *tables[3])
+{
+    tables[0] = c->model->text_params;
+    tables[1] = ldm_image_tower_params(c->contrast.tower);
+    tables[2] = c->contrast.params;
+    for (size_t i = 0; i < 3; i++)
+        g_assert_true(ldm_params_make_gradients(tables[i], NULL));
+}
+
 static void test_pass(void)
 {
     g_auto(Case) c = case_new();
-    LdmParams *const tables[] = {c.model->text_params, ldm_image_tower_params(c.contrast.tower),
-                                 c.contrast.params};
+    LdmParams *tables[3];
     static const char *const names[] = {"text", "tower", "head"};
     g_autoptr(LdmTensor) expected = fixture("loss");
     g_autoptr(LdmContrastLoss) loss = NULL;
 
-    for (size_t i = 0; i < 3; i++)
-        g_assert_true(ldm_params_make_gradients(tables[i], NULL));
+    make_gradients(&c, tables);
     loss = ldm_contrast_loss_new(c.model, &c.contrast, &c.batch, NULL, NULL);
     set_step(&c, 0);
     c.batch.scale = 0.5; /* two passes at half the scale add up to one */
@@ -124,6 +131,27 @@ static void test_pass(void)
         g_autoptr(LdmTensor) rows = fixture(name);
         signs_check(tables[i], rows, names[i]);
     }
+}
+
+/* Several captions of one picture do not speak against one another. */
+static void test_same_picture(void)
+{
+    g_auto(Case) c = case_new();
+    LdmParams *tables[3];
+    g_autoptr(LdmContrastLoss) loss = NULL;
+
+    make_gradients(&c, tables);
+    loss = ldm_contrast_loss_new(c.model, &c.contrast, &c.batch, NULL, NULL);
+    set_step(&c, 1);
+    double apart = backward(&c, loss).loss;
+    c.batch.pictures[1] = c.batch.pictures[0];
+    double joined = backward(&c, loss).loss;
+    g_assert_cmpfloat(joined, <, apart);
+    for (size_t i = 0; i < BATCH; i++)
+        c.batch.pictures[i] = 0;
+    LdmContrastTerms alone = backward(&c, loss);
+    g_assert_cmpfloat(alone.loss, ==, 0.0); /* nothing is left to be told apart */
+    g_assert_cmpfloat(alone.matched, ==, 1.0);
 }
 
 static void test_curve(void)
@@ -160,6 +188,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/contrastive/pass", test_pass);
+    g_test_add_func("/contrastive/same-picture", test_same_picture);
     g_test_add_func("/contrastive/curve", test_curve);
     return g_test_run();
 }
