@@ -261,7 +261,8 @@ static LdmModel *open_model(const Arguments *arguments, const LdmWanted *wanted,
     return g_steal_pointer(&model);
 }
 
-/* The denoiser, or an adapter of it. */
+/* The denoiser, or an adapter of it. A text encoder that is there already has been warmed up: it
+ * is trained further. */
 static bool train_denoiser(const Arguments *arguments, LdmTrainOptions options,
                            const LdmDataset *dataset, const LdmTrainWatch *watch, GError **error)
 {
@@ -269,8 +270,8 @@ static bool train_denoiser(const Arguments *arguments, LdmTrainOptions options,
 
     if (!read_options(arguments, &settings, &options.loop, error))
         return false;
-    unsigned text = options.train_text ? 1u << LDM_PART_TEXT : 0;
-    const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET | text};
+    const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET,
+                              .made_if_missing = options.train_text ? 1u << LDM_PART_TEXT : 0};
     g_autoptr(LdmModel) model = open_model(arguments, &wanted, options.loop.seed, error);
     return model != NULL &&
            ldm_train_ldm(model, dataset, &options, watch, arguments->common.output, error);

@@ -177,11 +177,13 @@ static bool add_weights(LdmSource *source, LdmPart part, const char *folder, con
                       _("%s holds pickled weights, which are not read: get the "
                         "model's .safetensors files"),
                       pickle);
+    else if ((source->wanted.made_if_missing & 1u << part) != 0)
+        source->wanted.made_new |= 1u << part;
     else
         ldm_set_error(error, MISSING,
                       _("%s.safetensors is missing: the model folder is incomplete, get it again"),
                       wanted);
-    return false;
+    return (source->wanted.made_new & 1u << part) != 0;
 }
 
 static JsonObject *load_config(const LdmSource *source, const char *folder, const char *file,

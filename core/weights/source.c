@@ -25,7 +25,7 @@ LdmSource *ldm_source_open_wanted(const char *path, const LdmWanted *wanted, GEr
     source->wanted = *wanted;
     source->files = g_ptr_array_new_with_free_func((GDestroyNotify)ldm_files_free);
     bool folder = g_file_test(path, G_FILE_TEST_IS_DIR);
-    if (!folder && wanted->made_new != 0) {
+    if (!folder && (wanted->made_new | wanted->made_if_missing) != 0) {
         ldm_set_error(error, UNSUPPORTED,
                       _("“%s” is a single file; training starts from a diffusers folder"), path);
         return NULL;

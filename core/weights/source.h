@@ -16,9 +16,10 @@ typedef struct {
 
 /* What of a folder's files is wanted; zero: everything. */
 typedef struct {
-    bool first_stage;  /* the autoencoder alone: the folder need not have more */
-    unsigned made_new; /* networks (1 << LdmPart) of which only the configuration is read */
-    LdmVaeWish vae;    /* of an autoencoder made new */
+    bool first_stage;         /* the autoencoder alone: the folder need not have more */
+    unsigned made_new;        /* networks (1 << LdmPart) of which only the configuration is read */
+    unsigned made_if_missing; /* the same where their weights are not there; else they are read */
+    LdmVaeWish vae;           /* of an autoencoder made new */
 } LdmWanted;
 
 typedef struct {

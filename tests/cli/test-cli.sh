@@ -394,5 +394,10 @@ printf 'steps = 2\nbatch = 2\ntrain-text = true\n' >scratch.conf
 code 1 'is missing' train ldm --data pictures --config scratch.conf -m new -o scratch
 code 0 'pictures/4.png' train ldm --data pictures --config scratch.conf --init new -o scratch
 code 0 '' generate -m scratch -p 'a gradient' "${small[@]}" -o scratch.png
+cp words/text_encoder/model.safetensors new/text_encoder/
+printf 'steps = 1\nbatch = 1\nrate = 0\ntrain-text = true\nhalf = true\n' >kept.conf
+code 0 'pictures/4.png' train ldm --data pictures --config kept.conf --init new -o kept
+cmp words/text_encoder/model.safetensors kept/text_encoder/model.safetensors
+ok $? 'a text encoder that is there is not drawn anew'
 
 echo "1..$number"

@@ -52,6 +52,43 @@ static void assert_uniform(const LdmParams *params, const char *name, double fan
     g_assert_cmpfloat(fabs(numbers.mean), <, 0.3 * bound);
 }
 
+static LdmModel *load_given(const Place *place)
+{
+    g_autoptr(GError) error = NULL;
+    const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET,
+                              .made_if_missing = 1u << LDM_PART_TEXT};
+    LdmModel *model = ldm_model_load_wanted(place->model_folder, &wanted, &error);
+
+    g_assert_no_error(error);
+    g_assert_true(ldm_model_draw(model, 1, &error));
+    return model;
+}
+
+/* Weights that are there stay; others are drawn as if the network were wanted new. */
+static void test_if_missing(void)
+{
+    g_auto(Place) place = place_new();
+    g_autofree char *weights =
+        g_build_filename(place.model_folder, "text_encoder", "model.safetensors", NULL);
+    static const char name[] = "text_model.encoder.layers.0.mlp.fc1.weight";
+    g_autoptr(LdmModel) whole = ldm_model_load(place.model_folder, NULL);
+    g_autoptr(LdmModel) drawn = load_new(&place, 1);
+    g_autoptr(LdmModel) given = load_given(&place);
+    const LdmParam *a = ldm_params_find(whole->text_params, name);
+    const LdmParam *b = ldm_params_find(given->text_params, name);
+
+    g_assert_cmpint(b->dtype, ==, LDM_F16);
+    g_assert_cmpmem(a->data, made_bytes(a), b->data, made_bytes(b));
+    g_assert_null(given->drawn[LDM_PART_TEXT]);
+    g_assert_nonnull(given->drawn[LDM_PART_UNET]);
+    g_assert_cmpint(g_remove(weights), ==, 0);
+    g_autoptr(LdmModel) missing = load_given(&place);
+    const LdmParam *c = ldm_params_find(drawn->text_params, name);
+    const LdmParam *d = ldm_params_find(missing->text_params, name);
+    g_assert_cmpint(d->dtype, ==, LDM_F32);
+    g_assert_cmpmem(c->data, 2 * made_bytes(c), d->data, 2 * made_bytes(d));
+}
+
 static void test_kinds(void)
 {
     g_auto(Place) place = place_new();
@@ -156,6 +193,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/initial/kinds", test_kinds);
+    g_test_add_func("/initial/if-missing", test_if_missing);
     g_test_add_func("/initial/seed", test_seed);
     g_test_add_func("/initial/learns", test_learns);
     return g_test_run();
