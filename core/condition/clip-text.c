@@ -73,9 +73,15 @@ static LdmTensor *layer_forward(LdmPass *pass, const Layer *layer, LdmActivation
 LdmTensor *ldm_clip_text_forward(LdmPass *pass, const LdmClipText *text, const int32_t *ids,
                                  size_t n)
 {
+    return ldm_clip_text_forward_first(pass, text, ids, n, (size_t)text->config.tokens);
+}
+
+LdmTensor *ldm_clip_text_forward_first(LdmPass *pass, const LdmClipText *text, const int32_t *ids,
+                                       size_t n, size_t tokens)
+{
     const LdmTextConfig *config = &text->config;
     LdmActivation act = config->quick_gelu ? LDM_ACT_QUICK_GELU : LDM_ACT_GELU;
-    LdmTensor *x = ldm_embedding_forward(pass, &text->embedding, ids, n);
+    LdmTensor *x = ldm_embedding_forward(pass, &text->embedding, ids, n, tokens);
     for (int i = 0; i < config->layers - config->skip_last; i++)
         x = layer_forward(pass, &text->layers[i], act, x);
     return ldm_layer_norm_forward(pass, &text->final_norm, x);

@@ -18,3 +18,8 @@ LdmParam *ldm_clip_text_words(const LdmClipText *text);
 /* ids [N * tokens] -> [N, tokens, width] */
 LdmTensor *ldm_clip_text_forward(LdmPass *pass, const LdmClipText *text, const int32_t *ids,
                                  size_t n);
+
+/* The same of the first `tokens` alone: ids [N * tokens] -> [N, tokens, width]. Since no token sees
+ * a later one, these are the same states. */
+LdmTensor *ldm_clip_text_forward_first(LdmPass *pass, const LdmClipText *text, const int32_t *ids,
+                                       size_t n, size_t tokens);

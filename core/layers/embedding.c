@@ -62,7 +62,7 @@ static void embedding_backward(LdmPass *pass, const LdmOp *op)
     float *token = ldm_param_gradient(layer->token);
     float *extra = ldm_param_gradient(layer->token->extra);
     float *position = ldm_param_gradient(layer->position);
-    size_t T = layer->tokens, C = layer->width, rows = ldm_tensor_count(dy) / C;
+    size_t T = dy->shape[1], C = layer->width, rows = dy->shape[0] * T;
     for (size_t i = 0; ldm_tape_computes(pass) && i < rows; i++) {
         const float *d = (const float *)dy->data + i * C;
         bool learnt = (size_t)ids[i] >= layer->words;
@@ -76,9 +76,9 @@ static void embedding_backward(LdmPass *pass, const LdmOp *op)
 }
 
 LdmTensor *ldm_embedding_forward(LdmPass *pass, const LdmEmbedding *layer, const int32_t *ids,
-                                 size_t N)
+                                 size_t N, size_t T)
 {
-    size_t T = layer->tokens, C = layer->width;
+    size_t C = layer->width;
     const LdmParam *extra = layer->token->extra;
     LdmTensor *y = ldm_pass_tensor(pass, 3, (size_t[]){N, T, C});
     LdmTensor *position = ldm_pass_scratch(pass, C * sizeof(float));

@@ -237,13 +237,28 @@ struct LdmContrastLoss {
     LdmTensor *d_u, *d_v; /* [N, width] */
 };
 
+/* The tokens up to the last caption's end: what follows has no influence on it. */
+static size_t used_tokens(const LdmContrastBatch *batch)
+{
+    size_t most = 0;
+
+    for (size_t n = 0; n < batch->N; n++)
+        most = MAX(most, batch->ends[n]);
+    return most + 1;
+}
+
 static void run(const LdmContrastLoss *loss, const LdmContrastBatch *batch, LdmContrastTerms *terms)
 {
     LdmPass *pass = loss->pass;
+    size_t tokens = used_tokens(batch);
+    g_autofree int32_t *ids = g_new(int32_t, batch->N *tokens);
+
+    for (size_t i = 0; i < batch->N * tokens; i++)
+        ids[i] = batch->ids[i / tokens * batch->tokens + i % tokens];
     LdmTensor *x = ldm_pass_input(pass, batch->x);
     LdmTensor *u = ldm_image_tower_forward(pass, loss->contrast->tower, x);
     ldm_pass_drop(pass, x);
-    LdmTensor *h = ldm_clip_text_forward(pass, loss->model->text, batch->ids, batch->N);
+    LdmTensor *h = ldm_clip_text_forward_first(pass, loss->model->text, ids, batch->N, tokens);
     LdmTensor *v = ldm_linear_forward(pass, &loss->contrast->projection,
                                       ldm_pick_forward(pass, h, batch->ends), NULL);
 
@@ -257,23 +272,39 @@ static void run(const LdmContrastLoss *loss, const LdmContrastBatch *batch, LdmC
     ldm_pass_backward(pass);
 }
 
-bool ldm_contrast_loss_measure(const LdmModel *model, const LdmContrast *contrast,
-                               const LdmContrastBatch *batch, size_t *bytes, GError **error)
+/* Of captions that are so long. */
+static bool measure(const LdmModel *model, const LdmContrast *contrast,
+                    const LdmContrastBatch *batch, size_t tokens, size_t *bytes, GError **error)
 {
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
     LdmTensor shape = {.dtype = LDM_F32,
                        .rank = 2,
                        .shape = {batch->N, ldm_image_tower_config(contrast->tower)->width, 1, 1}};
     LdmTensor x = *batch->x;
+    g_autofree size_t *ends = g_new(size_t, batch->N);
     LdmContrastBatch empty = *batch;
     const LdmContrastLoss loss = {model, contrast, pass, &shape, &shape};
 
+    for (size_t n = 0; n < batch->N; n++)
+        ends[n] = tokens - 1;
     x.data = NULL;
     empty.x = &x;
+    empty.ends = ends;
     ldm_pass_record(pass);
     run(&loss, &empty, NULL);
-    *bytes = ldm_pass_peak(pass);
+    *bytes = MAX(*bytes, ldm_pass_peak(pass));
     return ldm_pass_end(pass, error);
+}
+
+/* The most of all lengths: memory that goes to and fro need not grow with them evenly. */
+bool ldm_contrast_loss_measure(const LdmModel *model, const LdmContrast *contrast,
+                               const LdmContrastBatch *batch, size_t *bytes, GError **error)
+{
+    *bytes = 0;
+    for (size_t tokens = 1; tokens <= batch->tokens; tokens++)
+        if (!measure(model, contrast, batch, tokens, bytes, error))
+            return false;
+    return true;
 }
 
 LdmContrastLoss *ldm_contrast_loss_new(const LdmModel *model, const LdmContrast *contrast,

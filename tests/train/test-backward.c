@@ -521,7 +521,7 @@ static void test_attention(void)
 static LdmTensor *embedding(LdmPass *pass, const Case *c, LdmTensor **x)
 {
     static const int32_t ids[] = {3, 1, 1, 6, 0, 3};
-    return ldm_embedding_forward(pass, c->layer, ids, 2);
+    return ldm_embedding_forward(pass, c->layer, ids, 2, 3);
 }
 
 static LdmTensor *time_embedding(LdmPass *pass, const Case *c, LdmTensor **x)

@@ -341,7 +341,7 @@ static void test_embedding(void)
     layer.position->data = positions;
     layer.position->dtype = LDM_BF16;
     const int32_t ids[] = {4, 0, 1, 4};
-    LdmTensor *y = ldm_embedding_forward(bench.pass, &layer, ids, 2);
+    LdmTensor *y = ldm_embedding_forward(bench.pass, &layer, ids, 2, 2);
     for (size_t i = 0; i < 12; i++)
         g_assert_cmpfloat(ldm_tensor_f32(y)[i], ==,
                           (float)(ids[i / 3] * 3 + (int)(i % 3)) + 0.25f * (float)(i % 6));
