@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
-# Data set, autoencoder, latents, denoiser with text encoder, finished decoder; each stage goes on from its newest checkpoint.
+# Data set, autoencoder, text encoder, latents, denoiser with both, finished decoder; each stage goes on from its newest checkpoint.
 set -euo pipefail
 tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 recipe=$tree/data/default
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
-stages=(data autoencoder ldm decoder)
+stages=(data autoencoder text ldm decoder features)
 steps=() hours='' from='' last=decoder
 
 usage() {
     cat <<'TEXT'
 Usage: ./dev train-default [OPTIONS]     train the default model, or go on with it
 
-  --stage S      the last stage to run: data, autoencoder, ldm or decoder (default)
+  --stage S      the last stage to run: data, autoencoder, text, ldm or decoder (default); text needs the data alone,
+                 and so does features, the network by which models are evaluated, which is no part of the model
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
@@ -79,14 +80,23 @@ train() { # STAGE KIND WHERE-IT-BEGINS
 
 make_data
 [ "$last" != data ] || exit 0
-if [ ! -e "$run/autoencoder/model_index.json" ] || [ "$last" = autoencoder ]; then
+if [ "$last" = features ]; then # $run/features/image_tower is what lies in data/default/features
+    train features contrastive --init "$recipe/model"
+    exit 0
+fi
+if [ "$last" != text ] && { [ ! -e "$run/autoencoder/model_index.json" ] || [ "$last" = autoencoder ]; }; then
     train autoencoder autoencoder --init "$recipe/model"
 fi
 [ "$last" != autoencoder ] || exit 0
-if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration with the trained autoencoder, which stays
-    rm -rf "$run/start.part"
+if [ ! -e "$run/text/model_index.json" ] || [ "$last" = text ]; then
+    train text contrastive --init "$recipe/model"
+fi
+[ "$last" != text ] || exit 0
+if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration with the trained autoencoder, which stays,
+    rm -rf "$run/start.part"                    # and the text encoder, which learns on with the denoiser
     cp -R "$recipe/model" "$run/start.part"
     cp "$run"/autoencoder/vae/* "$run/start.part/vae/"
+    cp "$run"/text/text_encoder/* "$run/start.part/text_encoder/"
     mv "$run/start.part" "$run/start"
 fi
 if [ ! -e "$run/ldm/model_index.json" ] || [ "$last" = ldm ]; then
