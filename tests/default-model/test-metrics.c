@@ -88,6 +88,98 @@ static void test_kid(void)
     g_assert_cmpfloat(apart, >, 0.1);
 }
 
+/* Unbiased: small sets of one distribution come out at zero in the mean. Two sets of 4, taken with
+ * their own pairs (biased), would come out at 2 (8 - mean of the kernel) / 4, some 3. */
+static void test_kid_unbiased(void)
+{
+    const size_t shape[] = {4, 16};
+    const int runs = 2000;
+    double sum = 0.0, squares = 0.0;
+
+    for (int i = 0; i < runs; i++) {
+        g_autoptr(LdmTensor) x = noise(100 + 2 * (uint64_t)i, 2, shape);
+        g_autoptr(LdmTensor) y = noise(101 + 2 * (uint64_t)i, 2, shape);
+        double kid = metric_kid(x, y);
+        sum += kid;
+        squares += kid * kid;
+    }
+    double mean = sum / runs, error = sqrt((squares / runs - mean * mean) / runs);
+    g_test_message("mean %.4f, standard error %.4f", mean, error);
+    g_assert_cmpfloat(error, <, 0.05);
+    g_assert_cmpfloat(fabs(mean), <, 3.0 * error);
+}
+
+static void test_kid_subsets(void)
+{
+    const size_t shape[] = {60, 16};
+    g_autoptr(LdmTensor) x = noise(1, 2, shape), y = noise(2, 2, shape), z = noise(3, 2, shape);
+    double spread, again, nothing;
+
+    for (size_t i = 0; i < ldm_tensor_count(z); i += 4)
+        ldm_tensor_f32(z)[i] += 1.0f;
+    double same = metric_kid_subsets(x, y, 30, 50, &spread);
+    double apart = metric_kid_subsets(x, z, 30, 50, &again);
+    g_test_message("one distribution: %.4f (%.4f), two: %.4f (%.4f)", same, spread, apart, again);
+    g_assert_cmpfloat(fabs(same - metric_kid(x, y)), <, spread); /* the subsets are of these */
+    g_assert_cmpfloat(fabs(apart - metric_kid(x, z)), <, again);
+    g_assert_cmpfloat(spread, >, 0.0);
+    g_assert_cmpfloat(metric_kid_subsets(x, y, 30, 50, &again), ==, same);
+    /* all rows: nothing is left to chance but their order */
+    g_assert_cmpfloat_with_epsilon(metric_kid_subsets(x, y, 60, 3, &nothing), metric_kid(x, y),
+                                   1e-9);
+    g_assert_cmpfloat(nothing, <, 1e-6);
+}
+
+/* Directions in the plane at 0, 10, 20 ... degrees. */
+static void set_angles(float *rows, const double *degrees, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        rows[2 * i] = (float)(3.0 * cos(degrees[i] * G_PI / 180.0));
+        rows[2 * i + 1] = (float)(3.0 * sin(degrees[i] * G_PI / 180.0));
+    }
+}
+
+static void test_retrieval(void)
+{
+    const double asked[] = {0, 90, 180, 270}, there[] = {5, -20, 40, 95, 80, 200, 100, 190};
+    const size_t asked_labels[] = {0, 1, 2, 3};
+    const size_t there_labels[] = {0, 1, 0, 0, 1, 2, 1, 0}; /* none is of 3 */
+    float a[8], b[16];
+    LdmTensor queries = {.dtype = LDM_F32, .rank = 2, .shape = {4, 2, 1, 1}, .data = a};
+    LdmTensor gallery = {.dtype = LDM_F32, .rank = 2, .shape = {8, 2, 1, 1}, .data = b};
+
+    set_angles(a, asked, 4);
+    set_angles(b, there, 8);
+    /* 0 finds its own at once, 90 and 180 as second; 270 never */
+    g_assert_cmpfloat(metric_retrieval(&queries, asked_labels, &gallery, there_labels, 1), ==,
+                      0.25);
+    g_assert_cmpfloat(metric_retrieval(&queries, asked_labels, &gallery, there_labels, 2), ==,
+                      0.75);
+    g_assert_cmpfloat(metric_retrieval(&queries, asked_labels, &gallery, there_labels, 8), ==,
+                      0.75);
+    set_angles(b, (const double[]){0, 0, 0, 0, 0, 0, 0, 0}, 8); /* a network that sees nothing */
+    g_assert_cmpfloat(metric_retrieval(&queries, asked_labels, &gallery, there_labels, 1), ==, 0.0);
+}
+
+static void test_nearest_bytes(void)
+{
+    const uint8_t a[] = {0, 255, 100, 7}, b[] = {255, 0, 0, 0, 0, 204, 100, 7, 0, 255, 0, 7};
+
+    g_assert_cmpfloat_with_epsilon(metric_nearest_bytes(a, b, 4, 3), 0.1, 1e-9); /* 51 / 255 / 2 */
+    g_assert_cmpfloat_with_epsilon(metric_nearest_bytes(a, b, 4, 1),
+                                   sqrt((2 * 255.0 * 255 + 10000 + 49) / 4) / 255, 1e-9);
+    g_assert_cmpfloat(metric_nearest_bytes(a, a, 4, 1), ==, 0.0);
+}
+
+static void test_quantile(void)
+{
+    double values[] = {5, 1, 4, 2, 3};
+
+    g_assert_cmpfloat(metric_quantile(values, 5, 0.5), ==, 3.0);
+    g_assert_cmpfloat(metric_quantile(values, 5, 0.05), ==, 1.0);
+    g_assert_cmpfloat(metric_quantile(values, 5, 1.0), ==, 5.0);
+}
+
 static void test_nearest(void)
 {
     float a[] = {0, 5}, b[] = {1, 0, 1, 1, -9, 0};
@@ -125,6 +217,11 @@ int main(int argc, char **argv)
     g_test_add_func("/metrics/ssim", test_ssim);
     g_test_add_func("/metrics/top-octave", test_top_octave);
     g_test_add_func("/metrics/kid", test_kid);
+    g_test_add_func("/metrics/kid-unbiased", test_kid_unbiased);
+    g_test_add_func("/metrics/kid-subsets", test_kid_subsets);
+    g_test_add_func("/metrics/retrieval", test_retrieval);
+    g_test_add_func("/metrics/nearest-bytes", test_nearest_bytes);
+    g_test_add_func("/metrics/quantile", test_quantile);
     g_test_add_func("/metrics/nearest", test_nearest);
     g_test_add_func("/metrics/patches", test_patches);
     return g_test_run();

@@ -102,7 +102,8 @@ task_bench() {
 task_evaluate-default() {
     task_build
     built_environment "$build"
-    exec "$build/tools/default-model/evaluate/evaluate-default" -o "$tree/out/evaluate-default" "$@"
+    exec "$build/tools/default-model/evaluate/evaluate-default" -o "$tree/out/evaluate-default" \
+        --features "$tree/data/default/features" "$@"
 }
 
 # Sorts the names given to `test`: suites into --suite options, other options and test names as they are.

@@ -2,7 +2,7 @@
  * model on pictures of the data set and adds its figures to a list. */
 #pragma once
 
-#include "ldm.h"
+#include "train/image-tower.h"
 
 /* ---- the data set ---- */
 
@@ -18,11 +18,36 @@ typedef bool EvaluateWanted(const EvaluateRow *row);
 /* Up to `count` of the rows that are wanted (NULL: all), evenly taken; borrowed. */
 GPtrArray *evaluate_rows_pick(const GPtrArray *rows, EvaluateWanted *wanted, size_t count);
 
+/* [1, H, W, 4] on white -> [1, side, side, 3] in [-1, 1], the whole of a square. */
+LdmTensor *evaluate_resized(const LdmTensor *picture, size_t side, GError **error);
+
 /* A row's picture, [1, side, side, 3] in [-1, 1]. */
 LdmTensor *evaluate_row_picture(const EvaluateRow *row, size_t side, GError **error);
 
 /* The first three of the channels of [1, H, W, 3 or 4], scale * x + shift, within 0..1. */
 LdmTensor *evaluate_rgb(const LdmTensor *picture, float scale, float shift, GError **error);
+
+/* ---- pictures as features ---- */
+
+#define EVALUATE_SMALL 32 /* pixels a side at which pictures are compared as such */
+
+typedef struct {
+    size_t count;
+    LdmTensor *features; /* [count, D] */
+    uint8_t *small;      /* [count, EVALUATE_SMALL, EVALUATE_SMALL, 3] */
+} EvaluateGallery;
+
+/* Picture i, [1, H, W, 4], 0..1. */
+typedef LdmTensor *EvaluateSource(size_t i, void *data, GError **error);
+
+/* `count` pictures, at least 1, as the network (train/image-tower.h) sees them, and small. */
+EvaluateGallery *evaluate_gallery_new(const LdmImageTower *tower, size_t count,
+                                      EvaluateSource *source, void *data, GError **error);
+
+/* The same of rows. */
+EvaluateGallery *evaluate_gallery_of(const LdmImageTower *tower, GPtrArray *rows, GError **error);
+void evaluate_gallery_free(EvaluateGallery *gallery);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(EvaluateGallery, evaluate_gallery_free)
 
 /* ---- figures ---- */
 
@@ -49,7 +74,13 @@ typedef struct {
     int pictures;          /* of each group, encoded and decoded */
     int textures, samples; /* filled; fills of each */
     int steps;             /* of a sampler's run */
-    GPtrArray *held_out;
+    int images;            /* generated for held-out captions */
+    int concepts;          /* prompts of seen concepts, and of unseen pairs */
+    int gallery;           /* training pictures among which the nearest is sought; 0: all */
+    int size;              /* of generated pictures; 0: the model's own */
+    const char *features;  /* the folder of the network that sees pictures */
+    GPtrArray *held_out, *training;
+    struct EvaluateReference *reference; /* what generated pictures are compared with */
 } EvaluateTask;
 
 /* PSNR, SSIM and top-octave power ratio of D(E(x)) on held-out photographs, textures, objects. */
@@ -60,3 +91,13 @@ bool evaluate_reconstruction(const EvaluateTask *task, LdmModel *model, Evaluate
  * against a hole filled with the mean of its surroundings, in PSNR. */
 bool evaluate_fills(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
                     GError **error);
+
+/* What does not depend on the model, read and computed once. Errors: those of the parts. */
+typedef struct EvaluateReference EvaluateReference;
+EvaluateReference *evaluate_reference_new(const EvaluateTask *task, GError **error);
+void evaluate_reference_free(EvaluateReference *reference);
+
+/* Generated pictures, as the network sees them: kernel distance to held-out pictures; whether a
+ * picture is nearest to those of its own caption; distance to the nearest training picture. */
+bool evaluate_pictures(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
+                       GError **error);

@@ -13,20 +13,22 @@
 
 typedef struct {
     char **models; /* the one to be measured */
-    char *against, *checkpoint, *set, *output, *parts;
+    char *against, *checkpoint, *set, *output, *parts, *features;
     gboolean quick;
     EvaluateTask task;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
 {
-    char *texts[] = {arguments->against, arguments->checkpoint, arguments->set, arguments->output,
-                     arguments->parts};
+    char *texts[] = {arguments->against, arguments->checkpoint, arguments->set,
+                     arguments->output,  arguments->parts,      arguments->features};
 
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(texts[i]);
     g_strfreev(arguments->models);
+    evaluate_reference_free(arguments->task.reference);
     g_clear_pointer(&arguments->task.held_out, g_ptr_array_unref);
+    g_clear_pointer(&arguments->task.training, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
 
@@ -38,6 +40,7 @@ static const struct {
 } parts[] = {
     {"reconstruction", true, evaluate_reconstruction},
     {"fills", false, evaluate_fills},
+    {"pictures", false, evaluate_pictures},
 };
 
 /* ---- models ---- */
@@ -107,6 +110,22 @@ static bool measure(const Arguments *arguments, const char *name, const char *ch
     return model != NULL;
 }
 
+/* The lists, and what generated pictures are compared with. */
+static bool prepare(Arguments *arguments, GError **error)
+{
+    EvaluateTask *task = &arguments->task;
+
+    task->held_out = evaluate_rows_read(arguments->set, "held-out.tsv", error);
+    if (task->held_out == NULL)
+        return false;
+    if (!is_chosen(arguments, "pictures"))
+        return true;
+    fputs("the set's pictures\n", stderr);
+    task->training = evaluate_rows_read(arguments->set, "train.tsv", error);
+    task->reference = task->training != NULL ? evaluate_reference_new(task, error) : NULL;
+    return task->reference != NULL;
+}
+
 static bool run(Arguments *arguments, GError **error)
 {
     const char *names[] = {arguments->models[0], arguments->against};
@@ -114,8 +133,7 @@ static bool run(Arguments *arguments, GError **error)
     EvaluateResult results[2] = {{names[0], NULL}, {names[1], NULL}};
     bool done = true;
 
-    arguments->task.held_out = evaluate_rows_read(arguments->set, "held-out.tsv", error);
-    if (arguments->task.held_out == NULL)
+    if (!prepare(arguments, error))
         return false;
     for (size_t k = 0; k < count; k++)
         results[k].figures = g_array_new(FALSE, FALSE, sizeof(EvaluateFigure));
@@ -128,6 +146,33 @@ static bool run(Arguments *arguments, GError **error)
     return done;
 }
 
+/* Numbers that were not given. */
+static void set_defaults(Arguments *arguments)
+{
+    EvaluateTask *task = &arguments->task;
+    const struct {
+        int *number, whole, quick;
+    } numbers[] = {{&task->pictures, 64, 16}, {&task->textures, 8, 2},  {&task->samples, 16, 4},
+                   {&task->steps, 20, 20},    {&task->images, 256, 64}, {&task->concepts, 128, 24},
+                   {&task->gallery, 0, 4000}};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
+        if (*numbers[i].number <= 0)
+            *numbers[i].number = arguments->quick ? numbers[i].quick : numbers[i].whole;
+    task->size = MAX(task->size, 0);
+    task->images = MAX(task->images, 4); /* KID takes halves of two and more */
+    if (arguments->set == NULL)
+        arguments->set =
+            g_build_filename(g_get_user_cache_dir(), "pentimento", "default-data", "set", NULL);
+    if (arguments->output == NULL)
+        arguments->output = g_strdup(".");
+    if (arguments->parts == NULL)
+        arguments->parts = g_strdup("reconstruction,fills,pictures");
+    if (arguments->features == NULL)
+        arguments->features = g_build_filename("data", "default", "features", NULL);
+    task->features = arguments->features;
+}
+
 static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
 {
     EvaluateTask *task = &arguments->task;
@@ -138,16 +183,27 @@ static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
          "Averaged weights of a run, RUN/checkpoints/step-N.safetensors, in place of MODEL's own",
          "FILE"},
         {"parts", 0, 0, G_OPTION_ARG_STRING, &arguments->parts,
-         "What to measure: reconstruction, fills (default: both)", "LIST"},
+         "What to measure: reconstruction, fills, pictures (default: all)", "LIST"},
         {"quick", 0, 0, G_OPTION_ARG_NONE, &arguments->quick,
-         "Few samples: about a minute, figures to compare roughly", NULL},
+         "Few samples: some minutes, figures to compare roughly", NULL},
         {"pictures", 0, 0, G_OPTION_ARG_INT, &task->pictures,
          "Pictures of each group that are encoded and decoded (default: 64; quick: 16)", "N"},
         {"textures", 0, 0, G_OPTION_ARG_INT, &task->textures,
          "Textures of which a part is filled (default: 8; quick: 2)", "N"},
         {"samples", 0, 0, G_OPTION_ARG_INT, &task->samples,
          "Fills of each texture (default: 16; quick: 4)", "N"},
-        {"steps", 0, 0, G_OPTION_ARG_INT, &task->steps, "Steps of each fill (default: 20)", "N"},
+        {"steps", 0, 0, G_OPTION_ARG_INT, &task->steps,
+         "Steps of each fill and each generated picture (default: 20)", "N"},
+        {"images", 0, 0, G_OPTION_ARG_INT, &task->images,
+         "Pictures generated for held-out captions (default: 256; quick: 64)", "N"},
+        {"concepts", 0, 0, G_OPTION_ARG_INT, &task->concepts,
+         "Prompts of seen concepts, and of unseen pairs (default: 128; quick: 24)", "N"},
+        {"gallery", 0, 0, G_OPTION_ARG_INT, &task->gallery,
+         "Training pictures among which the nearest is sought (default: all; quick: 4000)", "N"},
+        {"size", 0, 0, G_OPTION_ARG_INT, &task->size,
+         "Pixels a side of generated pictures (default: the model's own)", "N"},
+        {"features", 0, 0, G_OPTION_ARG_FILENAME, &arguments->features,
+         "The network that sees generated pictures (default: data/default/features)", "DIR"},
         {"set", 0, 0, G_OPTION_ARG_FILENAME, &arguments->set,
          "The data set (default: ~/.cache/pentimento/default-data/set)", "DIR"},
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &arguments->output,
@@ -165,21 +221,7 @@ static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
         ldm_set_error(error, INVALID, "give one MODEL; --help tells the options");
         return false;
     }
-    if (arguments->set == NULL)
-        arguments->set =
-            g_build_filename(g_get_user_cache_dir(), "pentimento", "default-data", "set", NULL);
-    if (arguments->output == NULL)
-        arguments->output = g_strdup(".");
-    if (arguments->parts == NULL)
-        arguments->parts = g_strdup("reconstruction,fills");
-    if (task->pictures <= 0)
-        task->pictures = arguments->quick ? 16 : 64;
-    if (task->textures <= 0)
-        task->textures = arguments->quick ? 2 : 8;
-    if (task->samples <= 0)
-        task->samples = arguments->quick ? 4 : 16;
-    if (task->steps <= 0)
-        task->steps = 20;
+    set_defaults(arguments);
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "tensor/tensor.h"
+#include "train/keyed.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,6 +15,19 @@
 #define PATCH_STEP 2 /* pixels between patches */
 #define DIRECTIONS 128
 #define PATCH_SIZE (PATCH * PATCH * 3)
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double metric_quantile(double *values, size_t n, double share)
+{
+    qsort(values, n, sizeof *values, by_size);
+    return values[MIN((size_t)(share * (double)n), n - 1)];
+}
 
 double metric_psnr(const float *a, const float *b, size_t n)
 {
@@ -190,6 +204,83 @@ double metric_kid(const LdmTensor *a, const LdmTensor *b)
     return kernel_mean(a, a) + kernel_mean(&other, &other) - 2.0 * kernel_mean(a, &other);
 }
 
+/* `size` rows of x, drawn from `order`, a permutation of all that goes on being shuffled. */
+static LdmTensor *subset(const LdmTensor *x, size_t *order, size_t size, LdmKeyed *keyed)
+{
+    size_t n = x->shape[0], D = x->shape[1];
+    LdmTensor *some = ldm_tensor_new(LDM_F32, 2, (size_t[]){size, D}, NULL);
+
+    g_assert(some != NULL && size <= n); /* a few kilobytes */
+    for (size_t i = 0; i < size; i++) {
+        size_t k = i + ldm_keyed_below(keyed, n - i), row = order[k];
+        order[k] = order[i];
+        order[i] = row;
+        memcpy(ldm_tensor_f32(some) + i * D, ldm_tensor_f32(x) + row * D, D * sizeof(float));
+    }
+    return some;
+}
+
+static size_t *numbers(size_t n)
+{
+    size_t *order = g_new(size_t, n);
+
+    for (size_t i = 0; i < n; i++)
+        order[i] = i;
+    return order;
+}
+
+double metric_kid_subsets(const LdmTensor *a, const LdmTensor *b, size_t size, size_t count,
+                          double *spread)
+{
+    g_autofree size_t *of_a = numbers(a->shape[0]), *of_b = numbers(b->shape[0]);
+    LdmKeyed keyed = ldm_keyed(1, LDM_KEY_ORDER, 0, 0);
+    double sum = 0.0, squares = 0.0;
+
+    for (size_t k = 0; k < count; k++) {
+        g_autoptr(LdmTensor) some_a = subset(a, of_a, size, &keyed);
+        g_autoptr(LdmTensor) some_b = subset(b, of_b, size, &keyed);
+        double kid = metric_kid(some_a, some_b);
+        sum += kid;
+        squares += kid * kid;
+    }
+    double mean = sum / (double)count;
+    *spread = sqrt(MAX(squares / (double)count - mean * mean, 0.0));
+    return mean;
+}
+
+double metric_retrieval(const LdmTensor *a, const size_t *a_labels, const LdmTensor *b,
+                        const size_t *b_labels, size_t most)
+{
+    size_t n = a->shape[0], m = b->shape[0], found = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        double own = -2.0; /* the nearest of the right ones */
+        size_t nearer = 0;
+        for (size_t j = 0; j < m; j++)
+            if (b_labels[j] == a_labels[i])
+                own = MAX(own, cosine(a, i, b, j));
+        for (size_t j = 0; j < m; j++)
+            nearer += b_labels[j] != a_labels[i] && cosine(a, i, b, j) >= own;
+        found += nearer < most && own >= -1.5; /* in doubt it was not found */
+    }
+    return (double)found / (double)n;
+}
+
+double metric_nearest_bytes(const uint8_t *a, const uint8_t *b, size_t n, size_t m)
+{
+    int32_t least = INT32_MAX;
+
+    for (size_t j = 0; j < m; j++) {
+        int32_t sum = 0;
+        for (size_t k = 0; k < n; k++) {
+            int32_t d = (int32_t)a[k] - b[j * n + k];
+            sum += d * d;
+        }
+        least = MIN(least, sum);
+    }
+    return sqrt(least / (double)n) / 255.0;
+}
+
 size_t metric_nearest(const LdmTensor *a, size_t row, const LdmTensor *b, double *distance)
 {
     double best = -2.0;
@@ -216,13 +307,6 @@ static size_t patch_count(const LdmRect *inside)
 }
 
 /* The patches' products with a direction [PATCH_SIZE], sorted. */
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void project(const LdmTensor *picture, const LdmRect *inside, const float *direction,
                     double *out)
 {

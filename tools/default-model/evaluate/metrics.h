@@ -20,6 +20,23 @@ double metric_top_octave(const LdmTensor *picture);
  * (x y / |x| |y| + 1)^3. About 0 (also below it) for samples of one distribution. */
 double metric_kid(const LdmTensor *a, const LdmTensor *b);
 
+/* The same of `count` pairs of subsets of `size` rows, drawn without replacement, the same at every
+ * call: their mean, and in *spread their standard deviation. size: at most the fewer rows. */
+double metric_kid_subsets(const LdmTensor *a, const LdmTensor *b, size_t size, size_t count,
+                          double *spread);
+
+/* Share of the rows of a [n, D] that have a row of b [m, D] of the same label among their `most`
+ * nearest. */
+double metric_retrieval(const LdmTensor *a, const size_t *a_labels, const LdmTensor *b,
+                        const size_t *b_labels, size_t most);
+
+/* Root mean square difference of a [n] and the nearest of the m rows of b [m, n], m at least 1;
+ * bytes as 0..1. n: at most 32768. */
+double metric_nearest_bytes(const uint8_t *a, const uint8_t *b, size_t n, size_t m);
+
+/* The value below which a share `share` of n values lies, n at least 1; sorts them. */
+double metric_quantile(double *values, size_t n, double share);
+
 /* Row of b [m, D] that is nearest to row `row` of a [n, D]; *distance (may be NULL): 1 - cosine. */
 size_t metric_nearest(const LdmTensor *a, size_t row, const LdmTensor *b, double *distance);
 

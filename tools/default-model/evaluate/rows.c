@@ -67,12 +67,18 @@ GPtrArray *evaluate_rows_pick(const GPtrArray *rows, EvaluateWanted *wanted, siz
     return picked;
 }
 
-LdmTensor *evaluate_row_picture(const EvaluateRow *row, size_t side, GError **error)
+LdmTensor *evaluate_resized(const LdmTensor *picture, size_t side, GError **error)
 {
     const LdmAugment whole = {.side = side};
+
+    return ldm_augment_picture(&whole, 0, 0, picture, error);
+}
+
+LdmTensor *evaluate_row_picture(const EvaluateRow *row, size_t side, GError **error)
+{
     g_autoptr(LdmTensor) picture = pentimento_picture_read(row->path, NULL, error);
 
-    return picture != NULL ? ldm_augment_picture(&whole, 0, 0, picture, error) : NULL;
+    return picture != NULL ? evaluate_resized(picture, side, error) : NULL;
 }
 
 LdmTensor *evaluate_rgb(const LdmTensor *picture, float scale, float shift, GError **error)
