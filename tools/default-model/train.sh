@@ -82,6 +82,7 @@ make_data
 [ "$last" != data ] || exit 0
 if [ "$last" = features ]; then # $run/features/image_tower is what lies in data/default/features
     train features contrastive --init "$recipe/model"
+    cp "$data/set/ATTRIBUTION.txt" "$run/features/image_tower/"
     exit 0
 fi
 if [ "$last" != text ] && { [ ! -e "$run/autoencoder/model_index.json" ] || [ "$last" = autoencoder ]; }; then
