@@ -24,6 +24,9 @@ const char *ldm_kernels_name(void);
 /* True where products of bf16 numbers with f32 sums are faster than those of f32 here. */
 bool ldm_kernels_have_bf16(void);
 
+/* The instruction set that multiplies 8-bit weights: "base", "avx2", "avx512" (VNNI), "neon". */
+const char *ldm_kernels_q8_name(void);
+
 /* Elementwise conversion of n values. */
 void ldm_convert_to_f32(const void *src, LdmDtype dtype, float *dst, size_t n);
 void ldm_convert_from_f32(const float *src, LdmDtype dtype, void *dst, size_t n);
@@ -44,6 +47,25 @@ typedef struct {
 size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype);
 bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable);
 
+/* ---- q8: weights in 8 bits ----
+ * W[n, c, t] = byte * scale[n, block of c, t]: output channel, input channel, tap; bytes from -127
+ * to 127, and a scale for at most 640 input channels, which are shared out evenly. */
+#define LDM_Q8_TAPS 9
+typedef struct {
+    size_t N, C, taps; /* taps <= LDM_Q8_TAPS */
+    int8_t *bytes;     /* in panels (q8-weights.c) */
+    float *scales;
+} LdmQ8;
+size_t ldm_q8_blocks(size_t C);
+/* Memory that a matrix needs; the matrix in such memory, yet without content. */
+size_t ldm_q8_bytes(size_t N, size_t C, size_t taps);
+LdmQ8 ldm_q8_place(size_t N, size_t C, size_t taps, void *memory);
+/* Its content: w [N, C, taps], rounded; or a file's bytes [N, C, taps] and scales [N, blocks,
+ * taps]. */
+bool ldm_q8_round(const LdmQ8 *q8, LdmWeights w, GCancellable *cancellable);
+bool ldm_q8_read(const LdmQ8 *q8, const int8_t *bytes, const float *scales,
+                 GCancellable *cancellable);
+
 /* ---- conv: NHWC x, W[Cout, Cin, KH, KW] as in torch, Y [N, Ho, Wo, Cout] ----
  * Ho = (H + pad_top + pad_bottom - KH) / stride + 1. residual [N, Ho, Wo, Cout] may be NULL or y.
  * `upsample` = 2 reads x as if enlarged by nearest neighbour first (H, W are x's own). */
@@ -60,6 +82,11 @@ typedef struct {
 void ldm_conv_output(const LdmConv *conv, size_t *Ho, size_t *Wo);
 size_t ldm_conv_scratch(const LdmConv *conv);
 bool ldm_conv(const LdmConv *conv, GCancellable *cancellable);
+
+/* The same with weights in 8 bits in place of conv->w. Every pixel of x is rounded to bytes, too, a
+ * scale for each block of its channels; sums within a block are exact. */
+size_t ldm_q8_conv_scratch(const LdmConv *conv);
+bool ldm_q8_conv(const LdmConv *conv, const LdmQ8 *q8, GCancellable *cancellable);
 
 /* ---- norm ----
  * GroupNorm over x [N, P, C] (P pixels), statistics per (n, group) in double or compensated f32;

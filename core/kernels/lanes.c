@@ -1,6 +1,7 @@
 /* Picks the inner loops for this processor, once; PENTIMENTO_CPU forces a lesser set. Out goes the
  * table that every kernel works with. */
 #include "kernels/pairs.h"
+#include "kernels/q8.h"
 
 #include <string.h>
 #ifdef __x86_64__
@@ -80,6 +81,33 @@ const LdmPairs *ldm_pairs(void)
 bool ldm_kernels_have_bf16(void)
 {
     return ldm_pairs() != NULL;
+}
+
+static const LdmQ8Lanes *pick_q8(void)
+{
+#ifdef __x86_64__
+    if (ldm_lanes() == &ldm_lanes_avx512 && __builtin_cpu_supports("avx512vnni"))
+        return &ldm_q8_avx512;
+    if (ldm_lanes() != &ldm_lanes_base)
+        return &ldm_q8_avx2;
+#elif defined __aarch64__
+    if (ldm_lanes() == &ldm_lanes_neon && (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0)
+        return &ldm_q8_neon;
+#endif
+    return &ldm_q8_base;
+}
+
+const LdmQ8Lanes *ldm_q8_lanes(void)
+{
+    static const LdmQ8Lanes *lanes = NULL;
+    if (g_once_init_enter(&lanes))
+        g_once_init_leave(&lanes, (LdmQ8Lanes *)pick_q8());
+    return lanes;
+}
+
+const char *ldm_kernels_q8_name(void)
+{
+    return ldm_q8_lanes()->name;
 }
 
 const char *ldm_kernels_name(void)

@@ -135,6 +135,30 @@ static LdmWeights constants(size_t n, LdmDtype dtype)
     return (LdmWeights){x, dtype};
 }
 
+typedef struct {
+    LdmConv conv;
+    LdmQ8 q8;
+} Q8Conv;
+
+static bool run_q8(const void *data)
+{
+    const Q8Conv *q8 = data;
+    return ldm_q8_conv(&q8->conv, &q8->q8, NULL);
+}
+
+/* A convolution that has been measured, with its weights in 8 bits. */
+static void bench_q8(const LdmConv *conv, double flops)
+{
+    size_t taps = conv->KH * conv->KW, bytes = ldm_q8_bytes(conv->Cout, conv->Cin, taps);
+    void *memory = ldm_aligned_alloc(bytes, 1, "benchmark", NULL);
+    Q8Conv run = {*conv, ldm_q8_place(conv->Cout, conv->Cin, taps, memory)};
+    run.conv.scratch = ldm_aligned_alloc(ldm_q8_conv_scratch(conv), 1, "benchmark", NULL);
+    ldm_q8_round(&run.q8, conv->w, NULL);
+    report("    in q8, the same", flops, run_q8, &run);
+    ldm_aligned_free(run.conv.scratch);
+    ldm_aligned_free(memory);
+}
+
 static bool run_gemm(const void *data)
 {
     return ldm_gemm(data, NULL);
@@ -165,6 +189,9 @@ static void bench_gemm(size_t M, size_t K, size_t N, LdmDtype dtype)
         gemm.bf16 = true;
         report("    in bf16, the same", 2.0 * M * N * K, run_gemm, &gemm);
     }
+    bench_q8(
+        &(LdmConv){1, 1, M, K, N, 1, 1, 1, 0, 0, 0, 0, 1, gemm.x, gemm.w, gemm.bias, NULL, gemm.y},
+        2.0 * M * N * K);
 #ifdef WITH_OPENBLAS
     if (dtype == LDM_F32)
         report("    OpenBLAS, the same", 2.0 * M * N * K, run_openblas, &gemm);
@@ -196,6 +223,7 @@ static void bench_conv(size_t Cin, size_t Cout, size_t side, LdmDtype dtype, int
     conv.bias = constants(Cout, dtype);
     conv.scratch = ldm_aligned_alloc(ldm_conv_scratch(&conv), 1, "benchmark", NULL);
     report(name, 2.0 * pixels * Cin * Cout * 9, run_conv, &conv);
+    bench_q8(&conv, 2.0 * pixels * Cin * Cout * 9);
     ldm_aligned_free((void *)conv.x);
     ldm_aligned_free(conv.y);
     ldm_aligned_free((void *)conv.w.data);
