@@ -9,11 +9,12 @@ static const char *const predictions[] = {
 };
 static const char *const dtypes[] = {[LDM_F32] = "f32", [LDM_F16] = "f16", [LDM_BF16] = "bf16"};
 
-/* What one picture at the native size takes, beside the weights. */
-static bool plan_native(LdmModel *model, LdmPlan *plan, GError **error)
+/* What one picture at the native size takes. */
+static bool plan_native(LdmModel *model, LdmPrecision precision, LdmPlan *plan, GError **error)
 {
     g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_GENERATE);
 
+    request->precision = precision;
     return ldm_plan(model, request, plan, error);
 }
 
@@ -22,7 +23,7 @@ static void add(GVariantBuilder *fields, const char *name, GVariant *value)
     g_variant_builder_add(fields, "{sv}", name, value);
 }
 
-static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan)
+static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan, const LdmPlan *q8)
 {
     static const char *const tasks[] = {"generate", "img2img", "inpaint"};
     GVariantBuilder fields;
@@ -50,6 +51,7 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan)
     add(&fields, "weight_bytes", g_variant_new_uint64(info->weight_bytes));
     add(&fields, "work_bytes", g_variant_new_uint64(plan->work_bytes));
     add(&fields, "peak_bytes", g_variant_new_uint64(plan->peak_bytes));
+    add(&fields, "q8_peak_bytes", g_variant_new_uint64(q8->peak_bytes));
     return g_variant_builder_end(&fields);
 }
 
@@ -118,7 +120,7 @@ bool pentimento_inspect(int argc, char **argv, GError **error)
                                  "format, memory needed."));
     g_autoptr(LdmModel) model = NULL;
     const char *name;
-    LdmPlan plan;
+    LdmPlan plan, q8;
 
     if (!pentimento_context_parse(context, &common, argc, argv, (int[]){0, 1}, error))
         return false;
@@ -128,10 +130,11 @@ bool pentimento_inspect(int argc, char **argv, GError **error)
     }
     name = common.files != NULL ? common.files[0] : common.model;
     model = ldm_model_load(name, error);
-    if (model == NULL || !plan_native(model, &plan, error))
+    if (model == NULL || !plan_native(model, LDM_PRECISION_EXACT, &plan, error) ||
+        !plan_native(model, LDM_PRECISION_Q8, &q8, error))
         return false;
     if (common.json)
-        pentimento_print_json(stdout, describe(ldm_model_info(model), &plan));
+        pentimento_print_json(stdout, describe(ldm_model_info(model), &plan, &q8));
     else
         print_info(ldm_model_info(model), &plan);
     return true;

@@ -247,8 +247,11 @@ static void append_approximations(GString *text, const LdmRequest *request)
 
         g_string_append_printf(text, ", Merge: %s", merge);
     }
-    if (request->precision == LDM_PRECISION_BF16)
-        g_string_append(text, ", Precision: bf16");
+    if (request->precision != LDM_PRECISION_EXACT) {
+        g_autofree char *precision = current(request, "precision");
+
+        g_string_append_printf(text, ", Precision: %s", precision);
+    }
     if (request->surroundings > 0)
         g_string_append_printf(text, ", Surroundings: %d", request->surroundings);
 }

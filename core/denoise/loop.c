@@ -106,6 +106,7 @@ static void lay_turns(Loop *loop)
 static bool measure_turns(Loop *loop, size_t *bytes, GError **error)
 {
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
+    ldm_pass_set_q8(pass, loop->job->q8);
     const Turn *latest[KINDS] = {NULL};
     int seen[KINDS] = {0};
 
@@ -262,6 +263,7 @@ static bool loop_pass(Loop *loop, GError **error)
     if (loop->pass == NULL)
         return false;
     ldm_pass_set_bf16(loop->pass, job->bf16);
+    ldm_pass_set_q8(loop->pass, job->q8);
     if (job->hooks.progress != NULL)
         ldm_pass_set_progress(loop->pass, pass_progress, loop);
     return true;

@@ -67,6 +67,7 @@ typedef struct {
     const LdmLatents *latents; /* z0 and noise, with cells; else not looked at */
     LdmLoopHooks hooks;        /* members may be NULL */
     bool bf16;                 /* products of the network rounded to bf16 (ldm_pass_set_bf16) */
+    bool q8;                   /* matrices of the network in 8 bits (ldm_pass_set_q8) */
     GCancellable *cancellable;
 } LdmDenoise;
 

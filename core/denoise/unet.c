@@ -12,6 +12,8 @@
 #include "layers/time-embedding.h"
 #include "layers/transformer.h"
 
+#include <string.h>
+
 /* Layers on the way up that are computed in every step, whatever is taken over. */
 #define SHALLOW_LAYERS 1
 
@@ -136,6 +138,21 @@ static void mid_init(LdmUnet *unet, const LdmScope *root)
         ldm_resblock_init(&unet->mid[i], ldm_scope(&scope, "resnets.%d", i), &sizes);
 }
 
+/* All matrices may be multiplied in 8 bits but those that see the latent itself or lead to it, and
+ * the embedding of the time, which goes into every resblock: they are small and errors tell. */
+static void mark_coarse(LdmParams *params)
+{
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        LdmParam *param = ldm_params_at(params, i);
+        bool fine = g_str_has_prefix(param->name, "conv_in.") ||
+                    g_str_has_prefix(param->name, "conv_out.") ||
+                    g_str_has_prefix(param->name, "time_embedding.") ||
+                    strstr(param->name, ".time_emb_proj.") != NULL;
+        param->coarse =
+            !fine && param->rank >= 2 && param->shape[2] * param->shape[3] <= LDM_Q8_TAPS;
+    }
+}
+
 LdmUnet *ldm_unet_new(const LdmUnetConfig *config, LdmParams *params)
 {
     LdmUnet *unet = g_new0(LdmUnet, 1);
@@ -150,6 +167,7 @@ LdmUnet *ldm_unet_new(const LdmUnetConfig *config, LdmParams *params)
     ldm_group_norm_init(&unet->norm_out, ldm_scope(&root, "conv_norm_out"), C, config->norm_groups,
                         config->norm_eps);
     ldm_conv2d_init(&unet->conv_out, ldm_scope(&root, "conv_out"), C, config->out_channels, 3);
+    mark_coarse(params);
     return unet;
 }
 

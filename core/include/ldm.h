@@ -197,6 +197,8 @@ typedef enum {
 typedef enum {
     LDM_PRECISION_EXACT, /* in f32 */
     LDM_PRECISION_BF16,  /* linear layers and attention: numbers rounded to bf16, sums in f32 */
+    LDM_PRECISION_Q8,    /* linear layers and convolutions: numbers rounded to 8 bits, scales in
+                          * f32; attention in bf16 where the processor has it */
 } LdmPrecision;
 
 /* Places between quality and speed: each stands for a set of the approximations below. */

@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "layers/adapter.h"
 #include "layers/backward.h"
+#include "layers/convolve.h"
 
 #include <string.h>
 
@@ -67,9 +68,8 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
     ldm_conv_output(&conv, &Ho, &Wo);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual)
                                     : ldm_pass_nhwc(pass, conv.N, Ho, Wo, layer->out);
-    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_conv_scratch(&conv));
+    LdmTensor *scratch = ldm_convolve_scratch(pass, layer->weight, &conv);
     conv.y = y->data;
-    conv.scratch = scratch->data;
     if (ldm_pass_op(pass, &(LdmOp){.name = "conv2d",
                                    .parameter = layer->weight,
                                    .second = layer->bias,
@@ -82,7 +82,7 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
                                    .saved = layer->weight->trained ? LDM_SAVE_INPUT(0) : 0,
                                    .detail = &conv,
                                    .detail_bytes = sizeof conv}))
-        ldm_pass_check(pass, ldm_conv(&conv, ldm_pass_cancellable(pass)));
+        ldm_pass_check(pass, ldm_convolve(pass, layer->weight, &conv));
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
     ldm_pass_drop(pass, residual);

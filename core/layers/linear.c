@@ -5,6 +5,7 @@
 
 #include "layers/adapter.h"
 #include "layers/backward.h"
+#include "layers/convolve.h"
 
 void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias)
 {
@@ -34,18 +35,22 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
     size_t M = ldm_tensor_count(x) / layer->in, K = layer->in, N = layer->out;
     residual = ldm_adapter_linear(pass, layer->weight, x, residual);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual) : ldm_pass_like(pass, x, N);
-    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_gemm_scratch(M, N, K, layer->weight->dtype));
-    const LdmConv conv = {.N = 1, /* the same for the way back: a 1x1 convolution of M pixels */
-                          .H = 1,
-                          .W = M,
-                          .Cin = K,
-                          .Cout = N,
-                          .KH = 1,
-                          .KW = 1,
-                          .stride = 1,
-                          .upsample = 1,
-                          .x = x->data,
-                          .w = ldm_param_weights(layer->weight)};
+    LdmConv conv = {.N = 1, /* as the way back sees it: a 1x1 convolution of M pixels */
+                    .H = 1,
+                    .W = M,
+                    .Cin = K,
+                    .Cout = N,
+                    .KH = 1,
+                    .KW = 1,
+                    .stride = 1,
+                    .upsample = 1,
+                    .x = x->data,
+                    .w = ldm_param_weights(layer->weight),
+                    .bias = ldm_param_weights(layer->bias),
+                    .residual = residual != NULL ? residual->data : NULL,
+                    .y = y->data,
+                    .bf16 = ldm_pass_bf16(pass)};
+    LdmTensor *scratch = ldm_convolve_scratch(pass, layer->weight, &conv);
     if (ldm_pass_op(pass, &(LdmOp){.name = "linear",
                                    .parameter = layer->weight,
                                    .second = layer->bias,
@@ -56,19 +61,8 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
                                    .backward = linear_backward,
                                    .saved = layer->weight->trained ? LDM_SAVE_INPUT(0) : 0,
                                    .detail = &conv,
-                                   .detail_bytes = sizeof conv})) {
-        LdmGemm gemm = {.M = M,
-                        .N = N,
-                        .K = K,
-                        .x = x->data,
-                        .w = ldm_param_weights(layer->weight),
-                        .bias = ldm_param_weights(layer->bias),
-                        .residual = residual != NULL ? residual->data : NULL,
-                        .y = y->data,
-                        .scratch = scratch->data,
-                        .bf16 = ldm_pass_bf16(pass)};
-        ldm_pass_check(pass, ldm_gemm(&gemm, ldm_pass_cancellable(pass)));
-    }
+                                   .detail_bytes = sizeof conv}))
+        ldm_pass_check(pass, ldm_convolve(pass, layer->weight, &conv));
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
     ldm_pass_drop(pass, residual);

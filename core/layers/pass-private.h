@@ -24,7 +24,7 @@ typedef struct {
 } Stored;
 
 struct LdmPass {
-    bool computes, check_finite, bf16;
+    bool computes, check_finite, bf16, q8;
     bool records;
     bool checkpoints; /* blocks are recorded as a whole */
     bool paused;      /* inside such a block, on the way forward */

@@ -88,6 +88,16 @@ bool ldm_pass_bf16(const LdmPass *pass)
     return pass->bf16 && !pass->records;
 }
 
+void ldm_pass_set_q8(LdmPass *pass, bool q8)
+{
+    pass->q8 = q8;
+}
+
+bool ldm_pass_q8(const LdmPass *pass, const LdmParam *param)
+{
+    return pass->q8 && param->coarse && !pass->records;
+}
+
 void ldm_pass_set_merge(LdmPass *pass, double share)
 {
     pass->merge = share;
@@ -252,6 +262,11 @@ bool ldm_pass_cancelled(LdmPass *pass)
     return true;
 }
 
+static bool is_held(const LdmPass *pass, const LdmParam *param)
+{
+    return (ldm_pass_q8(pass, param) ? (const void *)param->q8.bytes : param->data) != NULL;
+}
+
 bool ldm_pass_op(LdmPass *pass, const LdmOp *op)
 {
     GError *error = NULL;
@@ -261,7 +276,7 @@ bool ldm_pass_op(LdmPass *pass, const LdmOp *op)
     ldm_tape_add(pass, op);
     if (!pass->computes || ldm_pass_cancelled(pass))
         return false;
-    if (op->parameter != NULL && op->parameter->data == NULL) {
+    if (op->parameter != NULL && !is_held(pass, op->parameter)) {
         ldm_set_error(&error, MISSING, _("the model has no weights for %s; load it completely"),
                       op->parameter->name);
         ldm_pass_fail(pass, error);

@@ -48,6 +48,13 @@ void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data);
 void ldm_pass_set_bf16(LdmPass *pass, bool bf16);
 bool ldm_pass_bf16(const LdmPass *pass);
 
+/* Multiplies by those matrices that allow it (LdmParam.coarse) in 8 bits: their q8 takes the place
+ * of their data. Not for a pass that records. */
+void ldm_pass_set_q8(LdmPass *pass, bool q8);
+
+/* True where this pass takes a parameter's q8. */
+bool ldm_pass_q8(const LdmPass *pass, const LdmParam *param);
+
 /* Lets large self-attention at the finest level leave out this share of its tokens, which others
  * then stand for (layers/merge.h); 0: none. Not for a pass that records. */
 void ldm_pass_set_merge(LdmPass *pass, double share);

@@ -16,6 +16,7 @@
 #include "pipeline/progress.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
+#include "weights/coarse.h"
 
 typedef struct {
     LdmModel *model;
@@ -140,8 +141,15 @@ static void denoise_progress(int step, int steps, double fraction, void *data)
     ldm_meter_at(data, fraction, step, steps);
 }
 
+/* The original of a matrix is no longer needed once there is a copy in 8 bits. */
+static void release_original(const LdmParam *param, void *data)
+{
+    ldm_model_release_param(data, param);
+}
+
 static bool denoise(LdmLine *line, GError **error)
 {
+    LdmParams *params = line->model->unet_params;
     ldm_meter_stage(&line->meter, LDM_STAGE_DENOISE);
     LdmDenoise job = ldm_line_denoise(line->model, line->request, &line->times, &line->conditioning,
                                       &line->latents);
@@ -150,9 +158,12 @@ static bool denoise(LdmLine *line, GError **error)
     job.rng = &line->rng;
     job.hooks = (LdmLoopHooks){.progress = denoise_progress, .data = &line->meter};
     job.cancellable = line->cancellable;
+    if (job.q8 && !ldm_coarse_make(params, release_original, line->model, line->cancellable, error))
+        return false;
     if (!ldm_denoise(&job, line->latents.zt, &line->result->evaluations, error))
         return false;
-    ldm_model_release(line->model, line->model->unet_params);
+    ldm_params_drop_copies(params);
+    ldm_model_release(line->model, params);
     ldm_conditioning_clear(&line->conditioning);
     g_clear_pointer(&line->latents.z0, ldm_tensor_free);
     g_clear_pointer(&line->latents.noise, ldm_tensor_free);
@@ -221,6 +232,7 @@ static LdmResult *line_end(LdmLine *line)
 
 static void line_clear(LdmLine *line)
 {
+    ldm_params_drop_copies(line->model->unet_params); /* where the line was left half-way */
     ldm_prepared_clear(&line->prepared);
     ldm_conditioning_clear(&line->conditioning);
     ldm_times_clear(&line->times);

@@ -105,14 +105,22 @@ static void fill_info(LdmModel *model, const LdmSource *source)
             info->dtype = (LdmDtype)i;
 }
 
-void ldm_model_release(const LdmModel *model, const LdmParams *params)
+static void release(const LdmModel *model, const LdmParam *param, bool shared)
 {
     const LdmSource *source = model->files;
-    for (size_t i = 0; i < ldm_params_length(params); i++) {
-        const LdmParam *param = ldm_params_at(params, i);
-        for (guint k = 0; k < source->files->len; k++)
-            ldm_files_release(source->files->pdata[k], param->data, ldm_param_bytes(param));
-    }
+    for (guint k = 0; k < source->files->len; k++)
+        ldm_files_release(source->files->pdata[k], param->data, ldm_param_bytes(param), shared);
+}
+
+void ldm_model_release_param(const LdmModel *model, const LdmParam *param)
+{
+    release(model, param, false);
+}
+
+void ldm_model_release(const LdmModel *model, const LdmParams *params)
+{
+    for (size_t i = 0; i < ldm_params_length(params); i++)
+        release(model, ldm_params_at(params, i), true);
 }
 
 LdmModel *ldm_model_load(const char *name, GError **error)

@@ -37,5 +37,8 @@ LdmModel *ldm_model_load_first_stage(const char *name, GError **error);
  * not in memory all at once. Who computes with it again gets them back from the system's cache. */
 void ldm_model_release(const LdmModel *model, const LdmParams *params);
 
+/* Those of one parameter, but not what shares a page with its neighbours. */
+void ldm_model_release_param(const LdmModel *model, const LdmParam *param);
+
 /* False and UNSUPPORTED where only the autoencoder was loaded. */
 bool ldm_model_check_denoiser(const LdmModel *model, GError **error);

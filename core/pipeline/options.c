@@ -10,7 +10,7 @@
 static const char *const samplers[] = {"ddim", "euler", "euler-a", "dpmpp-2m", NULL};
 static const char *const schedules[] = {"model", "karras", NULL};
 static const char *const qualities[] = {"exact", "near", "good", "draft", NULL};
-static const char *const precisions[] = {"exact", "bf16", NULL};
+static const char *const precisions[] = {"exact", "bf16", "q8", NULL};
 
 #define GENERATE (1u << LDM_TASK_GENERATE)
 #define REPAINT  (1u << LDM_TASK_IMG2IMG | 1u << LDM_TASK_INPAINT)
@@ -42,7 +42,8 @@ static const LdmOption options[] = {
     {"surroundings", "i", 0, 1024, NULL, REPAINT,
      N_("Latent cells around the mask that the network sees; 0 sees all, and is exact")},
     {"precision", "s", 0, 0, precisions, ALL,
-     N_("How the denoiser multiplies: exact, or rounded to bf16 where the processor can")},
+     N_("How the denoiser multiplies: exact, rounded to bf16 where the processor can, or in 8 bits "
+        "(q8), with half the memory")},
     {"strength", "d", 0, 1, NULL, REPAINT, N_("How far to depart from the picture; 0 keeps it")},
     {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
     {"seed", "x", -1, (double)G_MAXINT64, NULL, ALL,

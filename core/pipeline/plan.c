@@ -12,6 +12,7 @@
 #include "pipeline/request.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
+#include "weights/coarse.h"
 
 #define LDM_TILE_CELLS  64  /* side of a tile where the autoencoder runs in tiles */
 #define FLOPS_PER_PIXEL 100 /* of prepare and finish: only for progress */
@@ -110,7 +111,8 @@ LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, co
         .guidance_end = request->guidance_end,
         .reuse = request->reuse,
         .merge = request->merge,
-        .bf16 = request->precision == LDM_PRECISION_BF16,
+        .bf16 = request->precision != LDM_PRECISION_EXACT,
+        .q8 = request->precision == LDM_PRECISION_Q8,
         .sampler = request->sampler,
         .eta = request->eta,
         .strength = request->task == LDM_TASK_GENERATE ? 1.0 : request->strength,
@@ -210,7 +212,8 @@ static bool plan_denoise(const LdmModel *model, const LdmRequest *request, size_
     size_t bytes;
     if (!ldm_denoise_measure(&job, &z, &bytes, &p->flops[LDM_STAGE_DENOISE], error))
         return false;
-    p->bytes[LDM_STAGE_DENOISE] = held + bytes;
+    p->bytes[LDM_STAGE_DENOISE] =
+        held + bytes + (job.q8 ? ldm_coarse_bytes(model->unet_params) : 0);
     return true;
 }
 
@@ -261,9 +264,21 @@ static size_t weight_bytes(const LdmParams *params, const char *beginning)
     return bytes;
 }
 
+/* Of the denoiser's: matrices that have copies in 8 bits are released once these are made. */
+static size_t denoiser_bytes(const LdmModel *model, const LdmRequest *request)
+{
+    size_t bytes = weight_bytes(model->unet_params, "");
+    for (size_t i = 0; i < ldm_params_length(model->unet_params); i++) {
+        const LdmParam *param = ldm_params_at(model->unet_params, i);
+        if (request->precision == LDM_PRECISION_Q8 && param->coarse)
+            bytes -= ldm_param_bytes(param);
+    }
+    return bytes;
+}
+
 /* Mapped weights that a stage touches; they are released when it ends. Of the table of tokens only
  * a few rows are read. */
-static size_t stage_weights(const LdmModel *model, LdmStage stage)
+static size_t stage_weights(const LdmModel *model, const LdmRequest *request, LdmStage stage)
 {
     const LdmParams *vae = model->vae_params;
     switch (stage) {
@@ -271,7 +286,7 @@ static size_t stage_weights(const LdmModel *model, LdmStage stage)
         return weight_bytes(model->text_params, "") -
                ldm_param_bytes(ldm_clip_text_words(model->text));
     case LDM_STAGE_ENCODE: return weight_bytes(vae, "encoder.") + weight_bytes(vae, "quant_conv.");
-    case LDM_STAGE_DENOISE: return weight_bytes(model->unet_params, "");
+    case LDM_STAGE_DENOISE: return denoiser_bytes(model, request);
     case LDM_STAGE_DECODE:
         return weight_bytes(vae, "decoder.") + weight_bytes(vae, "post_quant_conv.") +
                weight_bytes(vae, "quantize.");
@@ -280,12 +295,13 @@ static size_t stage_weights(const LdmModel *model, LdmStage stage)
 }
 
 /* Buffers and weights at the highest. */
-static size_t peak_with_weights(const LdmModel *model, const LdmLinePlan *p)
+static size_t peak_with_weights(const LdmModel *model, const LdmRequest *request,
+                                const LdmLinePlan *p)
 {
     size_t peak = 0;
     for (int i = 0; i < LDM_N_STAGES; i++)
         if (p->bytes[i] > 0)
-            peak = MAX(peak, p->bytes[i] + stage_weights(model, (LdmStage)i));
+            peak = MAX(peak, p->bytes[i] + stage_weights(model, request, (LdmStage)i));
     return peak;
 }
 
@@ -376,7 +392,7 @@ bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError 
         return false;
     *plan = (LdmPlan){.weight_bytes = model->info.weight_bytes,
                       .work_bytes = ldm_line_plan_peak(&line),
-                      .peak_bytes = peak_with_weights(model, &line),
+                      .peak_bytes = peak_with_weights(model, request, &line),
                       .free_bytes = available,
                       .latent_width = (int)line.w,
                       .latent_height = (int)line.h};

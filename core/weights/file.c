@@ -89,9 +89,12 @@ void ldm_file_unmap(const uint8_t *data, size_t size)
 }
 
 /* A mapping begins and ends with a page, so whole pages around the part are its own. */
-void ldm_file_release(const void *data, size_t size)
+void ldm_file_release(const void *data, size_t size, bool shared)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data / page * page;
-    if (size > 0)
-        madvise((void *)first, (uintptr_t)data + size - first, MADV_DONTNEED);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)data, end = first + size;
+    first = (shared ? first : first + page - 1) / page * page;
+    end = (shared ? end + page - 1 : end) / page * page;
+    if (size > 0 && end > first)
+        madvise((void *)first, end - first, MADV_DONTNEED);
 }

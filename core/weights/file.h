@@ -17,6 +17,6 @@ char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **e
 const uint8_t *ldm_file_map(const char *path, size_t *size, GError **error);
 void ldm_file_unmap(const uint8_t *data, size_t size);
 
-/* Takes the pages of a part of a mapping out of this process; who touches them again gets them
- * back, from the system's cache as a rule. */
-void ldm_file_release(const void *data, size_t size);
+/* Takes the pages of a part of a mapping out of this process, `shared` with its neighbours or not;
+ * who touches them again gets them back, from the system's cache as a rule. */
+void ldm_file_release(const void *data, size_t size, bool shared);

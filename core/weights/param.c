@@ -12,6 +12,7 @@ struct LdmParams {
     GPtrArray *list;    /* LdmParam, in the order of adding */
     GHashTable *byname; /* name (owned by the LdmParam) -> LdmParam */
     float *gradients;   /* one block for all trained parameters, or NULL */
+    uint8_t *copies;    /* one block, or NULL */
 };
 
 static void param_free(gpointer data)
@@ -36,6 +37,7 @@ void ldm_params_free(LdmParams *params)
     g_hash_table_unref(params->byname);
     g_ptr_array_unref(params->list);
     ldm_aligned_free(params->gradients);
+    ldm_aligned_free(params->copies);
     g_free(params);
 }
 
@@ -78,6 +80,20 @@ size_t ldm_param_bytes(const LdmParam *param)
     for (int i = 0; i < param->rank; i++)
         bytes *= param->shape[i];
     return bytes;
+}
+
+uint8_t *ldm_params_make_copies(LdmParams *params, size_t bytes, GError **error)
+{
+    ldm_params_drop_copies(params);
+    params->copies = ldm_aligned_alloc(MAX(bytes, 1), 1, _("copies of weights"), error);
+    return params->copies;
+}
+
+void ldm_params_drop_copies(LdmParams *params)
+{
+    for (size_t i = 0; i < params->list->len; i++)
+        ldm_params_at(params, i)->q8 = (LdmQ8){0};
+    g_clear_pointer(&params->copies, ldm_aligned_free);
 }
 
 /* ---- gradients ---- */

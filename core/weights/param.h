@@ -3,7 +3,7 @@
  * ("down_blocks.0.resnets.0.conv1.weight"), whatever the file calls them. */
 #pragma once
 
-#include "ldm.h"
+#include "kernels/kernels.h"
 
 typedef struct LdmParam LdmParam;
 typedef struct LdmAdapter LdmAdapter;
@@ -13,6 +13,8 @@ struct LdmParam {
     size_t shape[LDM_MAX_RANK]; /* torch's order, e.g. [Cout, Cin, KH, KW] */
     LdmDtype dtype;             /* of data */
     const void *data;           /* mapped; NULL until bound */
+    bool coarse;                /* a matrix that may be multiplied in 8 bits */
+    LdmQ8 q8;                   /* it in 8 bits (coarse.h); bytes NULL: not made */
     bool trained;               /* backward passes have a gradient for it */
     float *gradient;            /* f32, dense, the same shape: they add to it; NULL until made */
     const LdmAdapter *adapter;  /* what is added to a layer's matrix; NULL = nothing */
@@ -46,6 +48,13 @@ LdmParam *ldm_params_find(const LdmParams *params, const char *name); /* or NULL
 
 /* Of its data, as stored. */
 size_t ldm_param_bytes(const LdmParam *param);
+
+/* One block for copies of parameters; it belongs to the table and replaces an earlier one. Errors:
+ * MEMORY. */
+uint8_t *ldm_params_make_copies(LdmParams *params, size_t bytes, GError **error);
+
+/* Frees it and forgets what lay in it. */
+void ldm_params_drop_copies(LdmParams *params);
 
 /* ---- gradients: set `trained` first ---- */
 

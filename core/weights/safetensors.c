@@ -344,13 +344,13 @@ const char *ldm_files_path(const LdmFiles *files)
     return files->files->len == 0 ? "" : ldm_file_path(g_ptr_array_index(files->files, 0));
 }
 
-void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes)
+void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes, bool shared)
 {
     for (guint i = 0; i < files->files->len; i++) {
         const LdmFile *file = g_ptr_array_index(files->files, i);
         const uint8_t *first = data;
         if (first >= file->map && first < file->map + file->size)
-            ldm_file_release(data, bytes);
+            ldm_file_release(data, bytes, shared);
     }
 }
 

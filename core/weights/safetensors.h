@@ -46,7 +46,7 @@ const LdmFileTensor *ldm_files_at(const LdmFiles *files, size_t i);
 const char *ldm_files_path(const LdmFiles *files); /* of the first file: for messages */
 
 /* Releases the pages of an array (ldm_file_release), where it is mapped and no copy. */
-void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes);
+void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes, bool shared);
 
 /* What the first file says about itself under `name` in its __metadata__; NULL where nothing. */
 const char *ldm_files_metadata(const LdmFiles *files, const char *name);

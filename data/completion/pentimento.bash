@@ -21,7 +21,7 @@ _pentimento() {
         --sampler) options='ddim euler euler-a dpmpp-2m' ;;
         --schedule) options='model karras' ;;
         --quality) options='exact near good draft' ;;
-        --precision) options='exact bf16' ;;
+        --precision) options='exact bf16 q8' ;;
         --regulariser) options='kl vq' ;;
         --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;

@@ -29,7 +29,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l quality -x -a 
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-start -x -d 'Fraction of the steps before which there is none'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-end -x -d 'Fraction of the steps after which there is none'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-interval -x -d 'Both in one, START:END'
-complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l precision -x -a 'exact bf16' -d 'How the denoiser multiplies'
+complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l precision -x -a 'exact bf16 q8' -d 'How the denoiser multiplies'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l reuse -x -d 'Compute deep features in every Nth step'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l merge -x -d 'Share of the tokens that merge in large self-attention'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l eta -x -d 'Fresh noise in every step of ddim'

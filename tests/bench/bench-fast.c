@@ -8,6 +8,7 @@
 #include "pipeline/plan.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
+#include "weights/coarse.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -35,6 +36,10 @@ static const Variant variants[] = {
     {"--precision bf16 --reuse 2"},
     {"--precision bf16 --reuse 3"},
     {"--precision bf16 --reuse 5"},
+    {"--precision q8"},
+    {"--precision q8 --reuse 2"},
+    {"--precision q8 --reuse 3"},
+    {"--precision q8 --reuse 5"},
     {"--quality near"},
     {"--quality good"},
     {"--quality draft --merge 0"},
@@ -43,6 +48,7 @@ static const Variant variants[] = {
     {"--surroundings 4", .inpaint = true},
     {"--surroundings 2", .inpaint = true},
     {"--precision bf16", .inpaint = true},
+    {"--precision q8", .inpaint = true},
     {"--quality near", .inpaint = true},
     {"--quality good", .inpaint = true},
     {"--quality draft", .inpaint = true},
@@ -112,8 +118,9 @@ static LdmTensor *concat(const Bench *bench, const LdmTensor *cells)
 /* No window is narrower than half of what the model was trained at. */
 static bool is_possible(const Bench *bench, const Variant *variant)
 {
-    if (bench->only != NULL && (variant->inpaint || !(*variant->options == '\0' ||
-                                                      g_str_equal(variant->options, bench->only))))
+    if (bench->only != NULL &&
+        (variant->inpaint ||
+         !(*variant->options == '\0' || strstr(variant->options, bench->only) != NULL)))
         return false;
     if (variant->more)
         return bench->more > 0;
@@ -197,8 +204,10 @@ static LdmTensor *denoise(const Bench *bench, const Variant *variant, int seed, 
     double flops, begin;
     need(ldm_denoise_measure(&job, latents.zt, &bytes, &flops, &error), error);
     begin = cpu_seconds();
+    need(!job.q8 || ldm_coarse_make(model->unet_params, NULL, NULL, NULL, &error), error);
     need(ldm_denoise(&job, latents.zt, NULL, &error), error);
     score->seconds += cpu_seconds() - begin;
+    ldm_params_drop_copies(model->unet_params);
     score->flops += flops;
     return g_steal_pointer(&latents.zt);
 }

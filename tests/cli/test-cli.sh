@@ -211,7 +211,7 @@ code 0 '' generate "${small[@]}" --latent noise.npy -o noise.png
 ok $? 'arrays pass through pipes'
 
 # --- JSON ---
-"$cli" inspect --json >out && python3 -c 'import json; m = json.load(open("out")); assert m["native_size"] == 64 and m["parameters"] > 1e6'
+"$cli" inspect --json >out && python3 -c 'import json; m = json.load(open("out")); assert m["native_size"] == 64 and m["parameters"] > 1e6 and m["q8_peak_bytes"] < m["peak_bytes"]'
 ok $? 'inspect --json'
 "$cli" generate -p 'a "red" apple' --steps 3 --size 32x32 --seed 5 --json -o j.png >out 2>err && [ ! -s err ] && python3 - <<'END'
 import json

@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "made-model.h"
 #include "made-array.h"
+#include "pipeline/model.h"
 
 #include <math.h>
 #include <string.h>
@@ -122,6 +123,43 @@ static void test_bf16(void)
     g_autoptr(GError) error = NULL;
     g_assert_null(ldm_generate(model, request, NULL, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_UNSUPPORTED);
+}
+
+static bool has_copies(void)
+{
+    for (size_t i = 0; i < ldm_params_length(model->unet_params); i++)
+        if (ldm_params_at(model->unet_params, i)->q8.bytes != NULL)
+            return true;
+    return false;
+}
+
+static void cancel_at_denoise(const LdmProgress *progress, gpointer data)
+{
+    if (progress->stage == LDM_STAGE_DENOISE)
+        g_cancellable_cancel(data);
+}
+
+/* q8: near the exact picture on any processor; the copies go with the stage, cancelled or not, and
+ * the exact picture is what it was. */
+static void test_q8(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_IMG2IMG, 48, 40);
+    g_autoptr(LdmResult) exact = run(request);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    const LdmMonitor monitor = {cancellable, cancel_at_denoise, cancellable};
+    request->precision = LDM_PRECISION_Q8;
+    g_autoptr(LdmResult) rounded = run(request);
+    g_test_message("q8: %.3f apart", difference(rounded, exact));
+    g_assert_cmpfloat(difference(rounded, exact), >, 0.0);
+    g_assert_cmpfloat(difference(rounded, exact), <, 0.25);
+    g_assert_false(has_copies());
+    g_assert_null(ldm_generate(model, request, &monitor, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_assert_false(has_copies());
+    request->precision = LDM_PRECISION_EXACT;
+    g_autoptr(LdmResult) again = run(request);
+    g_assert_cmpfloat(difference(again, exact), ==, 0.0);
 }
 
 static void test_threads(void)
@@ -395,6 +433,7 @@ int main(int argc, char **argv)
     g_test_add_func("/generate/same-bytes", test_same_bytes);
     g_test_add_func("/generate/approximations", test_approximations);
     g_test_add_func("/generate/bf16", test_bf16);
+    g_test_add_func("/generate/q8", test_q8);
     g_test_add_func("/generate/threads", test_threads);
     g_test_add_func("/generate/sizes", test_sizes);
     g_test_add_func("/generate/strength-zero", test_strength_zero);

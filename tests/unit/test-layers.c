@@ -11,6 +11,7 @@
 #include "layers/transformer.h"
 #include "tensor/half.h"
 #include "tensor/tensor.h"
+#include "weights/coarse.h"
 
 #include <math.h>
 
@@ -399,6 +400,51 @@ static void test_bf16(void)
     bench_clear(&bench);
 }
 
+/* A matrix in 8 bits, with an adapter beside it that stays in f32: near the exact result, and the
+ * adapter's share is in it. */
+static void test_q8(void)
+{
+    Bench bench;
+    LdmConv2d layer;
+    g_autoptr(GError) error = NULL;
+    bench_init(&bench);
+    ldm_conv2d_init(&layer, bench.root, 96, 64, 3);
+    const LdmAdapter adapter = {
+        .down = ldm_params_add(bench.params, "adapter", "down", 4, (size_t[]){4, 96, 3, 3}),
+        .up = ldm_params_add(bench.params, "adapter", "up", 4, (size_t[]){64, 4, 1, 1}),
+        .scale = 1.0};
+    bind(&bench);
+    LdmTensor *x = random_nhwc(&bench, 1, 9, 8, 96), *y[4];
+    layer.weight->coarse = true;
+    g_assert_true(ldm_coarse_make(bench.params, NULL, NULL, NULL, &error));
+    for (int i = 0; i < 4; i++) { /* exact or in 8 bits; without or with the adapter */
+        ldm_pass_set_q8(bench.pass, i % 2 == 1);
+        layer.weight->adapter = i / 2 == 1 ? &adapter : NULL;
+        y[i] = ldm_conv2d_forward(bench.pass, &layer, ldm_pass_keep(bench.pass, x), NULL);
+    }
+    double largest = 0, apart = 0, share = 0;
+    for (size_t i = 0, n = ldm_tensor_count(y[0]); i < n; i++) {
+        const float v[4] = {ldm_tensor_f32(y[0])[i], ldm_tensor_f32(y[1])[i],
+                            ldm_tensor_f32(y[2])[i], ldm_tensor_f32(y[3])[i]};
+        largest = MAX(largest, fabs((double)v[2]));
+        apart = MAX(apart, MAX(fabs((double)v[1] - v[0]), fabs((double)v[3] - v[2])));
+        share = MAX(share, fabs(((double)v[3] - v[1]) - ((double)v[2] - v[0])));
+    }
+    g_test_message("q8: %.2g of the largest apart", apart / largest);
+    g_assert_cmpfloat(apart, >, 0);
+    g_assert_cmpfloat(apart, <, 0.02 * largest);
+    g_assert_cmpfloat(share, <, 1e-5 * largest);
+    for (int i = 0; i < 4; i++)
+        ldm_pass_drop(bench.pass, y[i]);
+    ldm_params_drop_copies(bench.params);
+    y[0] = ldm_conv2d_forward(bench.pass, &layer, x, NULL);
+    ldm_pass_drop(bench.pass, y[0]);
+    g_assert_false(ldm_pass_end(bench.pass, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
+    ldm_pass_reset(bench.pass);
+    bench_clear(&bench);
+}
+
 /* The nearest entry by the definition, entries in f16; of equal ones the first. */
 static void test_quantise(void)
 {
@@ -454,6 +500,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layers/joining", test_joining);
     g_test_add_func("/layers/attention", test_attention);
     g_test_add_func("/layers/bf16", test_bf16);
+    g_test_add_func("/layers/q8", test_q8);
     g_test_add_func("/layers/embedding", test_embedding);
     g_test_add_func("/layers/time-embedding", test_time_embedding);
     g_test_add_func("/layers/quantise", test_quantise);

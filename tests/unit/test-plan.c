@@ -184,6 +184,8 @@ static void test_truth(void)
     check_truth(guided);
     check_truth(reduced);
     check_truth(painted);
+    guided->precision = LDM_PRECISION_Q8;
+    check_truth(guided);
     painted->steps = 6; /* all that may be stored is */
     painted->guidance_end = 0.5;
     painted->reuse = 2;
