@@ -38,6 +38,19 @@ static void add_numbers(const PentimentoTask *task, GimpProcedure *procedure)
         0.0, 30.0, 4.0, G_PARAM_READWRITE);
 }
 
+static void add_learn(GimpProcedure *procedure)
+{
+    const int most = 100000; /* as the library has it */
+
+    gimp_procedure_add_int_argument(
+        procedure, "learn", _("Learn _from this picture (steps)"),
+        _("Steps of practising on the picture around the selection before it is filled: 0 = none; "
+          "1000 take one or two minutes with the default model, other models far longer. For "
+          "textures, patterns and grounds that the model does not know. The same picture filled "
+          "again with the same steps and prompt is not learnt again"),
+        0, most, 0, G_PARAM_READWRITE);
+}
+
 static void add_choices(const PentimentoTask *task, GimpProcedure *procedure)
 {
     gimp_procedure_add_choice_argument(
@@ -84,6 +97,8 @@ void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedu
     if (!task->edits)
         add_size(procedure);
     add_numbers(task, procedure);
+    if (task->needs_selection)
+        add_learn(procedure);
     add_choices(task, procedure);
     gimp_procedure_add_layer_return_value(procedure, "layer", _("Layer"),
                                           _("The layer with the result"), FALSE, G_PARAM_READWRITE);

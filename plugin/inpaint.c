@@ -15,7 +15,9 @@ const PentimentoTask pentimento_inpaint = {
                "soft, less of the old picture goes; outside it not one pixel changes. The result "
                "is a new layer directly above, with the blend as layer mask, or replaces the "
                "pixels in one undo step. In an indexed image it is mapped to the palette; convert "
-               "the image to RGB first for all colours. The layer carries the seed and the "
+               "the image to RGB first for all colours. Asked to learn from the picture, it "
+               "first practises on what surrounds the selection; what is selected is not seen. "
+               "The layer carries the seed and the "
                "settings (parasite pentimento-settings), and until GIMP is closed the prompts "
                "(pentimento-prompts). Returns the layer and the seed."),
     .icon = "gimp-tool-heal",

@@ -9,20 +9,17 @@ static const struct {
     const char *stage;
     const char *text;
 } texts[] = {
-    {"load", N_("Loading the model")},
-    {"prepare", N_("Preparing the picture")},
-    {"condition", N_("Reading the prompt")},
-    {"encode", N_("Encoding the picture")},
-    {"diffuse", N_("Adding noise")},
-    {"decode", N_("Decoding the picture")},
-    {"finish", N_("Finishing")},
+    {"load", N_("Loading the model")},        {"learn", N_("Learning from the picture")},
+    {"prepare", N_("Preparing the picture")}, {"condition", N_("Reading the prompt")},
+    {"encode", N_("Encoding the picture")},   {"diffuse", N_("Adding noise")},
+    {"decode", N_("Decoding the picture")},   {"finish", N_("Finishing")},
 };
 
 static char *stage_text(const char *stage, int step, int steps)
 {
     if (g_str_equal(stage, "denoise"))
         return g_strdup_printf(_("Denoising, step %d of %d"), step, steps);
-    if (g_str_equal(stage, "learn"))
+    if (g_str_equal(stage, "learn") && step > 0)
         return g_strdup_printf(_("Learning, step %d of %d"), step, steps);
     if (g_str_equal(stage, "encode") && steps > 0)
         return g_strdup_printf(_("Encoding picture %d of %d"), step, steps);

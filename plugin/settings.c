@@ -33,8 +33,8 @@ GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureC
                                       int seed)
 {
     static const char *const arguments[] = {
-        "prompt",   "negative-prompt", "model",    "strength", "steps",
-        "guidance", "sampler",         "schedule", "width",    "height",
+        "prompt",  "negative-prompt", "model", "strength", "steps", "guidance",
+        "sampler", "schedule",        "width", "height",   "learn",
     };
     GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
 

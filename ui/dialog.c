@@ -53,6 +53,21 @@ static void add_advanced(GimpProcedureDialog *dialog, GimpProcedureConfig *confi
     gtk_label_set_mnemonic_widget(GTK_LABEL(label), expander);
 }
 
+/* Steps of learning, and in words what they cost and what they are good for. */
+static void add_learn(GimpProcedureDialog *dialog)
+{
+    GtkWidget *hint = gimp_procedure_dialog_get_label(
+        dialog, "learn-hint",
+        _("For textures, patterns and grounds that the model does not know: 1000 steps take one or "
+          "two minutes with the default model. 0 does not learn."),
+        FALSE, FALSE);
+
+    gtk_label_set_line_wrap(GTK_LABEL(hint), TRUE);
+    gtk_label_set_max_width_chars(GTK_LABEL(hint), 50);
+    gtk_label_set_xalign(GTK_LABEL(hint), 0);
+    gimp_procedure_dialog_fill(dialog, "learn", "learn-hint", NULL);
+}
+
 bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config, const char *title)
 {
     GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, title);
@@ -67,6 +82,8 @@ bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config
         gimp_procedure_dialog_get_spin_scale(dialog, "strength", 1);
         gimp_procedure_dialog_fill(dialog, "strength", "output", NULL);
     }
+    if (has(config, "learn"))
+        add_learn(dialog);
     add_advanced(dialog, config);
     gimp_procedure_dialog_fill(dialog, "advanced", NULL);
     gtk_widget_grab_focus(prompt);

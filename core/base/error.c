@@ -16,10 +16,11 @@ bool ldm_set_no_memory(GError **error, const char *what, size_t bytes)
 const char *ldm_stage_name(LdmStage stage)
 {
     static const char *const names[LDM_N_STAGES] = {
-        [LDM_STAGE_LOAD] = "load",           [LDM_STAGE_PREPARE] = "prepare",
-        [LDM_STAGE_CONDITION] = "condition", [LDM_STAGE_ENCODE] = "encode",
-        [LDM_STAGE_DIFFUSE] = "diffuse",     [LDM_STAGE_DENOISE] = "denoise",
-        [LDM_STAGE_DECODE] = "decode",       [LDM_STAGE_FINISH] = "finish",
+        [LDM_STAGE_LOAD] = "load",       [LDM_STAGE_LEARN] = "learn",
+        [LDM_STAGE_PREPARE] = "prepare", [LDM_STAGE_CONDITION] = "condition",
+        [LDM_STAGE_ENCODE] = "encode",   [LDM_STAGE_DIFFUSE] = "diffuse",
+        [LDM_STAGE_DENOISE] = "denoise", [LDM_STAGE_DECODE] = "decode",
+        [LDM_STAGE_FINISH] = "finish",
     };
     return (unsigned)stage < LDM_N_STAGES ? names[stage] : "unknown";
 }

@@ -1,20 +1,27 @@
 /* The whole line from the shell: generate, img2img, inpaint. Options come from the library's own
  * table; pictures in, pictures out, one for each --count. */
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
 #include "cli/settings.h"
+#include "pipeline/plan.h"
+#include "pipeline/request.h"
+#include "train/learn.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
-#define MAX_COUNT 1000
+#define MAX_COUNT  1000
+#define MANY_STEPS 1000 /* of learning: with more, what is done before the first grows no more */
 
 typedef struct {
     PentimentoCommon common;
     PentimentoSettings settings;
-    char *latent, *mask;
+    char *latent, *mask, *learn_time;
+    double learn_seconds; /* 0: not given */
     int count;
     gboolean no_metadata;
 } TaskArguments;
@@ -25,6 +32,7 @@ static void task_arguments_clear(TaskArguments *arguments)
     pentimento_settings_clear(&arguments->settings);
     g_free(arguments->latent);
     g_free(arguments->mask);
+    g_free(arguments->learn_time);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(TaskArguments, task_arguments_clear)
 
@@ -33,6 +41,12 @@ static void add_entries(GOptionContext *context, TaskArguments *arguments, LdmTa
     const GOptionEntry mask_entry[] = {
         {"mask", 0, 0, G_OPTION_ARG_FILENAME, &arguments->mask,
          _("Picture of the same size: white is repainted, grey partly, black kept"), _("FILE")},
+        G_OPTION_ENTRY_NULL,
+    };
+    const GOptionEntry learn_entry[] = {
+        {"learn-time", 0, 0, G_OPTION_ARG_STRING, &arguments->learn_time,
+         _("As many steps of --learn as fit into this time here and now; they are told"),
+         _("SECONDS")},
         G_OPTION_ENTRY_NULL,
     };
     const GOptionEntry entries[] = {
@@ -48,12 +62,30 @@ static void add_entries(GOptionContext *context, TaskArguments *arguments, LdmTa
     if (task != LDM_TASK_GENERATE)
         g_option_context_add_main_entries(context, mask_entry, NULL);
     pentimento_settings_add(context, &arguments->settings, task);
+    if (task == LDM_TASK_INPAINT)
+        g_option_context_add_main_entries(context, learn_entry, NULL);
     g_option_context_add_main_entries(context, entries, NULL);
 }
 
-static bool check_arguments(const TaskArguments *arguments, LdmTask task, GError **error)
+static bool check_learn_time(TaskArguments *arguments, GError **error)
+{
+    if (arguments->learn_time == NULL)
+        return true;
+    if (!pentimento_parse_double("learn-time", arguments->learn_time, &arguments->learn_seconds,
+                                 error))
+        return false;
+    if (arguments->learn_seconds > 0.0 && arguments->learn_seconds <= 1e6)
+        return true;
+    pentimento_set_usage(error, _("--learn-time must be a number of seconds above 0"));
+    return false;
+}
+
+static bool check_arguments(TaskArguments *arguments, LdmTask task, GError **error)
 {
     const char *output = arguments->common.output;
+
+    if (!check_learn_time(arguments, error))
+        return false;
 
     if (arguments->count < 1 || arguments->count > MAX_COUNT) {
         pentimento_set_usage(error, _("--count must be a whole number from 1 to %d"), MAX_COUNT);
@@ -158,6 +190,49 @@ static bool make_picture(const TaskArguments *arguments, LdmModel *model, LdmReq
     return true;
 }
 
+/* ---- learning from the picture ----------------------------------------------------------- */
+
+static void tell_learning(const PentimentoReport *report, int steps,
+                          const LdmTrainEstimate *estimate)
+{
+    g_autofree char *memory = g_format_size(estimate->bytes);
+    g_autofree char *time = pentimento_duration(estimate->besides + steps * estimate->seconds);
+    g_autofree char *text = g_strdup_printf(
+        _("learning from the picture: --learn %d, %s of memory, about %s"), steps, memory, time);
+
+    pentimento_report_note(report, text);
+}
+
+/* Tells what learning will take, where it is not done already; a time becomes steps. */
+static bool settle_learning(const TaskArguments *arguments, LdmModel *model, LdmRequest *request,
+                            const PentimentoReport *report, GError **error)
+{
+    bool timed = arguments->learn_seconds > 0.0;
+    LdmTrainEstimate estimate;
+    LdmLinePlan plan;
+
+    if (timed)
+        request->learn = MANY_STEPS;
+    if (request->learn == 0 || (report->quiet && !timed))
+        return true;
+    if (!ldm_line_plan(model, request, ldm_memory_available(), &plan, error))
+        return false;
+    const LdmLearn job = {.model = model,
+                          .request = request,
+                          .geometry = &plan.geometry,
+                          .cancellable = report->monitor.cancellable};
+    if (plan.flops[LDM_STAGE_LEARN] == 0.0 && !timed)
+        return true;
+    if (!ldm_learn_estimate(&job, &estimate, error))
+        return false;
+    if (timed)
+        request->learn =
+            (int)CLAMP(floor((arguments->learn_seconds - estimate.besides) / estimate.seconds), 1,
+                       LDM_LEARN_MAX);
+    tell_learning(report, request->learn, &estimate);
+    return true;
+}
+
 /* ---- the commands ------------------------------------------------------------------------ */
 
 static bool make_pictures(const TaskArguments *arguments, LdmRequest *request, GError **error)
@@ -173,7 +248,7 @@ static bool make_pictures(const TaskArguments *arguments, LdmRequest *request, G
     if (info.reduced)
         pentimento_report_note(&report, _("The picture was read with 8 bits a channel."));
     model = ldm_model_load(arguments->common.model, error);
-    if (model == NULL)
+    if (model == NULL || !settle_learning(arguments, model, request, &report, error))
         return false;
     for (; report.picture <= report.count; report.picture++) {
         if (!make_picture(arguments, model, request, &info, &report, error))

@@ -155,15 +155,6 @@ static LdmTensor *read_picture(const char *path, void *data, GError **error)
     return pentimento_picture_read(path, NULL, error);
 }
 
-/* "1 h 05 min" */
-static char *duration(double seconds)
-{
-    int minutes = (int)MIN(ceil(seconds / 60.0), 1e9);
-
-    return minutes < 60 ? g_strdup_printf(_("%d min"), minutes)
-                        : g_strdup_printf(_("%d h %02d min"), minutes / 60, minutes % 60);
-}
-
 static void on_encoding(size_t done, size_t total, void *data)
 {
     const PentimentoReport *report = data;
@@ -178,7 +169,8 @@ static void on_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void 
 {
     const PentimentoReport *report = data;
     g_autofree char *memory = g_format_size(plan->bytes);
-    g_autofree char *time = duration(plan->seconds * (double)(plan->steps - plan->first_step));
+    g_autofree char *time =
+        pentimento_duration(plan->seconds * (double)(plan->steps - plan->first_step));
     g_autofree char *text = g_strdup_printf(
         _("%zu pictures, %.1f M weights, steps %" PRIu64 " to %" PRIu64 "; %s of memory, about %s"),
         plan->examples, (double)plan->trained / 1e6, plan->first_step + 1, plan->steps, memory,
@@ -227,7 +219,7 @@ static void on_step(const LdmTrainStep *step, void *data)
     if (report->json) {
         step_json(report, step);
     } else if (report->bar) {
-        g_autofree char *left = duration(step->seconds_left);
+        g_autofree char *left = pentimento_duration(step->seconds_left);
         g_ascii_formatd(loss, sizeof loss, "%.4f", step->loss);
         g_printerr(_("\rstep %" PRIu64 " of %" PRIu64 ", loss %s, %s left"), step->step,
                    step->steps, loss, left);

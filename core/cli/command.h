@@ -92,6 +92,9 @@ void pentimento_report_note(const PentimentoReport *report, const char *text);
  * NULL) on standard error. */
 void pentimento_report_done(const PentimentoReport *report, const char *text, GVariant *fields);
 
+/* "12 min", "1 h 05 min"; free with g_free. */
+char *pentimento_duration(double seconds);
+
 /* Removes the bar from the terminal. */
 void pentimento_report_end(const PentimentoReport *report);
 

@@ -41,6 +41,7 @@ static char *stage_text(const LdmProgress *progress)
 {
     static const char *const texts[LDM_N_STAGES] = {
         [LDM_STAGE_LOAD] = N_("Loading the model"),
+        [LDM_STAGE_LEARN] = N_("Learning from the picture"),
         [LDM_STAGE_PREPARE] = N_("Preparing the picture"),
         [LDM_STAGE_CONDITION] = N_("Reading the prompt"),
         [LDM_STAGE_ENCODE] = N_("Encoding the picture"),
@@ -50,7 +51,9 @@ static char *stage_text(const LdmProgress *progress)
         [LDM_STAGE_FINISH] = N_("Finishing"),
     };
 
-    if (progress->steps > 0)
+    if (progress->stage == LDM_STAGE_LEARN && progress->step > 0)
+        return g_strdup_printf(_("Learning, step %d of %d"), progress->step, progress->steps);
+    if (progress->stage != LDM_STAGE_LEARN && progress->steps > 0)
         return g_strdup_printf(_("Denoising, step %d of %d"), progress->step, progress->steps);
     return g_strdup(_(texts[progress->stage]));
 }
@@ -88,6 +91,14 @@ static void on_progress(const LdmProgress *progress, gpointer data)
         show_json(report, progress);
     else if (report->bar)
         show_bar(report, progress);
+}
+
+char *pentimento_duration(double seconds)
+{
+    int minutes = (int)MIN(ceil(seconds / 60.0), 1e9);
+
+    return minutes < 60 ? g_strdup_printf(_("%d min"), minutes)
+                        : g_strdup_printf(_("%d h %02d min"), minutes / 60, minutes % 60);
 }
 
 void pentimento_report_init(PentimentoReport *report, const PentimentoCommon *common)

@@ -254,6 +254,8 @@ static void append_approximations(GString *text, const LdmRequest *request)
     }
     if (request->surroundings > 0)
         g_string_append_printf(text, ", Surroundings: %d", request->surroundings);
+    if (request->learn > 0)
+        g_string_append_printf(text, ", Learn: %d", request->learn);
 }
 
 char *pentimento_settings_text(const LdmRequest *request, const LdmResult *result,

@@ -79,6 +79,7 @@ LDM_API bool ldm_npy_write(const LdmTensor *tensor, const char *path, GError **e
 
 typedef enum {
     LDM_STAGE_LOAD,
+    LDM_STAGE_LEARN, /* only where LdmRequest.learn asks for it */
     LDM_STAGE_PREPARE,
     LDM_STAGE_CONDITION,
     LDM_STAGE_ENCODE,
@@ -94,7 +95,7 @@ LDM_API const char *ldm_stage_name(LdmStage stage);
 
 typedef struct {
     LdmStage stage;
-    int step, steps;     /* denoising step at work, 1-based, of how many; 0, 0 outside the loop */
+    int step, steps;     /* denoising or learning step, 1-based, of how many; else 0, 0 */
     double fraction;     /* 0..1 of the whole call, weighted by planned FLOPs; never decreases */
     double seconds_left; /* estimate; negative while unknown */
 } LdmProgress;
@@ -230,6 +231,7 @@ typedef struct {
     double strength;        /* 0 .. 1: img2img and inpaint */
     double eta;             /* 0 .. 1: DDIM's noise */
     int64_t seed;           /* 0 .. 2^63-1, or -1: a new one, reported in the result */
+    int learn;              /* inpaint: steps of learning from the picture before it is filled; 0 */
     char **loras;           /* "FILE" or "FILE:WEIGHT", NULL-terminated; NULL = none */
     char **embeddings;      /* "FILE" of textual inversions, likewise */
     LdmTensor *picture;     /* [1, H, W, 4] R'G'B' (sRGB curve), straight alpha, 0..1 */

@@ -29,17 +29,22 @@ static char *split_weight(const char *text, double *weight)
     return g_strdup(text);
 }
 
-static bool add_lora(LdmAdapters *adapters, const char *text, GError **error)
+static bool load_lora(LdmAdapters *adapters, const char *path, double weight, GError **error)
 {
     LdmModel *model = adapters->model;
     LdmParams *const tables[LDM_N_PARTS] = {
         [LDM_PART_UNET] = model->unet_params, [LDM_PART_TEXT] = model->text_params};
-    double weight;
-    g_autofree char *path = split_weight(text, &weight);
     LdmLora *lora = ldm_lora_load(path, weight, tables, &model->config, error);
     if (lora != NULL)
         g_ptr_array_add(adapters->loras, lora);
     return lora != NULL;
+}
+
+static bool add_lora(LdmAdapters *adapters, const char *text, GError **error)
+{
+    double weight;
+    g_autofree char *path = split_weight(text, &weight);
+    return load_lora(adapters, path, weight, error);
 }
 
 static bool add_word(LdmAdapters *adapters, const char *path, GError **error)
@@ -73,6 +78,16 @@ static void attach_words(LdmAdapters *adapters)
     adapters->words->extra = param;
 }
 
+static LdmAdapters *adapters_new(LdmModel *model)
+{
+    LdmAdapters *adapters = g_new0(LdmAdapters, 1);
+    adapters->model = ldm_model_ref(model);
+    adapters->loras = g_ptr_array_new_with_free_func((GDestroyNotify)ldm_lora_free);
+    adapters->table = ldm_params_new();
+    adapters->rows = g_array_new(FALSE, FALSE, sizeof(float));
+    return adapters;
+}
+
 bool ldm_adapters_add(LdmModel *model, const LdmRequest *request, LdmAdapters **result,
                       GError **error)
 {
@@ -83,11 +98,7 @@ bool ldm_adapters_add(LdmModel *model, const LdmRequest *request, LdmAdapters **
     *result = NULL;
     if (loras[0] == NULL && words[0] == NULL)
         return true;
-    LdmAdapters *adapters = g_new0(LdmAdapters, 1);
-    adapters->model = ldm_model_ref(model);
-    adapters->loras = g_ptr_array_new_with_free_func((GDestroyNotify)ldm_lora_free);
-    adapters->table = ldm_params_new();
-    adapters->rows = g_array_new(FALSE, FALSE, sizeof(float));
+    LdmAdapters *adapters = adapters_new(model);
     for (size_t i = 0; good && loras[i] != NULL; i++)
         good = add_lora(adapters, loras[i], error);
     for (size_t i = 0; good && words[i] != NULL; i++)
@@ -98,6 +109,14 @@ bool ldm_adapters_add(LdmModel *model, const LdmRequest *request, LdmAdapters **
     if (!good)
         ldm_adapters_free(adapters);
     return good;
+}
+
+bool ldm_adapters_add_lora(LdmModel *model, const char *path, LdmAdapters **adapters,
+                           GError **error)
+{
+    if (*adapters == NULL)
+        *adapters = adapters_new(model);
+    return load_lora(*adapters, path, 1.0, error);
 }
 
 void ldm_adapters_free(LdmAdapters *adapters)

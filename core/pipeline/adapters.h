@@ -13,5 +13,9 @@ typedef struct LdmAdapters LdmAdapters;
 bool ldm_adapters_add(LdmModel *model, const LdmRequest *request, LdmAdapters **adapters,
                       GError **error);
 
+/* Adds the LoRA in `path` to them, or to none yet (*adapters NULL). */
+bool ldm_adapters_add_lora(LdmModel *model, const char *path, LdmAdapters **adapters,
+                           GError **error);
+
 /* Takes all of them away again. */
 void ldm_adapters_free(LdmAdapters *adapters);

@@ -16,6 +16,7 @@
 #include "pipeline/progress.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
+#include "train/learn.h"
 #include "weights/coarse.h"
 
 typedef struct {
@@ -34,6 +35,26 @@ typedef struct {
     LdmTensor *decoded;
     LdmResult *result;
 } LdmLine;
+
+static void learn_progress(double share, int step, int steps, void *data)
+{
+    ldm_meter_at(data, share, step, steps);
+}
+
+static bool learn(LdmLine *line, GError **error)
+{
+    const LdmLearn job = {.model = line->model,
+                          .request = line->request,
+                          .geometry = &line->plan.geometry,
+                          .progress = learn_progress,
+                          .progress_data = &line->meter,
+                          .cancellable = line->cancellable};
+    if (line->request->learn == 0)
+        return true;
+    ldm_meter_stage(&line->meter, LDM_STAGE_LEARN);
+    g_autofree char *file = ldm_learn(&job, error);
+    return file != NULL && ldm_adapters_add_lora(line->model, file, &line->adapters, error);
+}
 
 static bool prepare(LdmLine *line, GError **error)
 {
@@ -246,7 +267,8 @@ static void line_clear(LdmLine *line)
 
 static bool line_run(LdmLine *line, GError **error)
 {
-    return prepare(line, error) &&   /* picture, mask -> x, s, cells: the window worked on */
+    return learn(line, error) &&     /* picture, mask -> a LoRA, where it is asked for */
+           prepare(line, error) &&   /* picture, mask -> x, s, cells: the window worked on */
            condition(line, error) && /* prompts -> c: tau_theta(y) */
            encode(line, error) &&    /* x -> z0, concat: E */
            diffuse(line, error) &&   /* z0, noise -> z_t: q(z_t | z_0) */

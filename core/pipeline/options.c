@@ -14,6 +14,7 @@ static const char *const precisions[] = {"exact", "bf16", "q8", NULL};
 
 #define GENERATE (1u << LDM_TASK_GENERATE)
 #define REPAINT  (1u << LDM_TASK_IMG2IMG | 1u << LDM_TASK_INPAINT)
+#define INPAINT  (1u << LDM_TASK_INPAINT)
 #define ALL      (GENERATE | REPAINT)
 
 /* The order of `fields` below. */
@@ -48,6 +49,8 @@ static const LdmOption options[] = {
     {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
     {"seed", "x", -1, (double)G_MAXINT64, NULL, ALL,
      N_("The same seed gives the same picture; -1 picks a new one")},
+    {"learn", "i", 0, LDM_LEARN_MAX, NULL, INPAINT,
+     N_("Steps of learning from the picture itself before it is filled; 0 is none")},
     {"lora", "as", 0, 0, NULL, ALL,
      N_("LoRA (.safetensors); FILE:0.5 takes half of its effect; may be given several times")},
     {"embedding", "as", 0, 0, NULL, ALL,
@@ -66,7 +69,8 @@ static const size_t fields[] = {
     offsetof(LdmRequest, merge),        offsetof(LdmRequest, surroundings),
     offsetof(LdmRequest, precision),    offsetof(LdmRequest, strength),
     offsetof(LdmRequest, eta),          offsetof(LdmRequest, seed),
-    offsetof(LdmRequest, loras),        offsetof(LdmRequest, embeddings),
+    offsetof(LdmRequest, learn),        offsetof(LdmRequest, loras),
+    offsetof(LdmRequest, embeddings),
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));
 G_STATIC_ASSERT(G_N_ELEMENTS(fields) <= 64); /* bits of LdmRequest.named */

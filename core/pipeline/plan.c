@@ -12,6 +12,7 @@
 #include "pipeline/request.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
+#include "train/learn.h"
 #include "weights/coarse.h"
 
 #define LDM_TILE_CELLS  64  /* side of a tile where the autoencoder runs in tiles */
@@ -286,6 +287,7 @@ static size_t stage_weights(const LdmModel *model, const LdmRequest *request, Ld
         return weight_bytes(model->text_params, "") -
                ldm_param_bytes(ldm_clip_text_words(model->text));
     case LDM_STAGE_ENCODE: return weight_bytes(vae, "encoder.") + weight_bytes(vae, "quant_conv.");
+    case LDM_STAGE_LEARN: return weight_bytes(model->unet_params, "");
     case LDM_STAGE_DENOISE: return denoiser_bytes(model, request);
     case LDM_STAGE_DECODE:
         return weight_bytes(vae, "decoder.") + weight_bytes(vae, "post_quant_conv.") +
@@ -306,6 +308,13 @@ static size_t peak_with_weights(const LdmModel *model, const LdmRequest *request
 }
 
 /* ---- the whole ---- */
+
+static bool plan_learn(LdmModel *model, const LdmRequest *request, LdmLinePlan *p, GError **error)
+{
+    const LdmLearn job = {.model = model, .request = request, .geometry = &p->geometry};
+    return request->learn == 0 || p->start == request->steps ||
+           ldm_learn_measure(&job, &p->bytes[LDM_STAGE_LEARN], &p->flops[LDM_STAGE_LEARN], error);
+}
 
 /* Strength 0: only the copy of the window. */
 static void plan_unchanged(LdmLinePlan *p)
@@ -340,8 +349,8 @@ static bool plan_stages(const LdmModel *model, const LdmRequest *request, uint64
     return true;
 }
 
-bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t available,
-                   LdmLinePlan *p, GError **error)
+bool ldm_line_plan(LdmModel *model, const LdmRequest *request, uint64_t available, LdmLinePlan *p,
+                   GError **error)
 {
     *p = (LdmLinePlan){0};
     if (!ldm_request_check(request, error) || !check_model(model, error) ||
@@ -355,7 +364,8 @@ bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t av
     p->masked = model->info.concat_inpainting;
     p->masked_bytes = p->masked ? floats(pixels_of(&p->geometry) * 3) : 0;
     p->concat_bytes = p->masked ? floats(p->h * p->w * (p->z + 1)) : 0;
-    return check_latent(request, p, error) && plan_stages(model, request, available, p, error);
+    return check_latent(request, p, error) && plan_stages(model, request, available, p, error) &&
+           plan_learn(model, request, p, error);
 }
 
 size_t ldm_line_plan_peak(const LdmLinePlan *plan)

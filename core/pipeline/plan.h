@@ -26,7 +26,7 @@ typedef struct {
 /* Lays the window, plans every stage and sums up the buffers. A stage of the autoencoder that does
  * not fit into `available` bytes whole is planned in tiles. Errors: those of ldm_request_check;
  * INVALID (an empty mask, a latent of the wrong shape). */
-bool ldm_line_plan(const LdmModel *model, const LdmRequest *request, uint64_t available,
+bool ldm_line_plan(LdmModel *model, const LdmRequest *request, uint64_t available,
                    LdmLinePlan *plan, GError **error);
 
 /* The job for the loop, without rng, hooks and cancellable; plan and run build it alike. */

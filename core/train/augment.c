@@ -12,19 +12,32 @@
 
 #define FULL_SHARE 0.25 /* of masks that leave nothing */
 #define MAX_SHAPES 4
+#define KNOWN      0.99f /* of alpha, which resampling changes in the last bits */
 
-/* [1, H, W, 4] on white -> [1, H, W, 3] in [-1, 1] */
-static LdmTensor *on_white(const LdmTensor *picture, GError **error)
+/* [1, H, W, 4] on white, or as it is -> [1, H, W, 3] in [-1, 1] */
+static LdmTensor *flatten(const LdmTensor *picture, bool opaque, GError **error)
 {
     size_t n = picture->shape[1] * picture->shape[2];
     LdmTensor *rgb = ldm_tensor_new_nhwc(1, picture->shape[1], picture->shape[2], 3, error);
 
     for (size_t i = 0; rgb != NULL && i < n; i++) {
         const float *p = ldm_tensor_f32(picture) + i * 4;
+        float alpha = opaque ? 1.0f : p[3];
         for (size_t c = 0; c < 3; c++)
-            ldm_tensor_f32(rgb)[i * 3 + c] = 2.0f * (p[c] * p[3] + 1.0f - p[3]) - 1.0f;
+            ldm_tensor_f32(rgb)[i * 3 + c] = 2.0f * (p[c] * alpha + 1.0f - alpha) - 1.0f;
     }
     return rgb;
+}
+
+/* [1, H, W, 4] -> [1, H, W, 3]: alpha in [-1, 1], three times */
+static LdmTensor *alphas(const LdmTensor *picture, GError **error)
+{
+    size_t n = picture->shape[1] * picture->shape[2];
+    LdmTensor *grey = ldm_tensor_new_nhwc(1, picture->shape[1], picture->shape[2], 3, error);
+
+    for (size_t i = 0; grey != NULL && i < 3 * n; i++)
+        ldm_tensor_f32(grey)[i] = 2.0f * ldm_tensor_f32(picture)[i / 3 * 4 + 3] - 1.0f;
+    return grey;
 }
 
 static size_t width_of(const LdmAugment *augment)
@@ -66,29 +79,52 @@ static LdmTensor *resize(const LdmTensor *rgb, size_t H, size_t W, GError **erro
     return out;
 }
 
+/* The window of rgb [1, H, W, 3] that this variant of the example is. */
+static LdmTensor *window_of(const LdmAugment *augment, size_t example, size_t variant,
+                            const LdmTensor *rgb, GError **error)
+{
+    LdmKeyed keyed = ldm_keyed(augment->seed, LDM_KEY_CROP, example, variant);
+    size_t H = rgb->shape[1], W = rgb->shape[2];
+    size_t w = width_of(augment), h = height_of(augment);
+    double cut_away = augment->crop * ldm_keyed_uniform(&keyed);
+    double fit = MAX((double)w / (double)W, (double)h / (double)H), scale = fit / (1.0 - cut_away);
+    size_t Ho = MAX((size_t)lrint((double)H * scale), h);
+    size_t Wo = MAX((size_t)lrint((double)W * scale), w);
+    g_autoptr(LdmTensor) resized = resize(rgb, Ho, Wo, error);
+    if (resized == NULL)
+        return NULL;
+    size_t x = ldm_keyed_below(&keyed, Wo - w + 1), y = ldm_keyed_below(&keyed, Ho - h + 1);
+    return cut(resized, x, y, augment, augment->flip && variant % 2 == 1, error);
+}
+
 LdmTensor *ldm_augment_picture(const LdmAugment *augment, size_t example, size_t variant,
                                const LdmTensor *picture, GError **error)
 {
-    LdmKeyed keyed = ldm_keyed(augment->seed, LDM_KEY_CROP, example, variant);
     size_t H = picture->shape[1], W = picture->shape[2];
-    size_t w = width_of(augment), h = height_of(augment);
 
-    if (W < (w + 3) / 4 || H < (h + 3) / 4) {
+    if (W < (width_of(augment) + 3) / 4 || H < (height_of(augment) + 3) / 4) {
         ldm_set_error(error, FORMAT, _("it is only %zu × %zu pixels"), W, H);
         return NULL;
     }
     if (!ldm_tensor_check_finite(picture, "prepare", error))
         return NULL;
-    double cut_away = augment->crop * ldm_keyed_uniform(&keyed);
-    double fit = MAX((double)w / (double)W, (double)h / (double)H), scale = fit / (1.0 - cut_away);
-    size_t Ho = MAX((size_t)lrint((double)H * scale), h);
-    size_t Wo = MAX((size_t)lrint((double)W * scale), w);
-    g_autoptr(LdmTensor) rgb = on_white(picture, error);
-    g_autoptr(LdmTensor) resized = rgb != NULL ? resize(rgb, Ho, Wo, error) : NULL;
-    if (resized == NULL)
-        return NULL;
-    size_t x = ldm_keyed_below(&keyed, Wo - w + 1), y = ldm_keyed_below(&keyed, Ho - h + 1);
-    return cut(resized, x, y, augment, augment->flip && variant % 2 == 1, error);
+    g_autoptr(LdmTensor) rgb = flatten(picture, augment->partly, error);
+    return rgb != NULL ? window_of(augment, example, variant, rgb, error) : NULL;
+}
+
+LdmTensor *ldm_augment_known(const LdmAugment *augment, size_t example, size_t variant,
+                             const LdmTensor *picture, GError **error)
+{
+    g_autoptr(LdmTensor) grey = alphas(picture, error);
+    g_autoptr(LdmTensor) window =
+        grey != NULL ? window_of(augment, example, variant, grey, error) : NULL;
+    LdmTensor *known = window != NULL
+                           ? ldm_tensor_new_nhwc(1, window->shape[1], window->shape[2], 1, error)
+                           : NULL;
+
+    for (size_t i = 0; known != NULL && i < ldm_tensor_count(known); i++)
+        ldm_tensor_f32(known)[i] = ldm_tensor_f32(window)[3 * i] >= 2.0f * KNOWN - 1.0f;
+    return known;
 }
 
 /* ---- holes ---- */

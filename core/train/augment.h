@@ -9,6 +9,7 @@ typedef struct {
     size_t width, height; /* of a window that is no square; 0: side */
     double crop;          /* 0 .. 0.9: largest share of the short side that is cut away */
     bool flip;            /* every second variant is mirrored */
+    bool partly;          /* what is not opaque is not known: no white shows through */
     uint64_t seed;
 } LdmAugment;
 
@@ -17,6 +18,11 @@ typedef struct {
  * finite), MEMORY. */
 LdmTensor *ldm_augment_picture(const LdmAugment *augment, size_t example, size_t variant,
                                const LdmTensor *picture, GError **error);
+
+/* The same window of what is known, [1, height, width, 1]: 1 where the picture is opaque, else 0.
+ * Errors: MEMORY. */
+LdmTensor *ldm_augment_known(const LdmAugment *augment, size_t example, size_t variant,
+                             const LdmTensor *picture, GError **error);
 
 /* A hole of the window's size, [1, height, width, 1], 1 inside and 0 outside: everything in a
  * quarter of the cases, else a few rectangles, ellipses and strokes. Errors: MEMORY. */

@@ -12,8 +12,14 @@ typedef struct {
     LdmModel *model;
     const LdmTrainOptions *options;
     size_t side; /* pixels */
-    LdmTrainEstimate *estimate;
 } Guess;
+
+static Guess guess_of(LdmModel *model, const LdmTrainOptions *options)
+{
+    size_t side = options->latents.augment.side;
+
+    return (Guess){model, options, side > 0 ? side : (size_t)model->info.native_size};
+}
 
 /* FLOPs of the latent cache: every variant once, for models that fill holes twice. */
 static bool measure_latents(const Guess *guess, size_t pictures, double *flops, GError **error)
@@ -28,14 +34,47 @@ static bool measure_latents(const Guess *guess, size_t pictures, double *flops, 
     return true;
 }
 
+static bool batch_init(const Guess *guess, LdmBatch *batch, GError **error)
+{
+    size_t cells = guess->side / (size_t)guess->model->info.downsampling;
+
+    return ldm_batch_init(batch, guess->model, guess->options->loop.batch, cells, cells, error);
+}
+
+static LdmTrainAdapter *adapter_new(const Guess *guess, GError **error)
+{
+    const LdmTrainOptions *o = guess->options;
+
+    return ldm_train_adapter_new(guess->model, &o->adapter, o->train_text, 0, error);
+}
+
+bool ldm_train_measure(LdmModel *model, const LdmTrainOptions *options, size_t pictures,
+                       LdmTrainMeasure *measure, GError **error)
+{
+    const Guess guess = guess_of(model, options);
+    g_autoptr(LdmTrainAdapter) adapter = adapter_new(&guess, error);
+    g_auto(LdmBatch) batch = {0};
+    size_t bytes;
+
+    *measure = (LdmTrainMeasure){0};
+    if (adapter == NULL || !batch_init(&guess, &batch, error) ||
+        !measure_latents(&guess, pictures, &measure->latents_flops, error) ||
+        !ldm_loss_measure(model, &batch, &bytes, &measure->pass_flops, error))
+        return false;
+    measure->trained = ldm_train_adapter_count(adapter);
+    measure->bytes = bytes + ldm_optimiser_bytes(measure->trained);
+    return true;
+}
+
 /* FLOPs of all samples; their memory comes on top of the training's. */
-static bool measure_samples(const Guess *guess, double *flops, GError **error)
+static bool measure_samples(const Guess *guess, double *flops, size_t *bytes, GError **error)
 {
     g_autoptr(LdmRequest) request = ldm_samples_request("", 0, guess->side);
     const LdmLoopOptions *loop = &guess->options->loop;
     LdmPlan plan;
 
     *flops = 0.0;
+    *bytes = 0;
     if (loop->look_every == 0)
         return true;
     if (!ldm_plan(guess->model, request, &plan, error))
@@ -43,7 +82,7 @@ static bool measure_samples(const Guess *guess, double *flops, GError **error)
     for (int stage = 0; stage < LDM_N_STAGES; stage++)
         *flops += plan.flops[stage];
     *flops *= (double)(guess->options->samples * (loop->optimiser.steps / loop->look_every));
-    guess->estimate->bytes += plan.work_bytes;
+    *bytes = plan.work_bytes;
     return true;
 }
 
@@ -61,50 +100,40 @@ static bool time_pass(LdmLoss *loss, const LdmBatch *batch, double *seconds, GEr
     return true;
 }
 
-/* One pass with the adapter; its FLOPs. */
-static bool measure_pass(const Guess *guess, GCancellable *cancellable, double *flops,
+/* Seconds of one pass with the adapter. */
+static bool measure_pass(const Guess *guess, GCancellable *cancellable, double *seconds,
                          GError **error)
 {
-    const LdmTrainOptions *o = guess->options;
-    LdmTrainEstimate *estimate = guess->estimate;
-    size_t cells = guess->side / (size_t)guess->model->info.downsampling, bytes;
-    g_autoptr(LdmTrainAdapter) adapter =
-        ldm_train_adapter_new(guess->model, &o->adapter, o->train_text, 0, error);
+    g_autoptr(LdmTrainAdapter) adapter = adapter_new(guess, error);
     g_autoptr(LdmOptimiser) optimiser =
-        adapter != NULL ? ldm_optimiser_new(&o->loop.optimiser, error) : NULL;
+        adapter != NULL ? ldm_optimiser_new(&guess->options->loop.optimiser, error) : NULL;
     g_auto(LdmBatch) batch = {0};
 
-    if (optimiser == NULL ||
-        !ldm_batch_init(&batch, guess->model, o->loop.batch, cells, cells, error) ||
-        !ldm_loss_measure(guess->model, &batch, &bytes, flops, error))
-        return false;
-    estimate->trained = ldm_train_adapter_count(adapter);
-    estimate->bytes += bytes + ldm_optimiser_bytes(estimate->trained);
-    if (!ldm_plan_fits(estimate->bytes, ldm_memory_available(), error) ||
+    if (optimiser == NULL || !batch_init(guess, &batch, error) ||
         !ldm_optimiser_add(optimiser, "adapter", ldm_train_adapter_params(adapter), error))
         return false;
-    g_autoptr(LdmLoss) loss = ldm_loss_new(guess->model, &batch, bytes, cancellable, error);
-    return loss != NULL && time_pass(loss, &batch, &estimate->seconds, error);
+    g_autoptr(LdmLoss) loss = ldm_loss_new(guess->model, &batch, 0, cancellable, error);
+    return loss != NULL && time_pass(loss, &batch, seconds, error);
 }
 
 bool ldm_train_estimate(LdmModel *model, const LdmTrainOptions *options, size_t pictures,
                         GCancellable *cancellable, LdmTrainEstimate *estimate, GError **error)
 {
-    const LdmAugment *augment = &options->latents.augment;
-    const Guess guess = {
-        .model = model,
-        .options = options,
-        .side = augment->side > 0 ? augment->side : (size_t)model->info.native_size,
-        .estimate = estimate,
-    };
-    double pass, latents, samples;
+    const Guess guess = guess_of(model, options);
+    LdmTrainMeasure measure;
+    double samples;
+    size_t bytes;
 
     *estimate = (LdmTrainEstimate){0};
-    if (!measure_latents(&guess, pictures, &latents, error) ||
-        !measure_samples(&guess, &samples, error) ||
-        !measure_pass(&guess, cancellable, &pass, error))
+    if (!ldm_train_measure(model, options, pictures, &measure, error) ||
+        !measure_samples(&guess, &samples, &bytes, error))
         return false;
-    estimate->besides = (latents + samples) * estimate->seconds / pass;
+    estimate->trained = measure.trained;
+    estimate->bytes = measure.bytes + bytes;
+    if (!ldm_plan_fits(estimate->bytes, ldm_memory_available(), error) ||
+        !measure_pass(&guess, cancellable, &estimate->seconds, error))
+        return false;
+    estimate->besides = (measure.latents_flops + samples) * estimate->seconds / measure.pass_flops;
     estimate->seconds *= (double)options->loop.accumulate;
     return true;
 }

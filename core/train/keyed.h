@@ -17,6 +17,7 @@ typedef enum {
     LDM_KEY_DROP, /* of the condition */
     LDM_KEY_WEIGHT,
     LDM_KEY_BATCHES, /* of an epoch, where batches are of one shape */
+    LDM_KEY_WINDOW,  /* place and scale of a crop of one picture */
 } LdmKeyPurpose;
 
 typedef struct {

@@ -78,9 +78,9 @@ static char *make_key(const LdmModel *model, const LdmDataset *dataset, const Ld
 
     g_ascii_dtostr(crop, sizeof crop, o->augment.crop);
     g_autofree char *text =
-        g_strdup_printf("%s %zu %s %d %" G_GUINT64_FORMAT " %zu %d%s", VERSION, o->augment.side,
+        g_strdup_printf("%s %zu %s %d %" G_GUINT64_FORMAT " %zu %d%s%s", VERSION, o->augment.side,
                         crop, o->augment.flip, (guint64)o->augment.seed, o->variants, o->holes,
-                        o->buckets ? " buckets" : "");
+                        o->buckets ? " buckets" : "", o->augment.partly ? " partly" : "");
     digest_text(sum, text);
     digest_params(sum, model->vae_params);
     ldm_dataset_digest(dataset, sum);
@@ -129,10 +129,26 @@ static bool encode(const Maker *maker, const LdmTensor *window, float *out, GErr
     return true;
 }
 
+/* Of each cell: 1 where all of its pixels are known, else 0. */
+static void note_known(const Maker *maker, const LdmTensor *known)
+{
+    const LdmCacheInfo *info = &maker->cache->info;
+    size_t cells = maker->shape.h * maker->shape.w, w = maker->augment.width;
+    size_t each = info->moments + (maker->options->holes ? 1 + info->z : 0);
+    float *out = maker->row + cells * each;
+
+    for (size_t i = 0; i < cells; i++)
+        out[i] = 1.0f;
+    for (size_t i = 0; i < ldm_tensor_count(known); i++) {
+        size_t f = w / maker->shape.w, cell = i / w / f * maker->shape.w + i % w / f;
+        out[cell] = MIN(out[cell], ldm_tensor_f32(known)[i]);
+    }
+}
+
 /* Largest mask value of each cell, and the latent (scaled mean) of the window with its hole in
- * mid-grey, in the order the network takes them. */
+ * mid-grey, in the order the network takes them. What is not `known` (NULL: all is) is hole. */
 static bool encode_hole(const Maker *maker, size_t example, size_t variant, LdmTensor *window,
-                        GError **error)
+                        const LdmTensor *known, GError **error)
 {
     const LdmCacheInfo *info = &maker->cache->info;
     const LdmVaeConfig *vae = &maker->model->config.vae;
@@ -144,6 +160,9 @@ static bool encode_hole(const Maker *maker, size_t example, size_t variant, LdmT
 
     if (mask == NULL)
         return false;
+    for (size_t i = 0; known != NULL && i < h * w; i++)
+        if (ldm_tensor_f32(known)[i] == 0.0f)
+            ldm_tensor_f32(mask)[i] = 1.0f;
     for (size_t i = 0; i < h * w; i++)
         if (ldm_tensor_f32(mask)[i] > 0.0f)
             memset(ldm_tensor_f32(window) + i * 3, 0, 3 * sizeof(float));
@@ -168,10 +187,17 @@ static bool make_variant(const Maker *maker, size_t example, size_t variant,
 {
     g_autoptr(LdmTensor) window =
         ldm_augment_picture(&maker->augment, example, variant, picture, error);
+    g_autoptr(LdmTensor) known = NULL;
 
     *skip = window == NULL;
+    if (window != NULL && maker->augment.partly) {
+        known = ldm_augment_known(&maker->augment, example, variant, picture, error);
+        if (known == NULL)
+            return false;
+        note_known(maker, known);
+    }
     return window != NULL && encode(maker, window, maker->row, error) &&
-           (!maker->options->holes || encode_hole(maker, example, variant, window, error));
+           (!maker->options->holes || encode_hole(maker, example, variant, window, known, error));
 }
 
 /* The window that suits a picture; returns its bucket. */
@@ -305,7 +331,8 @@ static LdmLatentCache *cache_new(const LdmModel *model, const LdmCacheOptions *o
     cache->bucketed = options->buckets;
     info->side = options->augment.side / ldm_vae_factor(&model->config.vae);
     info->variants = options->variants;
-    info->floats = info->side * info->side * (info->moments + (options->holes ? 1 + info->z : 0));
+    info->floats = info->side * info->side *
+                   (info->moments + (options->holes ? 1 + info->z : 0) + options->augment.partly);
     info->skipped = g_ptr_array_new_with_free_func(g_free);
     return cache;
 }

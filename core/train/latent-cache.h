@@ -27,8 +27,9 @@ typedef struct {
 typedef struct {
     size_t side, z;   /* cells of the square window */
     size_t moments;   /* numbers of a cell as the encoder gives it: 2z, or z */
-    size_t floats;    /* of one variant: [h, w, moments], then [h, w, 1 + z] mask and masked; a
-                       * smaller window leaves the rest */
+    size_t floats;    /* of one variant: [h, w, moments], then with holes [h, w, 1 + z] mask and
+                       * masked, then where the picture is partly known [h, w]: 1 = wholly known;
+                       * a smaller window leaves the rest */
     size_t variants;  /* of each example */
     size_t *examples; /* [count]: those that could be used, numbers in the data set */
     uint8_t *buckets; /* [count]: of each, see bucket.h; all square without buckets */

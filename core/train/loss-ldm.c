@@ -21,6 +21,7 @@ bool ldm_batch_init(LdmBatch *batch, const LdmModel *model, size_t N, size_t h, 
         .x = ldm_tensor_new_nhwc(N, h, w, (size_t)config->unet.in_channels, error),
         .timesteps = g_new0(double, N),
         .weights = g_new0(double, N),
+        .known = g_new0(float, N *h *w),
         .ids = config->has_text ? g_new0(int32_t, N *(size_t)config->text.tokens) : NULL,
     };
     if (batch->x != NULL)
@@ -34,6 +35,7 @@ void ldm_batch_clear(LdmBatch *batch)
     g_clear_pointer(&batch->target, ldm_tensor_free);
     g_clear_pointer(&batch->timesteps, g_free);
     g_clear_pointer(&batch->weights, g_free);
+    g_clear_pointer(&batch->known, g_free);
     g_clear_pointer(&batch->ids, g_free);
 }
 
@@ -82,6 +84,7 @@ void ldm_batch_set(LdmBatch *batch, size_t n, const LdmModel *model, const LdmLo
         }
         if (sample->hole != NULL)
             memcpy(x + i * in + z, sample->hole + i * (in - z), (in - z) * sizeof(float));
+        batch->known[n * cells + i] = sample->known != NULL ? sample->known[i] : 1.0f;
     }
     batch->timesteps[n] = sample->timestep;
     batch->weights[n] = weight_of(prediction, sample->alpha_bar, options->snr_gamma);
@@ -95,19 +98,21 @@ struct LdmLoss {
     LdmTensor *d_y; /* d(loss)/dy, [N, h, w, z] */
 };
 
-/* sum over samples of weight * mean (y - target)^2, over N; and its gradient. */
+/* sum over samples of weight * mean (y - target)^2, over N, cells that are not known being right;
+ * and its gradient. */
 static double square_error(const LdmBatch *batch, const LdmTensor *y, double scale, LdmTensor *d_y)
 {
-    size_t each = ldm_tensor_count(y) / batch->N;
+    size_t each = ldm_tensor_count(y) / batch->N, z = y->shape[3];
     double total = 0.0;
 
     for (size_t n = 0; n < batch->N; n++) {
         const float *a = ldm_tensor_f32(y) + n * each;
         const float *b = ldm_tensor_f32(batch->target) + n * each;
+        const float *known = batch->known + n * (each / z);
         float *d = ldm_tensor_f32(d_y) + n * each;
         double share = scale * batch->weights[n] / ((double)batch->N * (double)each), sum = 0.0;
         for (size_t i = 0; i < each; i++) {
-            double distance = (double)a[i] - b[i];
+            double distance = known[i / z] * ((double)a[i] - b[i]);
             sum += distance * distance;
             d[i] = (float)(2.0 * share * distance);
         }

@@ -17,6 +17,7 @@ typedef struct {
     LdmTensor *target; /* [N, h, w, z]: noise, v or z_0, whatever the model predicts */
     double *timesteps; /* [N] */
     double *weights;   /* [N] of each sample's loss */
+    float *known;      /* [N, h, w] of each cell's, 1 or 0 */
     int32_t *ids;      /* [N * tokens] of the captions; NULL without text */
 } LdmBatch;
 
@@ -33,6 +34,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmBatch, ldm_batch_clear)
 typedef struct {
     const float *z0, *noise; /* [h, w, z] */
     const float *hole;       /* [h, w, 1 + z] mask and masked latent, or NULL */
+    const float *known;      /* [h, w]: 0 = this cell's loss does not count; NULL: all do */
     int timestep;
     double alpha_bar; /* of that timestep */
 } LdmSample;

@@ -143,10 +143,13 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
         ldm_latent_cache_at(run->cache, i, ldm_keyed_below(&variant, info->variants));
     draw_latent(run, row, step, sample);
     int t = (int)ldm_keyed_below(&time, (size_t)run->model->config.schedule.train_steps);
+    const float *hole = row + cells * info->moments;
+    const float *known = hole + (o->latents.holes ? cells * (1 + info->z) : 0);
     ldm_batch_set(&run->batch, place, run->model, &o->loss,
                   &(LdmSample){.z0 = run->z0,
                                .noise = run->noise,
-                               .hole = o->latents.holes ? row + cells * 2 * info->z : NULL,
+                               .hole = o->latents.holes ? hole : NULL,
+                               .known = o->latents.augment.partly ? known : NULL,
                                .timestep = t,
                                .alpha_bar = run->alpha_bar[t]});
     return set_caption(run, info->examples[i], step, sample, place, error);

@@ -42,7 +42,9 @@
  * Run: one job, answered when it is done. `job` is a number the client chooses, unique among its
  *   unfinished ones. `task` is "generate", "img2img", "inpaint", or "teach" (below).
  *   options: those of the command line, by name and type: prompt s, negative-prompt s, strength d,
- *     steps i, guidance d, quality s, sampler s, schedule s, seed x, width i, height i ... (the
+ *     steps i, guidance d, quality s, sampler s, schedule s, seed x, width i, height i, learn i
+ *     (inpaint: steps on the picture itself first; what was learnt stays in a private folder of
+ *     the cache for the next fill of the same picture, and a cancelled one goes on there) ... (the
  *     table ldm_options(); i, x and d are converted where exact; an unknown name or a value out of
  *     range is an error that says so), and
  *       model           s   a name or path; "" or absent: the default model
@@ -103,8 +105,9 @@
  * Progress: sent to the connection that runs the job, at most every 50 ms. stage: "waiting" (for
  *   other jobs; step = how many are before it), "load", "prepare", "condition", "encode",
  *   "diffuse", "denoise", "decode", "finish"; step of steps inside "denoise", else 0 of 0; fraction
- *   0..1 of the whole job; seconds_left < 0: not known yet. Teaching: "waiting", "load", "encode"
- *   (step of steps pictures), "learn" (step of steps).
+ *   0..1 of the whole job; seconds_left < 0: not known yet. An inpaint with the option learn has
+ *   "learn" before "prepare" (step of steps; 0 of steps while it encodes). Teaching: "waiting",
+ *   "load", "encode" (step of steps pictures), "learn" (step of steps).
  *
  * Losses: teaching only, to the same connection: of the steps `first`, `first` + 1 ...; NaN where
  *   one was not finite. The first one may bring those of an earlier call.

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file-atomic.h"
+#include "base/folder.h"
 #include "base/memory.h"
 #include "tensor/tensor.h"
 #include "train/estimate.h"
@@ -233,28 +234,6 @@ static char *folder_of(const PentimentoTeaching *teaching)
     return g_build_filename(g_get_user_cache_dir(), "pentimento", "teach", teaching->name, NULL);
 }
 
-/* Removes a folder with all that is in it, but for one entry (or NULL). */
-static void clear_folder(const char *path, const char *spared)
-{
-    g_autoptr(GDir) folder = g_dir_open(path, 0, NULL);
-    const char *name;
-
-    while (folder != NULL && (name = g_dir_read_name(folder)) != NULL) {
-        g_autofree char *entry = g_build_filename(path, name, NULL);
-        bool real =
-            g_file_test(entry, G_FILE_TEST_IS_DIR) && !g_file_test(entry, G_FILE_TEST_IS_SYMLINK);
-
-        if (spared != NULL && strcmp(name, spared) == 0)
-            continue;
-        if (real)
-            clear_folder(entry, NULL);
-        else
-            unlink(entry);
-    }
-    if (spared == NULL)
-        rmdir(path);
-}
-
 /* Of everything that the adapter depends on; names the pictures, too. */
 static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
 {
@@ -289,7 +268,7 @@ static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model, GE
                       g_strerror(errno));
         return NULL;
     }
-    clear_folder(parent, key);
+    ldm_folder_clear(parent, key);
     return g_steal_pointer(&folder);
 }
 
@@ -502,7 +481,7 @@ GVariant *pentimento_teaching_run(PentimentoTeaching *teaching, LdmModel *model,
     if (teaching->action == ESTIMATE)
         return estimate(teaching, model, watch->cancellable, error);
     if (teaching->action == FORGET) {
-        clear_folder(parent, NULL);
+        ldm_folder_clear(parent, NULL);
         return describe(&report, "");
     }
     g_autofree char *folder = open_folder(teaching, model, error);
@@ -515,6 +494,6 @@ GVariant *pentimento_teaching_run(PentimentoTeaching *teaching, LdmModel *model,
     g_autofree char *file = hand_over(teaching, folder, error);
     if (file == NULL)
         return NULL;
-    clear_folder(parent, NULL);
+    ldm_folder_clear(parent, NULL);
     return describe(&report, file);
 }

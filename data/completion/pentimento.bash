@@ -23,7 +23,7 @@ _pentimento() {
         --quality) options='exact near good draft' ;;
         --precision) options='exact bf16 q8' ;;
         --regulariser) options='kl vq' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
@@ -34,7 +34,8 @@ _pentimento() {
             condition) options="$common --output --prompt" ;;
             predict) options="$common --output --latent --timestep --context --concat" ;;
             generate) options="$common $task --size --width --height" ;;
-            img2img | inpaint) options="$common $task --mask --strength --surroundings" ;;
+            img2img) options="$common $task --mask --strength --surroundings" ;;
+            inpaint) options="$common $task --mask --strength --surroundings --learn --learn-time" ;;
             train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --resume" ;;
         esac
     fi

@@ -45,6 +45,8 @@ complete -c pentimento -n "__fish_seen_subcommand_from generate" -l height -x -d
 complete -c pentimento -n "__fish_seen_subcommand_from img2img inpaint" -l mask -r -d 'White is repainted, black kept'
 complete -c pentimento -n "__fish_seen_subcommand_from img2img inpaint" -l strength -x -d 'How far to depart from the picture'
 complete -c pentimento -n "__fish_seen_subcommand_from img2img inpaint" -l surroundings -x -d 'Latent cells around the mask that the network sees'
+complete -c pentimento -n "__fish_seen_subcommand_from inpaint" -l learn -x -d 'Steps of learning from the picture first'
+complete -c pentimento -n "__fish_seen_subcommand_from inpaint" -l learn-time -x -d 'So many seconds of it'
 complete -c pentimento -n "__fish_seen_subcommand_from encode" -l sample -d 'Draw from the posterior'
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l timestep -x -d '0 to 999'
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l context -r -d 'The conditioning'

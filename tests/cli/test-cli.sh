@@ -93,6 +93,9 @@ code 2 'reuse' generate --reuse 0 -o a.png
 code 2 '0.75' generate --merge 0.8 -o a.png
 code 2 'exact, near, good, draft' generate --quality best -o a.png
 code 2 'surroundings' generate --surroundings 2 -o a.png
+code 2 'learn' generate --learn 2 -o a.png
+code 2 '0 to 100000' inpaint bad.png --mask bad.png --learn -1 -o a.png
+code 2 'seconds' inpaint bad.png --mask bad.png --learn-time 0 -o a.png
 code 2 'euler' generate --sampler best -o a.png
 code 2 '640x480' generate --size 64 -o a.png
 code 2 'width' generate --size 64x-1 -o a.png
@@ -172,6 +175,24 @@ assert len(inside) == 12 * 16 and all(a[4*i:4*i+4] == b[4*i:4*i+4] for i in outs
 assert any(a[4*i:4*i+4] != b[4*i:4*i+4] for i in inside)
 END
 ok $? 'inpaint keeps what is black in the mask, and repaints what is white'
+export XDG_CACHE_HOME=$work/cache
+learning=(inpaint one.png --mask mask.png --steps 2 --seed 5 --no-metadata)
+code 0 '' "${learning[@]}" -o unlearnt.png
+code 0 '--learn 3, ' "${learning[@]}" --learn 3 -o learnt.png
+grep -q 'of memory, about' err
+ok $? 'learning tells what it needs'
+! cmp -s unlearnt.png learnt.png
+ok $? 'what was learnt changes the fill'
+[ "$(find cache/pentimento/learn -type f | wc -l)" -eq 1 ]
+ok $? 'and nothing else of it stays'
+"$cli" "${learning[@]}" --learn 3 --json -o again.png >out && ! grep -q '"learn","step":1' out && cmp -s learnt.png again.png
+ok $? 'the second time it is found'
+rm -r cache/pentimento/learn
+"$cli" "${learning[@]}" --learn 3 --json -o again.png >out && grep -q '"learn":3,' out && cmp -s learnt.png again.png
+ok $? 'the same steps make the same bytes'
+code 0 '--learn 1, ' "${learning[@]}" --learn-time 0.001 -o a.png
+convert -size 32x32 xc:white all.png
+code 1 'nothing is left' inpaint one.png --mask all.png --learn 3 -o a.png
 convert -size 31x32 xc:white small.png
 code 1 '31' inpaint one.png --mask small.png -o a.png
 convert -size 32x32 xc:black none.png
@@ -265,6 +286,17 @@ ok $? 'it works on it'
 interrupted 'Ctrl-C in mid-step' $process
 [ -z "$(ls -A cancelled)" ]
 ok $? 'no partial file is left'
+env --default-signal=INT "$cli" inpaint one.png --mask mask.png --learn 100000 --json -o cancelled/c.png >progress 2>err &
+process=$!
+for _ in $(seq 600); do
+    grep -q '"learn","step":1' progress && break
+    sleep 0.05
+done
+grep -q '"learn","step":1' progress
+ok $? 'it learns'
+interrupted 'Ctrl-C while learning' $process
+[ -z "$(ls -A cancelled)" ]
+ok $? 'no partial file is left of that either'
 mkfifo pipe
 env --default-signal=INT "$cli" img2img pipe -o cancelled/c.png 2>err &
 process=$!

@@ -72,6 +72,19 @@ def test_inpaint_a_soft_selection():
     check(state(image) == before, "source, selection and selected layer are as before")
 
 
+def test_inpaint_learns_first():
+    image, layer = photo()
+    feathered(image)
+    before = state(image)
+    plain, learnt, again = (call_ok(INPAINT, image, [layer], learn=n).layer for n in (0, 3, 3))
+    check(raw(plain) != raw(learnt), "what was learnt changes the fill")
+    check(raw(learnt) == raw(again), "the same steps make the same bytes")
+    check(settings(learnt)["learn"] == 3 and settings(plain)["learn"] == 0, "the steps are recorded")
+    for new in (plain, learnt, again):
+        image.remove_layer(new)
+    check(state(image) == before, "nothing else has changed")
+
+
 def test_replace_keeps_every_byte_outside():
     image, layer = photo()
     feathered(image)

@@ -27,11 +27,17 @@ static void refuse(LdmRequest *request, const char *name, GVariant *value, const
 
 static void test_table(void)
 {
-    const char *const names[] = {
-        "prompt",   "negative-prompt", "width",     "height",         "steps",        "sampler",
-        "schedule", "guidance",        "quality",   "guidance-start", "guidance-end", "reuse",
-        "merge",    "surroundings",    "precision", "strength",       "eta",          "seed",
-        "lora",     "embedding"};
+    const char *const names[] = {"prompt",       "negative-prompt",
+                                 "width",        "height",
+                                 "steps",        "sampler",
+                                 "schedule",     "guidance",
+                                 "quality",      "guidance-start",
+                                 "guidance-end", "reuse",
+                                 "merge",        "surroundings",
+                                 "precision",    "strength",
+                                 "eta",          "seed",
+                                 "learn",        "lora",
+                                 "embedding"};
     const LdmOption *options = ldm_options();
     size_t n = 0;
     for (; options[n].name != NULL; n++) {

@@ -1,0 +1,280 @@
+/* Learn from this picture. In: a model, a picture with a hole. Out: a LoRA's file. The trainer is
+ * that of all adapters (train-ldm.c); its data set are crops of the picture (crops.c), some of them
+ * across the hole: what lies in it is never seen, and counts nothing in the loss. */
+#include "train/learn.h"
+
+#include "base/error.h"
+#include "base/folder.h"
+#include "tensor/tensor.h"
+#include "train/crops.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <sys/stat.h>
+#include <utime.h>
+
+#define VERSION "learn 1" /* of all that is not in the digest by itself */
+#define LARGE   256 /* pixels a side: from here on a step takes long, and batches much memory */
+#define CROPS   96
+#define REACH   1 /* sides of the window, from it on every side, where crops come from */
+#define ZOOM    1.25
+#define SAMPLED 256 /* bytes of each of the model's arrays that tell it from others */
+#define KEPT    8   /* pictures that stay learnt */
+
+typedef struct {
+    const LdmLearn *learn;
+    LdmCrops crops;
+    LdmTrainOptions options;
+    size_t count;           /* crops */
+    char *parent, *folder;  /* the picture's own in that of all */
+    char *file;             /* the LoRA's */
+    double latents, passes; /* FLOPs, for progress */
+} Lesson;
+
+/* ---- how ---- */
+
+/* More steps of smaller batches learn more in the same time. */
+static LdmTrainOptions options_of(const LdmLearn *learn)
+{
+    LdmTrainOptions options = ldm_train_adapter_defaults(LDM_ADAPTER_LORA);
+    const LdmModelInfo *info = &learn->model->info;
+    bool large = info->native_size > LARGE;
+    uint64_t steps = (uint64_t)learn->request->learn;
+
+    options.loop.optimiser.steps = steps;
+    options.loop.optimiser.warm_up = steps / 10;
+    options.loop.optimiser.rate = large ? 5e-4 : 3e-3;
+    options.loop.batch = large ? 1 : 2;
+    options.loop.save_every = large ? 5 : 50;
+    options.loop.keep = 1;
+    options.loop.look_every = 0;
+    if (info->prediction == LDM_PREDICTION_EPSILON) /* else pure noise would weigh nothing */
+        options.loss.snr_gamma = 5.0;
+    options.drop = 0.5;
+    options.latents.augment.flip = false; /* a pattern's slant belongs to it */
+    options.latents.augment.partly = true;
+    options.latents.variants = 1;
+    options.adapter.rank = 16;
+    g_strlcpy(options.adapter.targets, "all", sizeof options.adapter.targets);
+    return options;
+}
+
+static LdmCrops crops_of(const LdmLearn *learn)
+{
+    const LdmRect *w = &learn->geometry->window;
+    int x = REACH * w->width, y = REACH * w->height;
+
+    return (LdmCrops){
+        .picture = learn->request->picture,
+        .mask = learn->request->mask,
+        .area = {w->x - x, w->y - y, w->width + 2 * x, w->height + 2 * y},
+        .side = (size_t)learn->model->info.native_size,
+        .scale = learn->geometry->scale,
+        .zoom = ZOOM,
+    };
+}
+
+/* ---- the digest ---- */
+
+static void digest_text(GChecksum *sum, const char *text)
+{
+    g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
+}
+
+/* The beginning of every array: another training, or another model, differs in all of them. */
+static void digest_model(GChecksum *sum, const LdmParams *params)
+{
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        digest_text(sum, param->name);
+        g_checksum_update(sum, param->data, (gssize)MIN(ldm_param_bytes(param), SAMPLED));
+    }
+}
+
+/* Names and what tells one content from another. */
+static void digest_files(GChecksum *sum, char *const *files)
+{
+    for (size_t i = 0; files != NULL && files[i] != NULL; i++) {
+        GStatBuf info = {0};
+        const char *colon = strrchr(files[i], ':'); /* FILE:WEIGHT */
+        g_autofree char *stem =
+            colon != NULL ? g_strndup(files[i], (gsize)(colon - files[i])) : NULL;
+        if (g_stat(files[i], &info) != 0 && stem != NULL)
+            g_stat(stem, &info);
+        g_autofree char *text =
+            g_strdup_printf("%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT, files[i],
+                            (gint64)info.st_size, (gint64)info.st_mtime);
+        digest_text(sum, text);
+    }
+}
+
+static char *digest(const LdmLearn *learn, const LdmCrops *crops, const LdmTrainOptions *o)
+{
+    const LdmModel *model = learn->model;
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autofree char *settings =
+        g_strdup_printf(VERSION " %d %zu %.17g %.17g %.17g %zu %s %s", learn->request->learn,
+                        o->loop.batch, o->loop.optimiser.rate, o->loss.snr_gamma, o->drop,
+                        o->adapter.rank, o->adapter.targets, learn->request->prompt);
+
+    digest_text(sum, settings);
+    digest_text(sum, model->info.path);
+    digest_model(sum, model->unet_params);
+    digest_model(sum, model->vae_params);
+    if (model->text_params != NULL)
+        digest_model(sum, model->text_params);
+    digest_files(sum, learn->request->loras);
+    digest_files(sum, learn->request->embeddings);
+    ldm_crops_digest(crops, sum);
+    return g_strndup(g_checksum_get_string(sum), 32);
+}
+
+/* ---- begin and end ---- */
+
+static void lesson_init(Lesson *lesson, const LdmLearn *learn)
+{
+    LdmCrops crops = crops_of(learn);
+    LdmTrainOptions options = options_of(learn);
+    g_autofree char *key = digest(learn, &crops, &options);
+
+    *lesson = (Lesson){.learn = learn, .crops = crops, .options = options};
+    lesson->count = MIN((size_t)CROPS, (size_t)learn->request->learn * lesson->options.loop.batch);
+    lesson->parent = g_build_filename(g_get_user_cache_dir(), "pentimento", "learn", NULL);
+    lesson->folder = g_build_filename(lesson->parent, key, NULL);
+    lesson->file = g_build_filename(lesson->folder, "pytorch_lora_weights.safetensors", NULL);
+}
+
+static void lesson_clear(Lesson *lesson)
+{
+    g_free(lesson->parent);
+    g_free(lesson->folder);
+    g_free(lesson->file);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Lesson, lesson_clear)
+
+static bool is_done(const Lesson *lesson)
+{
+    return g_file_test(lesson->file, G_FILE_TEST_IS_REGULAR);
+}
+
+static bool measure(Lesson *lesson, size_t *bytes, GError **error)
+{
+    const LdmTrainOptions *o = &lesson->options;
+    LdmTrainMeasure told;
+
+    if (!ldm_crops_any(&lesson->crops)) {
+        ldm_set_error(
+            error, MISSING,
+            _("all of the picture around there is marked: nothing is left to learn from"));
+        return false;
+    }
+    if (!ldm_train_measure(lesson->learn->model, o, lesson->count, &told, error))
+        return false;
+    *bytes = told.bytes;
+    lesson->latents = told.latents_flops;
+    lesson->passes = told.pass_flops * (double)(o->loop.optimiser.steps * o->loop.accumulate);
+    return true;
+}
+
+bool ldm_learn_measure(const LdmLearn *learn, size_t *bytes, double *flops, GError **error)
+{
+    g_auto(Lesson) lesson;
+
+    lesson_init(&lesson, learn);
+    *bytes = 0;
+    *flops = 0.0;
+    if (is_done(&lesson))
+        return true;
+    if (!measure(&lesson, bytes, error))
+        return false;
+    *flops = lesson.latents + lesson.passes;
+    return true;
+}
+
+bool ldm_learn_estimate(const LdmLearn *learn, LdmTrainEstimate *estimate, GError **error)
+{
+    g_auto(Lesson) lesson;
+
+    lesson_init(&lesson, learn);
+    return ldm_train_estimate(learn->model, &lesson.options, lesson.count, learn->cancellable,
+                              estimate, error);
+}
+
+/* ---- learning ---- */
+
+static void tell(const Lesson *lesson, double flops, int step)
+{
+    const LdmLearn *learn = lesson->learn;
+
+    if (learn->progress != NULL)
+        learn->progress(flops / (lesson->latents + lesson->passes), step, learn->request->learn,
+                        learn->progress_data);
+}
+
+static void on_encoding(size_t done, size_t total, void *data)
+{
+    const Lesson *lesson = data;
+
+    tell(lesson, lesson->latents * (double)done / (double)total, 0);
+}
+
+static void on_step(const LdmTrainStep *step, void *data)
+{
+    const Lesson *lesson = data;
+
+    tell(lesson, lesson->latents + lesson->passes * (double)step->step / (double)step->steps,
+         (int)step->step);
+}
+
+static bool open_folder(const Lesson *lesson, bool *begun, GError **error)
+{
+    if (g_mkdir_with_parents(lesson->folder, 0700) != 0 || g_utime(lesson->folder, NULL) != 0) {
+        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), lesson->folder,
+                      g_strerror(errno));
+        return false;
+    }
+    ldm_folder_keep_newest(lesson->parent, KEPT);
+    g_autoptr(LdmCheckpoints) checkpoints = ldm_checkpoints_open(lesson->folder, 1, error);
+    *begun = checkpoints != NULL && ldm_checkpoints_exist(checkpoints);
+    return checkpoints != NULL;
+}
+
+static bool train(Lesson *lesson, GError **error)
+{
+    LdmModel *model = lesson->learn->model;
+    g_autoptr(LdmDataset) dataset =
+        ldm_crops_dataset(&lesson->crops, lesson->count, lesson->learn->request->prompt);
+    const LdmTrainWatch watch = {.read = ldm_crops_read,
+                                 .read_data = &lesson->crops,
+                                 .cancellable = lesson->learn->cancellable,
+                                 .encoding = on_encoding,
+                                 .stepped = on_step,
+                                 .data = lesson};
+
+    bool done = ldm_train_ldm(model, dataset, &lesson->options, &watch, lesson->folder, error);
+    ldm_model_release(model, model->vae_params);
+    return done;
+}
+
+/* Only the LoRA stays. */
+static void tidy(const Lesson *lesson)
+{
+    g_autofree char *name = g_path_get_basename(lesson->file);
+
+    ldm_folder_clear(lesson->folder, name);
+}
+
+char *ldm_learn(const LdmLearn *learn, GError **error)
+{
+    g_auto(Lesson) lesson;
+    size_t bytes;
+
+    lesson_init(&lesson, learn);
+    if (!is_done(&lesson)) {
+        if (!measure(&lesson, &bytes, error) ||
+            !open_folder(&lesson, &lesson.options.loop.resume, error) || !train(&lesson, error))
+            return NULL;
+        tidy(&lesson);
+    }
+    return g_steal_pointer(&lesson.file);
+}
