@@ -78,6 +78,8 @@ typedef struct {
     int concepts;          /* prompts of seen concepts, and of unseen pairs */
     int gallery;           /* training pictures among which the nearest is sought; 0: all */
     int size;              /* of generated pictures; 0: the model's own */
+    int learn;             /* steps of learning from a picture */
+    const char *output;    /* folder of pictures */
     const char *features;  /* the folder of the network that sees pictures */
     GPtrArray *held_out, *training;
     struct EvaluateReference *reference; /* what generated pictures are compared with */
@@ -87,10 +89,34 @@ typedef struct {
 bool evaluate_reconstruction(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
                              GError **error);
 
+/* A texture of which a part shall be filled. */
+typedef struct {
+    LdmRequest *request; /* with picture and mask */
+    LdmTensor *truth;    /* [1, H, W, 3], 0..1 */
+    LdmRect rect;        /* the hole: the middle half of each side */
+} EvaluateHole;
+
+#define EVALUATE_FIRST_SEED 1
+
+bool evaluate_hole_open(EvaluateHole *hole, const char *path, GError **error);
+void evaluate_hole_clear(EvaluateHole *hole);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(EvaluateHole, evaluate_hole_clear)
+
+/* The whole picture, filled, [1, H, W, 3] in 0..1. */
+LdmTensor *evaluate_fill(LdmModel *model, const LdmRequest *request, GError **error);
+
+/* The held-out textures that are filled (EvaluateRow). */
+GPtrArray *evaluate_textures(const EvaluateTask *task);
+
 /* Fills of held-out textures: sliced Wasserstein distance of patches, and the mean of the samples
  * against a hole filled with the mean of its surroundings, in PSNR. */
 bool evaluate_fills(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
                     GError **error);
+
+/* The same distance of fills with and without learning from the picture first; writes
+ * OUTPUT/learn-MODEL.png, the pictures of the first seed side by side. */
+bool evaluate_learning(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
+                       GError **error);
 
 /* What does not depend on the model, read and computed once. Errors: those of the parts. */
 typedef struct EvaluateReference EvaluateReference;

@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define FIRST_SEED 1
-
 static bool is_texture(const EvaluateRow *row)
 {
     return strcmp(row->style, "texture") == 0;
@@ -68,21 +66,29 @@ static double hole_psnr(const LdmTensor *a, const LdmTensor *b, const LdmRect *h
     return metric_psnr(p, q, n);
 }
 
-/* Sets the request's picture and mask. */
-static bool set_task(LdmRequest *request, const char *path, LdmRect *hole, GError **error)
+void evaluate_hole_clear(EvaluateHole *hole)
 {
+    ldm_request_free(hole->request);
+    ldm_tensor_free(hole->truth);
+}
+
+bool evaluate_hole_open(EvaluateHole *hole, const char *path, GError **error)
+{
+    LdmRequest *request = hole->request = ldm_request_new(LDM_TASK_INPAINT);
+
     request->picture = pentimento_picture_read(path, NULL, error);
     if (request->picture == NULL)
         return false;
     size_t H = request->picture->shape[1], W = request->picture->shape[2];
     request->mask = ldm_tensor_new_nhwc(1, H, W, 1, error);
-    *hole = hole_of(request->picture);
+    hole->rect = hole_of(request->picture);
     for (size_t i = 0; request->mask != NULL && i < H * W; i++)
-        ldm_tensor_f32(request->mask)[i] = is_inside(hole, W, i);
-    return request->mask != NULL;
+        ldm_tensor_f32(request->mask)[i] = is_inside(&hole->rect, W, i);
+    hole->truth = evaluate_rgb(request->picture, 1.0f, 0.0f, error);
+    return request->mask != NULL && hole->truth != NULL;
 }
 
-static LdmTensor *fill(LdmModel *model, const LdmRequest *request, GError **error)
+LdmTensor *evaluate_fill(LdmModel *model, const LdmRequest *request, GError **error)
 {
     g_autoptr(LdmResult) result = ldm_generate(model, request, NULL, error);
     g_autoptr(LdmTensor) whole =
@@ -91,16 +97,21 @@ static LdmTensor *fill(LdmModel *model, const LdmRequest *request, GError **erro
     return whole != NULL ? evaluate_rgb(whole, 1.0f, 0.0f, error) : NULL;
 }
 
+GPtrArray *evaluate_textures(const EvaluateTask *task)
+{
+    return evaluate_rows_pick(task->held_out, is_texture, (size_t)task->textures);
+}
+
 static bool add_picture(const EvaluateTask *task, LdmModel *model, const EvaluateRow *row,
                         Sums *sums, GError **error)
 {
-    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_INPAINT);
-    LdmRect hole;
+    g_auto(EvaluateHole) hole = {0};
 
-    if (!set_task(request, row->path, &hole, error))
+    if (!evaluate_hole_open(&hole, row->path, error))
         return false;
-    g_autoptr(LdmTensor) truth = evaluate_rgb(request->picture, 1.0f, 0.0f, error);
-    g_autoptr(LdmTensor) flat = truth != NULL ? plain(truth, &hole, error) : NULL;
+    LdmRequest *request = hole.request;
+    const LdmTensor *truth = hole.truth;
+    g_autoptr(LdmTensor) flat = plain(truth, &hole.rect, error);
     g_autoptr(LdmTensor) mean = flat != NULL ? ldm_tensor_copy(flat, error) : NULL;
     if (mean == NULL)
         return false;
@@ -108,25 +119,24 @@ static bool add_picture(const EvaluateTask *task, LdmModel *model, const Evaluat
     request->guidance = 1.0;
     request->steps = task->steps;
     for (int k = 0; k < task->samples; k++) {
-        request->seed = FIRST_SEED + k;
-        g_autoptr(LdmTensor) filled = fill(model, request, error);
+        request->seed = EVALUATE_FIRST_SEED + k;
+        g_autoptr(LdmTensor) filled = evaluate_fill(model, request, error);
         if (filled == NULL)
             return false;
-        sums->distance += metric_patch_distance(filled, truth, &hole) / task->samples;
+        sums->distance += metric_patch_distance(filled, truth, &hole.rect) / task->samples;
         for (size_t i = 0; i < ldm_tensor_count(mean); i++)
             ldm_tensor_f32(mean)[i] += ldm_tensor_f32(filled)[i] / (float)task->samples;
     }
-    sums->mean_distance += metric_patch_distance(flat, truth, &hole);
-    sums->psnr += hole_psnr(mean, truth, &hole);
-    sums->mean_psnr += hole_psnr(flat, truth, &hole);
+    sums->mean_distance += metric_patch_distance(flat, truth, &hole.rect);
+    sums->psnr += hole_psnr(mean, truth, &hole.rect);
+    sums->mean_psnr += hole_psnr(flat, truth, &hole.rect);
     return true;
 }
 
 bool evaluate_fills(const EvaluateTask *task, LdmModel *model, EvaluateResult *result,
                     GError **error)
 {
-    g_autoptr(GPtrArray) rows =
-        evaluate_rows_pick(task->held_out, is_texture, (size_t)task->textures);
+    g_autoptr(GPtrArray) rows = evaluate_textures(task);
     Sums sums = {0};
 
     for (guint i = 0; i < rows->len; i++)

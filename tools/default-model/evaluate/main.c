@@ -41,6 +41,7 @@ static const struct {
     {"reconstruction", true, evaluate_reconstruction},
     {"fills", false, evaluate_fills},
     {"pictures", false, evaluate_pictures},
+    {"learn", false, evaluate_learning},
 };
 
 /* ---- models ---- */
@@ -154,7 +155,7 @@ static void set_defaults(Arguments *arguments)
         int *number, whole, quick;
     } numbers[] = {{&task->pictures, 64, 16}, {&task->textures, 8, 2},  {&task->samples, 16, 4},
                    {&task->steps, 20, 20},    {&task->images, 256, 64}, {&task->concepts, 128, 24},
-                   {&task->gallery, 0, 4000}};
+                   {&task->gallery, 0, 4000}, {&task->learn, 1000, 150}};
 
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         if (*numbers[i].number <= 0)
@@ -171,6 +172,7 @@ static void set_defaults(Arguments *arguments)
     if (arguments->features == NULL)
         arguments->features = g_build_filename("data", "default", "features", NULL);
     task->features = arguments->features;
+    task->output = arguments->output;
 }
 
 static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
@@ -183,7 +185,8 @@ static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
          "Averaged weights of a run, RUN/checkpoints/step-N.safetensors, in place of MODEL's own",
          "FILE"},
         {"parts", 0, 0, G_OPTION_ARG_STRING, &arguments->parts,
-         "What to measure: reconstruction, fills, pictures (default: all)", "LIST"},
+         "What to measure: reconstruction, fills, pictures, learn (default: all but the last)",
+         "LIST"},
         {"quick", 0, 0, G_OPTION_ARG_NONE, &arguments->quick,
          "Few samples: some minutes, figures to compare roughly", NULL},
         {"pictures", 0, 0, G_OPTION_ARG_INT, &task->pictures,
@@ -194,6 +197,8 @@ static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
          "Fills of each texture (default: 16; quick: 4)", "N"},
         {"steps", 0, 0, G_OPTION_ARG_INT, &task->steps,
          "Steps of each fill and each generated picture (default: 20)", "N"},
+        {"learn", 0, 0, G_OPTION_ARG_INT, &task->learn,
+         "Steps of learning from each texture (default: 1000; quick: 150)", "N"},
         {"images", 0, 0, G_OPTION_ARG_INT, &task->images,
          "Pictures generated for held-out captions (default: 256; quick: 64)", "N"},
         {"concepts", 0, 0, G_OPTION_ARG_INT, &task->concepts,
