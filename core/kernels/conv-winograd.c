@@ -8,8 +8,8 @@
 
 #include <string.h>
 
-#define V_FLOATS  ((size_t)6 << 20) /* transformed input of a chunk: 24 MB */
-#define MAX_TILES 1024
+#define V_FLOATS  ((size_t)1 << 19) /* transformed input of a chunk, about: 2 MB, near the threads */
+#define MIN_TILES 64                /* what pays for the transformed weights */
 #define DEPTH     128 /* input channels whose transformed weights are held at a time */
 
 typedef struct {
@@ -33,8 +33,8 @@ static void job_init(WinogradJob *job, const LdmConv *c)
     job->pitch = ldm_whole_lines(c->Cin);
     if (ldm_stride_collides(job->pitch))
         job->pitch += 16;
-    size_t fit = MAX(V_FLOATS / (36 * job->pitch), (size_t)56);
-    job->chunk = MIN(MIN(fit, (size_t)MAX_TILES), job->total);
+    size_t fit = MAX(V_FLOATS / (36 * job->pitch), (size_t)MIN_TILES);
+    job->chunk = ldm_parts(job->total, MAX((job->total + fit / 2) / fit, (size_t)1));
     /* Planes an odd number of cache lines apart fall into different sets. */
     job->v_stride = job->chunk * job->pitch + 16;
     job->panels = ldm_parts(c->Cout, NR);
@@ -57,7 +57,9 @@ bool ldm_conv_winograd_fits(const LdmConv *c)
     size_t Ho, Wo;
     ldm_conv_output(c, &Ho, &Wo);
     size_t tiles = c->N * ldm_parts(Ho, 4) * ldm_parts(Wo, 4);
-    return Ho >= 8 && Wo >= 8 && tiles >= 4 && c->Cin >= 16 && c->Cout >= 16;
+    /* nine products a pixel against 36 a tile and a third more for its transforms; those of the
+     * weights cost what six tiles do */
+    return c->N * Ho * Wo * 9 >= 48 * (tiles + 6) && c->Cin >= 16 && c->Cout >= 16;
 }
 
 size_t ldm_conv_winograd_scratch(const LdmConv *c)
