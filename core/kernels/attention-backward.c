@@ -13,7 +13,6 @@
 #define QUERIES 64
 #define KEYS    256
 #define PITCH   (KEYS + 16)
-#define TURNED  (QUERIES + 16) /* floats a row of the transposes */
 
 typedef struct {
     const LdmAttentionBackward *back;
@@ -25,7 +24,6 @@ typedef struct {
 /* One thread's scratch memory; packed blocks of keys and queries follow. */
 typedef struct {
     float p[QUERIES * PITCH], ds[QUERIES * PITCH];
-    float p_turned[KEYS * TURNED], ds_turned[KEYS * TURNED];
     float corner[LDM_MAX_ROWS * LDM_MAX_COLUMNS];
     float delta[QUERIES], logsumexp[QUERIES];
 } Scratch;
@@ -127,34 +125,37 @@ static void pack_columns(const Job *job, const float *x, size_t stride, size_t r
 static void multiply_keys(const Job *job, const float *x, size_t stride, size_t queries,
                           const float *columns, size_t keys, float *scores)
 {
-    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows, d = job->a->d;
-    for (size_t i = 0; i < queries; i += MR)
+    const size_t NR = 2 * job->lanes->width, d = job->a->d;
+    size_t strip = ldm_parts(queries, ldm_parts(queries, (size_t)job->lanes->rows));
+    for (size_t i = 0; i < queries; i += strip)
         for (size_t k = 0; k < keys; k += NR)
-            job->lanes->tile((int)MIN(MR, queries - i), &(LdmTile){.segments = 1,
-                                                                   .K = d,
-                                                                   .a = x + i * stride,
-                                                                   .lda = stride,
-                                                                   .b = columns + k * d,
-                                                                   .c = scores + i * PITCH + k,
-                                                                   .ldc = PITCH,
-                                                                   .vectors = 2});
+            job->lanes->tile((int)MIN(strip, queries - i), &(LdmTile){.segments = 1,
+                                                                      .K = d,
+                                                                      .a = x + i * stride,
+                                                                      .lda = stride,
+                                                                      .b = columns + k * d,
+                                                                      .c = scores + i * PITCH + k,
+                                                                      .ldc = PITCH,
+                                                                      .vectors = 2});
 }
 
-/* y [rows, d] += w [rows, depth] times packed rows [d / NR][depth][NR]. */
-static void add_product(const Job *job, Scratch *s, const LdmTile *from, size_t rows, float *y,
-                        size_t stride)
+/* y [rows, d] += w [rows, depth], or its transpose, times packed rows [d / NR][depth][NR]. */
+static void add_product(const Job *job, Scratch *s, const LdmTile *from, bool turned, size_t rows,
+                        float *y, size_t stride)
 {
-    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows, d = job->a->d;
-    for (size_t i = 0; i < rows; i += MR)
+    const size_t NR = 2 * job->lanes->width, d = job->a->d;
+    size_t strip = ldm_parts(rows, ldm_parts(rows, (size_t)job->lanes->rows));
+    for (size_t i = 0; i < rows; i += strip)
         for (size_t c = 0; c < d; c += NR) {
             LdmTile t = *from;
             t.segments = 1;
-            t.a += i * t.lda;
+            t.a += turned ? i : i * t.lda;
             t.b += c * t.K;
             t.c = y + i * stride + c;
             t.ldc = stride;
             t.add = true;
-            ldm_tile(job->lanes, (int)MIN(MR, rows - i), MIN(NR, d - c), &t, s->corner);
+            ldm_tile_by(turned ? job->lanes->tile_turned : job->lanes->tile, NR / 2,
+                        (int)MIN(strip, rows - i), MIN(NR, d - c), &t, s->corner);
         }
 }
 
@@ -177,20 +178,14 @@ static void go_back(const Job *job, const Buffers *b, const Head *h, size_t q0, 
         memset(ds + valid, 0, (keys - valid) * sizeof(float));
     }
     if (h->dq != NULL)
-        add_product(job, s, &(LdmTile){.K = keys, .a = s->ds, .lda = PITCH, .b = b->k_rows},
+        add_product(job, s, &(LdmTile){.K = keys, .a = s->ds, .lda = PITCH, .b = b->k_rows}, false,
                     queries, h->dq + q0 * a->q_stride, a->q_stride);
-    if (h->dk != NULL) {
-        job->lanes->transpose(s->ds, PITCH, queries, keys, s->ds_turned, TURNED);
-        add_product(job, s,
-                    &(LdmTile){.K = queries, .a = s->ds_turned, .lda = TURNED, .b = b->q_rows},
-                    keys, h->dk + k0 * a->k_stride, a->k_stride);
-    }
-    if (h->dv != NULL) {
-        job->lanes->transpose(s->p, PITCH, queries, keys, s->p_turned, TURNED);
-        add_product(job, s,
-                    &(LdmTile){.K = queries, .a = s->p_turned, .lda = TURNED, .b = b->dy_rows},
-                    keys, h->dv + k0 * a->v_stride, a->v_stride);
-    }
+    if (h->dk != NULL)
+        add_product(job, s, &(LdmTile){.K = queries, .a = s->ds, .lda = PITCH, .b = b->q_rows},
+                    true, keys, h->dk + k0 * a->k_stride, a->k_stride);
+    if (h->dv != NULL)
+        add_product(job, s, &(LdmTile){.K = queries, .a = s->p, .lda = PITCH, .b = b->dy_rows},
+                    true, keys, h->dv + k0 * a->v_stride, a->v_stride);
 }
 
 static void clear_rows(float *x, size_t rows, size_t stride, size_t d)

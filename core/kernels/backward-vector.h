@@ -1,4 +1,4 @@
-/* The inner loops of training: derivatives, sums over rows, transposition. As in norm-vector.h,
+/* The inner loops of training: derivatives, sums over rows. As in norm-vector.h,
  * sums run in f32 over short stretches and in double across them. Where `add` or `accumulate` is
  * set, results are added to what is there. */
 #pragma once
@@ -12,22 +12,14 @@ ALWAYS_INLINE void put(float *p, size_t n, Vec v, bool add)
     store_some(p, n, add ? load_some(p, n) + v : v);
 }
 
-/* y[c][r] = x[r][c] for r < rows, c < columns. */
-static void transpose_block(const float *x, size_t ldx, size_t rows, size_t columns, float *y,
-                            size_t ldy)
+/* y[r][i] = x[r][i] for r < rows, i < n: a few numbers a row, for which memcpy takes long. */
+static void copy_rows(const float *x, size_t ldx, size_t rows, size_t n, float *y, size_t ldy)
 {
-    for (size_t r0 = 0; r0 < rows; r0 += LANES) {
-        size_t height = MIN(rows - r0, (size_t)LANES);
-        for (size_t c0 = 0; c0 < columns; c0 += LANES) {
-            size_t width = MIN(columns - c0, (size_t)LANES);
-            Vec block[LANES];
-            for (size_t i = 0; i < LANES; i++)
-                block[i] = i < height ? load_some(x + (r0 + i) * ldx + c0, width) : (Vec){0};
-            transpose(block);
-            for (size_t i = 0; i < width; i++)
-                store_some(y + (c0 + i) * ldy + r0, height, block[i]);
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t part = MIN(n - i, (size_t)LANES);
+            store_some(y + i, part, load_some(x + i, part));
         }
-    }
 }
 
 /* ---- products ---- */

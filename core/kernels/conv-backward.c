@@ -1,7 +1,7 @@
 /* The way back through convolutions and, as 1x1 convolutions, linear layers. dX: a convolution of
  * dY with the weights flipped and their channels swapped; a stride puts zeros between the pixels of
  * dY, an upsampling sums four pixels of the enlarged dX. dW[co, tap, ci] = sum over output pixels p
- * of dY[p, co] X[p at tap, ci]: a product of depth "all pixels", dY transposed band by band, the
+ * of dY[p, co] X[p at tap, ci]: a product of depth "all pixels", dY read depth outside, the
  * rows of X gathered as they are packed, so nothing like im2col ever exists; 3x3 kernels go by
  * Winograd instead where that gains (conv-winograd-backward.c). */
 #include "kernels/conv.h"
@@ -17,6 +17,7 @@ typedef struct {
     LdmConv conv;                    /* the one that makes dX, or the enlarged dX */
     float *weights, *sparse, *large; /* flipped; dY with gaps; enlarged dX */
     size_t Ho, Wo;                   /* of dY */
+    size_t down, right;              /* where in the spread picture its first pixel lies */
     size_t weight_floats, sparse_floats, large_floats;
 } InputJob;
 
@@ -26,12 +27,28 @@ static bool is_product(const LdmConv *c)
            c->pad_top + c->pad_left + c->pad_bottom + c->pad_right == 0;
 }
 
+/* A 3x3 kernel with a stride: dY spread over a picture of x's own size, so that every side
+ * has one pixel of padding, which Winograd takes. */
+static bool spreads_evenly(const LdmConv *c)
+{
+    return c->stride > 1 && c->KH == 3 && c->KW == 3 && c->upsample == 1 && c->pad_top >= 0 &&
+           c->pad_top <= 1 && c->pad_left >= 0 && c->pad_left <= 1 && c->pad_bottom <= 1 &&
+           c->pad_right <= 1;
+}
+
 static void input_job_init(InputJob *job, const LdmConv *c)
 {
     *job = (InputJob){.weight_floats = ldm_whole_lines(c->Cin * c->Cout * c->KH * c->KW)};
     ldm_conv_output(c, &job->Ho, &job->Wo);
     size_t H = (job->Ho - 1) * c->stride + 1, W = (job->Wo - 1) * c->stride + 1;
     int top = (int)c->KH - 1 - c->pad_top, left = (int)c->KW - 1 - c->pad_left;
+    if (spreads_evenly(c)) {
+        job->down = (size_t)top - 1;
+        job->right = (size_t)left - 1;
+        top = left = 1;
+        H = c->H;
+        W = c->W;
+    }
     job->conv = (LdmConv){.N = c->N,
                           .H = H,
                           .W = W,
@@ -79,18 +96,20 @@ static void flip_task(size_t ci, int thread, void *data)
     }
 }
 
-/* One row of dY, zeros between its pixels and, but after the last row, rows of zeros below it. */
+/* One row of the spread picture: zeros but where a pixel of dY lies. */
 static void spread_task(size_t index, int thread, void *data)
 {
     const InputJob *job = data;
     const LdmConv *c = job->back->conv;
-    size_t n = index / job->Ho, h = index % job->Ho, C = c->Cout;
-    size_t row = job->conv.W * C, rows = h + 1 < job->Ho ? (size_t)c->stride : 1;
-    float *out = job->sparse + (n * job->conv.H + h * c->stride) * row;
-    const float *dy = job->back->dy + index * job->Wo * C;
-    memset(out, 0, rows * row * sizeof(float));
+    size_t C = c->Cout, step = (size_t)c->stride * C, n = index / job->conv.H;
+    size_t row = index % job->conv.H - job->down, h = row / c->stride; /* above it: huge */
+    float *out = job->sparse + index * job->conv.W * C;
+    memset(out, 0, job->conv.W * C * sizeof(float));
+    if (row % c->stride != 0 || h >= job->Ho)
+        return;
+    const float *dy = job->back->dy + (n * job->Ho + h) * job->Wo * C;
     for (size_t w = 0; w < job->Wo; w++)
-        memcpy(out + w * c->stride * C, dy + w * C, C * sizeof(float));
+        memcpy(out + job->right * C + w * step, dy + w * C, C * sizeof(float));
 }
 
 static bool product_backward_input(const LdmConvBackward *back, GCancellable *cancellable)
@@ -121,7 +140,7 @@ bool ldm_conv_backward_input(const LdmConvBackward *back, GCancellable *cancella
     job.large = job.sparse + job.sparse_floats;
     if (!ldm_parallel_for(c->Cin, flip_task, &job, cancellable))
         return false;
-    if (c->stride > 1 && !ldm_parallel_for(c->N * job.Ho, spread_task, &job, cancellable))
+    if (c->stride > 1 && !ldm_parallel_for(c->N * job.conv.H, spread_task, &job, cancellable))
         return false;
     bool large = c->upsample > 1;
     job.conv.x = c->stride > 1 ? job.sparse : back->dy;
@@ -147,44 +166,45 @@ bool ldm_conv_backward_input(const LdmConvBackward *back, GCancellable *cancella
 
 /* ---- dW ---- */
 
-#define KC          256 /* depth of a packed block: pixels */
-#define PANELS      4
-#define BAND_FLOATS ((size_t)2 << 20) /* 8 MB of dY, transposed, at a time */
-#define STRIP       64                /* pixels a task transposes */
+#define KC     256 /* depth of a packed block: pixels */
+#define PANELS 4
+#define STRIPS 16        /* of dY's channels, the rows of a register tile each */
+#define BAND   (32 * KC) /* pixels of a task */
 
 typedef struct {
     const LdmConvBackward *back;
     const LdmConv *c;
     const LdmLanes *lanes;
     size_t Ho, Wo, columns, pixels; /* columns = taps * Cin of dW, tap after tap */
-    size_t band, pitch;             /* pixels of a band; floats from row to row of dY's transpose */
-    float *turned;                  /* [Cout][pitch] */
     float *dw;                      /* [Cout][columns]; dW itself where there is one tap */
     size_t first, count;            /* pixels of this band */
-    size_t column_blocks, block_rows;
+    size_t column_blocks, block_columns, block_rows, strip; /* rows: whole strips of a tile */
     char *threads;
 } WeightsJob;
 
 typedef struct {
     float b[KC * PANELS * LDM_MAX_COLUMNS];
+    float a[KC * STRIPS * LDM_MAX_ROWS];
     float corner[LDM_MAX_ROWS * LDM_MAX_COLUMNS];
 } WeightsScratch;
 
 static void weights_job_init(WeightsJob *job, const LdmConv *c)
 {
     *job = (WeightsJob){.c = c, .lanes = ldm_lanes(), .columns = c->KH * c->KW * c->Cin};
+    const size_t NR = 2 * job->lanes->width;
+    size_t panels = ldm_parts(job->columns, NR);
     ldm_conv_output(c, &job->Ho, &job->Wo);
     job->pixels = c->N * job->Ho * job->Wo;
-    job->band = MAX(BAND_FLOATS / c->Cout / KC, (size_t)1) * KC;
-    job->band = MIN(job->band, job->pixels);
-    job->pitch = ldm_whole_lines(job->band) + 16;
-    if (ldm_stride_collides(job->pitch))
-        job->pitch += 16;
-}
-
-static size_t turned_floats(const WeightsJob *job)
-{
-    return ldm_whole_lines(job->c->Cout * job->pitch);
+    job->column_blocks = ldm_parts(panels, PANELS);
+    job->block_columns = ldm_parts(panels, job->column_blocks) * NR;
+    /* Of even number, for two threads. How they lie depends on Cout alone: the compiler may round
+     * differently in tiles of another height. */
+    size_t MR = (size_t)job->lanes->rows, strips = ldm_parts(ldm_parts(c->Cout, MR), 2) * 2;
+    job->strip = ldm_parts(c->Cout, c->Cout > MR ? strips : 1);
+    /* several tasks a thread, but rows enough to pay for packing */
+    size_t wanted = 4 * (size_t)ldm_threads() / job->column_blocks;
+    strips = ldm_parts(strips, CLAMP(wanted, 1, ldm_parts(c->Cout, 3 * MR)));
+    job->block_rows = MIN(strips, (size_t)STRIPS) * job->strip;
 }
 
 static size_t aside_floats(const WeightsJob *job)
@@ -198,16 +218,7 @@ size_t ldm_conv_backward_weights_scratch(const LdmConv *c)
     if (ldm_conv_winograd_backward_fits(c))
         return ldm_conv_winograd_backward_scratch(c);
     weights_job_init(&job, c);
-    return (turned_floats(&job) + aside_floats(&job)) * sizeof(float) +
-           ldm_threads() * sizeof(WeightsScratch);
-}
-
-static void turn_task(size_t index, int thread, void *data)
-{
-    const WeightsJob *job = data;
-    size_t p = index * STRIP, Cout = job->c->Cout;
-    job->lanes->transpose(job->back->dy + (job->first + p) * Cout, Cout, MIN(STRIP, job->count - p),
-                          Cout, job->turned + p, job->pitch);
+    return aside_floats(&job) * sizeof(float) + ldm_threads() * sizeof(WeightsScratch);
 }
 
 /* Channels ci .. ci + n - 1 of what a tap sees at `depth` output pixels from `pixel` on -> out, a
@@ -216,68 +227,128 @@ static void gather_tap(const WeightsJob *job, size_t pixel, size_t depth, size_t
                        size_t n, float *out)
 {
     const LdmConv *c = job->c;
-    const size_t NR = 2 * job->lanes->width, H = c->H * c->upsample, W = c->W * c->upsample;
-    size_t wo = pixel % job->Wo, row = pixel / job->Wo;
-    int half = c->upsample - 1;
+    const size_t NR = 2 * job->lanes->width, W = c->W * c->upsample, stride = c->stride;
+    size_t wo = pixel % job->Wo, row = pixel / job->Wo, half = c->upsample - 1;
     while (depth > 0) {
         size_t ho = row % job->Ho, picture = row / job->Ho;
         size_t end = MIN(job->Wo, wo + depth);
         depth -= end - wo;
         /* negative positions become huge ones */
-        size_t h = ho * c->stride + tap / c->KW - c->pad_top;
+        size_t h = ho * stride + tap / c->KW - c->pad_top;
+        size_t w = wo * stride + tap % c->KW - c->pad_left;
         const float *in = c->x + (picture * c->H + (h >> half)) * c->W * c->Cin + ci;
-        for (; wo < end; wo++, out += NR) {
-            size_t w = wo * c->stride + tap % c->KW - c->pad_left;
-            if (h < H && w < W)
-                memcpy(out, in + (w >> half) * c->Cin, n * sizeof(float));
-            else
+        while (wo < end) {
+            size_t run = 1;
+            if (h >= c->H * c->upsample || w >= W) {
                 memset(out, 0, n * sizeof(float));
+            } else {
+                run = half > 0 ? 1 : MIN(end - wo, (W - w - 1) / stride + 1);
+                job->lanes->copy_rows(in + (w >> half) * c->Cin, stride * c->Cin, run, n, out, NR);
+            }
+            out += run * NR;
+            w += run * stride;
+            wo += run;
         }
         wo = 0;
         row++;
     }
 }
 
-/* Columns j .. j + columns - 1 of the gathered X, zeros up to NR -> out [depth][NR]. */
-static void gather_panel(const WeightsJob *job, size_t pixel, size_t depth, size_t j,
-                         size_t columns, float *out)
+/* A task's part of dW and a block of pixels. */
+typedef struct {
+    size_t j0, columns, m0, rows, pixel, depth;
+} WeightsBlock;
+
+/* A panel: a task's columns from n on of the gathered X, zeros up to NR -> out [depth][NR]. */
+static void gather_panel(const WeightsJob *job, const WeightsBlock *b, size_t n, float *out)
 {
-    const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin;
+    const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin, columns = MIN(NR, b->columns - n);
     for (size_t done = 0; done < columns;) {
-        size_t tap = (j + done) / Cin, ci = (j + done) % Cin, n = MIN(columns - done, Cin - ci);
-        gather_tap(job, pixel, depth, tap, ci, n, out + done);
-        done += n;
+        size_t j = b->j0 + n + done, tap = j / Cin, ci = j % Cin;
+        size_t part = MIN(columns - done, Cin - ci);
+        gather_tap(job, b->pixel, b->depth, tap, ci, part, out + done);
+        done += part;
     }
-    for (size_t k = 0; k < depth && columns < NR; k++)
+    for (size_t k = 0; k < b->depth && columns < NR; k++)
         memset(out + k * NR + columns, 0, (NR - columns) * sizeof(float));
+}
+
+/* Pixel after pixel, since both arrays are read where they lie in memory: whole panels of X where
+ * nothing is to be gathered, returning their columns, and strips of dY [depth][strip]. */
+static size_t copy_panels(const WeightsJob *job, const WeightsBlock *b, float *out)
+{
+    const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin, panels = b->columns / NR;
+    if (!is_product(job->c))
+        return 0;
+    for (size_t k = 0; k < b->depth; k++)
+        job->lanes->copy_rows(job->c->x + (b->pixel + k) * Cin + b->j0, NR, panels, NR,
+                              out + k * NR, b->depth * NR);
+    return panels * NR;
+}
+
+static void copy_strips(const WeightsJob *job, const WeightsBlock *b, float *out)
+{
+    const size_t Cout = job->c->Cout, strip = job->strip, strips = b->rows / strip;
+    const size_t whole = strips * strip, rest = b->rows - whole;
+    for (size_t k = 0; k < b->depth; k++) {
+        const float *dy = job->back->dy + (b->pixel + k) * Cout + b->m0;
+        job->lanes->copy_rows(dy, strip, strips, strip, out + k * strip, b->depth * strip);
+        job->lanes->copy_rows(dy + whole, strip, rest > 0, rest, out + whole * b->depth + k * strip,
+                              strip);
+    }
+}
+
+/* The i-th cache line that the pixel of the next block has for this task; NULL: no more. */
+static const float *line_ahead(const WeightsJob *job, const WeightsBlock *b, size_t i)
+{
+    size_t pixel = b->pixel + b->depth, lines = ldm_parts(b->rows, 16);
+    if (pixel + b->depth > job->pixels)
+        return NULL;
+    if (i < lines)
+        return job->back->dy + pixel * job->c->Cout + b->m0 + i * 16;
+    if (!is_product(job->c) || i >= lines + ldm_parts(b->columns, 16))
+        return NULL;
+    return job->c->x + pixel * job->c->Cin + b->j0 + (i - lines) * 16;
+}
+
+/* Some rows of dW: + a block of pixels, packed. */
+static void multiply_block(const WeightsJob *job, WeightsScratch *s, const WeightsBlock *b)
+{
+    const size_t NR = 2 * job->lanes->width, lines = ldm_parts(b->rows, 16);
+    size_t i = 0;
+    for (size_t m = 0; m < b->rows; m += job->strip)
+        for (size_t n = 0; n < b->columns; n += NR, i++) {
+            LdmTile t = {.segments = 1,
+                         .K = b->depth,
+                         .a = s->a + m * b->depth,
+                         .lda = job->strip,
+                         .b = s->b + n * b->depth,
+                         .c = job->dw + (b->m0 + m) * job->columns + b->j0 + n,
+                         .ldc = job->columns,
+                         .add = job->dw == job->back->d || b->pixel > 0,
+                         .ahead = line_ahead(job, b, i),
+                         .ahead_step = i < lines ? job->c->Cout : job->c->Cin};
+            ldm_tile_by(job->lanes->tile_turned, NR / 2, (int)MIN(job->strip, b->rows - m),
+                        MIN(NR, b->columns - n), &t, s->corner);
+        }
 }
 
 static void weights_task(size_t index, int thread, void *data)
 {
     const WeightsJob *job = data;
-    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows;
+    const size_t NR = 2 * job->lanes->width;
     WeightsScratch *s = (WeightsScratch *)job->threads + thread;
-    size_t j0 = index % job->column_blocks * PANELS * NR;
-    size_t columns = MIN(PANELS * NR, job->columns - j0);
-    size_t m0 = index / job->column_blocks * job->block_rows;
-    size_t m1 = MIN(m0 + job->block_rows, job->c->Cout);
+    WeightsBlock b = {.j0 = index % job->column_blocks * job->block_columns,
+                      .m0 = index / job->column_blocks * job->block_rows};
+    b.columns = MIN(job->block_columns, job->columns - b.j0);
+    b.rows = MIN(job->block_rows, job->c->Cout - b.m0);
     for (size_t k0 = 0; k0 < job->count; k0 += KC) {
-        size_t depth = MIN((size_t)KC, job->count - k0);
-        for (size_t n = 0; n < columns; n += NR)
-            gather_panel(job, job->first + k0, depth, j0 + n, MIN(NR, columns - n),
-                         s->b + n * depth);
-        for (size_t m = m0; m < m1; m += MR)
-            for (size_t n = 0; n < columns; n += NR) {
-                LdmTile t = {.segments = 1,
-                             .K = depth,
-                             .a = job->turned + m * job->pitch + k0,
-                             .lda = job->pitch,
-                             .b = s->b + n * depth,
-                             .c = job->dw + m * job->columns + j0 + n,
-                             .ldc = job->columns,
-                             .add = job->dw == job->back->d || job->first + k0 > 0};
-                ldm_tile(job->lanes, (int)MIN(MR, m1 - m), MIN(NR, columns - n), &t, s->corner);
-            }
+        b.pixel = job->first + k0;
+        b.depth = MIN((size_t)KC, job->count - k0);
+        for (size_t n = copy_panels(job, &b, s->b); n < b.columns; n += NR)
+            gather_panel(job, &b, n, s->b + n * b.depth);
+        copy_strips(job, &b, s->a);
+        multiply_block(job, s, &b);
     }
 }
 
@@ -300,21 +371,14 @@ bool ldm_conv_backward_weights(const LdmConvBackward *back, GCancellable *cancel
         return ldm_conv_winograd_backward(back, cancellable);
     weights_job_init(&job, back->conv);
     bool aside = aside_floats(&job) > 0;
+    const size_t Cout = back->conv->Cout;
     job.back = back;
-    job.turned = back->scratch;
-    job.dw = aside ? job.turned + turned_floats(&job) : back->d;
-    job.threads = (char *)(job.turned + turned_floats(&job) + aside_floats(&job));
-    const size_t MR = job.lanes->rows, Cout = back->conv->Cout;
-    job.column_blocks = ldm_parts(job.columns, PANELS * 2 * job.lanes->width);
-    /* several tasks a thread, but rows enough to pay for packing */
-    size_t row_blocks =
-        CLAMP(4 * (size_t)ldm_threads() / job.column_blocks, 1, ldm_parts(Cout, 4 * MR));
-    job.block_rows = ldm_parts(ldm_parts(Cout, row_blocks), MR) * MR;
+    job.dw = aside ? back->scratch : back->d;
+    job.threads = (char *)back->scratch + aside_floats(&job) * sizeof(float);
     size_t tasks = job.column_blocks * ldm_parts(Cout, job.block_rows);
     for (job.first = 0; job.first < job.pixels; job.first += job.count) {
-        job.count = MIN(job.band, job.pixels - job.first);
-        if (!ldm_parallel_for(ldm_parts(job.count, STRIP), turn_task, &job, cancellable) ||
-            !ldm_parallel_for(tasks, weights_task, &job, cancellable))
+        job.count = MIN((size_t)BAND, job.pixels - job.first);
+        if (!ldm_parallel_for(tasks, weights_task, &job, cancellable))
             return false;
     }
     return !aside || ldm_parallel_for(Cout, add_task, &job, cancellable);

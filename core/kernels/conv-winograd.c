@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define V_FLOATS  ((size_t)1 << 19) /* transformed input of a chunk, about: 2 MB, near the threads */
+#define V_FLOATS  ((size_t)1 << 19) /* transformed input of a chunk, about: 2 MB stay in caches */
 #define MIN_TILES 64                /* what pays for the transformed weights */
 #define DEPTH     128 /* input channels whose transformed weights are held at a time */
 

@@ -83,13 +83,16 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     t.K = job->pairs != NULL ? (depth + 1) / 2 : depth;
     t.a = strip_rows(job, s, g->x + m * g->K + k0, rows, depth, &t.lda);
     /* The next strip comes into the cache while this one is multiplied. */
-    if (m + 2 * rows <= g->M)
+    const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K : NULL;
+    if (next != NULL && depth < g->K)
         for (int i = 0; i < rows; i++)
             for (size_t k = 0; k < depth; k += 16)
-                __builtin_prefetch(g->x + (m + rows + i) * g->K + k0 + k);
+                __builtin_prefetch(next + i * g->K + k0 + k);
     for (size_t n = 0; n < columns; n += NR) {
         t.b = s->b + n * t.K;
         t.c = g->y + m * g->N + n0 + n;
+        t.ahead = n == 0 && depth == g->K ? next : NULL;
+        t.ahead_step = 16;
         ldm_tile_by(job->tile, NR / 2, rows, MIN(NR, columns - n), &t, s->corner);
     }
     if (k0 + depth < g->K || (g->bias.data == NULL && (g->residual == NULL || in_place)))

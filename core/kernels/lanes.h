@@ -23,6 +23,10 @@ typedef struct {
     size_t ldc;
     int vectors; /* 2: NR columns; 1: the left half only */
     bool add;    /* to what C holds */
+    /* What will be read soon, a cache line each step down the depth, ahead_step floats apart: it
+     * comes while the processor multiplies. NULL: nothing. */
+    const float *ahead;
+    size_t ahead_step;
 } LdmTile;
 
 /* out[row(j)][n] = src[n * ld + j], n < NR (0 from `rows` on), j < J, as f32;
@@ -119,8 +123,8 @@ typedef struct {
     void (*winograd_gradient)(const LdmWinogradInput *in);
     /* u: 36 runs of n gradients of transformed weights -> dw [n][9] += G^T u G */
     void (*winograd_weights_backward)(const float *u, size_t u_stride, size_t n, float *dw);
-    void (*transpose)(const float *x, size_t ldx, size_t rows, size_t columns, float *y,
-                      size_t ldy); /* y[c][r] = x[r][c] */
+    /* y[r][i] = x[r][i], i < n */
+    void (*copy_rows)(const float *x, size_t ldx, size_t rows, size_t n, float *y, size_t ldy);
     void (*sum_rows)(const float *x, size_t rows, size_t stride, size_t n, double *sum); /* += */
     /* dx = dy * f'(x); of geglu: x and dx [2n], dy [n] */
     LdmMapBackwardFunc *silu_backward, *gelu_backward, *quick_gelu_backward, *geglu_backward;

@@ -39,7 +39,7 @@
         .tile_turned = tile_turned,                             \
         .winograd_gradient = winograd_gradient,                 \
         .winograd_weights_backward = winograd_weights_backward, \
-        .transpose = transpose_block,                           \
+        .copy_rows = copy_rows,                                 \
         .sum_rows = sum_rows,                                   \
         .silu_backward = silu_backward,                         \
         .gelu_backward = gelu_backward,                         \

@@ -67,10 +67,13 @@ static void check(LdmConv conv, LdmDtype dtype, bool add)
 
 /* N H W Cin Cout KH KW stride, top left bottom right, upsample */
 static const LdmConv cases[] = {
-    {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1}, {2, 3, 5, 7, 11, 1, 1, 1, 0, 0, 0, 0, 1},
-    {2, 5, 7, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1}, {2, 6, 4, 5, 3, 3, 3, 2, 1, 1, 1, 1, 1},
-    {1, 7, 5, 3, 4, 3, 3, 2, 0, 0, 1, 1, 1}, {2, 3, 4, 6, 5, 3, 3, 1, 1, 1, 1, 1, 2},
-    {1, 9, 9, 3, 8, 4, 4, 4, 0, 0, 0, 0, 1}, {3, 9, 11, 20, 37, 3, 3, 2, 1, 1, 1, 1, 1},
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1},      {2, 3, 5, 7, 11, 1, 1, 1, 0, 0, 0, 0, 1},
+    {2, 5, 7, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1},      {2, 6, 4, 5, 3, 3, 3, 2, 1, 1, 1, 1, 1},
+    {1, 7, 5, 3, 4, 3, 3, 2, 0, 0, 1, 1, 1},      {2, 3, 4, 6, 5, 3, 3, 1, 1, 1, 1, 1, 2},
+    {1, 9, 9, 3, 8, 4, 4, 4, 0, 0, 0, 0, 1},      {3, 9, 11, 20, 37, 3, 3, 2, 1, 1, 1, 1, 1},
+    {2, 16, 18, 17, 20, 3, 3, 2, 1, 1, 1, 1, 1},  {3, 15, 12, 24, 16, 3, 3, 2, 0, 0, 1, 1, 1},
+    {1, 10, 9, 16, 18, 3, 3, 3, 1, 0, 1, 1, 1},   {2, 8, 9, 4, 5, 3, 3, 2, 2, 2, 2, 2, 1},
+    {1, 2, 400, 150, 70, 1, 1, 1, 0, 0, 0, 0, 1},
 };
 
 /* dW by Winograd: whole and broken tiles, broken panels of channels, enlarged. */
@@ -93,18 +96,20 @@ static void test_winograd(void)
         check(winograd_cases[i], (LdmDtype)(i % 3), i % 2 == 0);
 }
 
-/* More tiles than a band and more channels than a block of dU hold. */
+/* More tiles than a band and more channels than a block of dU hold; more pixels than a band of
+ * products and more channels than a task. */
 static void test_blocks(void)
 {
+    check((LdmConv){1, 3, 2800, 33, 20, 1, 1, 1, 0, 0, 0, 0, 1}, LDM_F32, false);
+    check((LdmConv){1, 1, 300, 20, 530, 1, 1, 1, 0, 0, 0, 0, 1}, LDM_F32, false);
     check((LdmConv){1, 110, 150, 17, 16, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_F16, true);
     check((LdmConv){16, 3, 2, 330, 560, 3, 3, 1, 1, 1, 1, 1, 1}, LDM_F32, false);
 }
 
 /* The number of threads changes who computes, not what: the same bits. */
-static void test_threads(void)
+static void check_threads(LdmConv conv)
 {
-    LdmConv conv = {2, 18, 13, 40, 70, 3, 3, 1, 1, 1, 1, 1, 1};
-    size_t weights = conv.Cout * conv.Cin * 9;
+    size_t weights = conv.Cout * conv.Cin * conv.KH * conv.KW;
     TwinArray x = twin_random(conv.N * conv.H * conv.W * conv.Cin);
     TwinArray dy = twin_random(conv.N * conv.H * conv.W * conv.Cout);
     g_autofree float *first = g_new0(float, weights);
@@ -122,6 +127,12 @@ static void test_threads(void)
     ldm_set_threads(0);
     twin_free(x);
     twin_free(dy);
+}
+
+static void test_threads(void)
+{
+    check_threads((LdmConv){2, 18, 13, 40, 70, 3, 3, 1, 1, 1, 1, 1, 1});
+    check_threads((LdmConv){1, 1, 520, 40, 170, 1, 1, 1, 0, 0, 0, 0, 1});
 }
 
 int main(int argc, char **argv)
