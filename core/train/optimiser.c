@@ -16,6 +16,7 @@
 #define PIECE  ((size_t)1 << 16) /* elements of one tile */
 #define ARRAYS 5                 /* per parameter */
 #define ALIGN  16                /* floats of a cache line */
+#define SUMS   8
 
 /* Loss and norm: how fast "the usual" follows, and how many steps it is only learnt. */
 #define SPREAD_DECAY 0.98
@@ -245,10 +246,15 @@ static void square_piece(size_t index, int thread, void *data)
     LdmOptimiser *optimiser = data;
     const Piece *piece = &g_array_index(optimiser->pieces, Piece, index);
     const float *g = piece->trained->gradient + piece->first;
-    double sum = 0.0;
+    double sums[SUMS] = {0}, sum = 0.0; /* side by side: an addition waits for the one before it */
 
-    for (size_t i = 0; i < piece->count; i++)
+    for (size_t i = 0; i < piece->count / SUMS * SUMS; i += SUMS)
+        for (size_t k = 0; k < SUMS; k++)
+            sums[k] += (double)g[i + k] * g[i + k];
+    for (size_t i = piece->count / SUMS * SUMS; i < piece->count; i++)
         sum += (double)g[i] * g[i];
+    for (size_t k = 0; k < SUMS; k++)
+        sum += sums[k];
     optimiser->squares[index] = sum;
 }
 
@@ -274,25 +280,36 @@ typedef struct {
     float average;   /* 1 - decay of the moving average */
 } Update;
 
+/* That no two arrays overlap, and sqrtf sets no errno (meson.build), lets the compiler take several
+ * elements at once; each is rounded as if alone. */
+static void update_arrays(const Update *update, const LdmTrained *t, size_t first, size_t count)
+{
+    const Update u = *update;
+    const float *restrict gradient = t->gradient + first;
+    float *restrict moment1 = t->moment1 + first, *restrict moment2 = t->moment2 + first;
+    float *restrict weight = t->weight + first, *restrict ema = t->ema + first;
+
+    for (size_t i = 0; i < count; i++) {
+        float g = gradient[i] * u.scale;
+        float m = moment1[i] + u.follow1 * (g - moment1[i]);
+        float v = moment2[i] * u.beta2 + u.follow2 * g * g;
+        float w = weight[i] * u.shrink - u.size * (m / (sqrtf(v) / u.root2 + u.eps));
+
+        moment1[i] = m;
+        moment2[i] = v;
+        weight[i] = w;
+        ema[i] += u.average * (w - ema[i]);
+    }
+}
+
 static void update_piece(size_t index, int thread, void *data)
 {
     const Update *u = data;
     const Piece *piece = &g_array_index(u->optimiser->pieces, Piece, index);
     const LdmTrained *t = piece->trained;
 
-    if (!t->param->trained)
-        return;
-    for (size_t i = piece->first; i < piece->first + piece->count; i++) {
-        float g = t->gradient[i] * u->scale;
-        float m = t->moment1[i] + u->follow1 * (g - t->moment1[i]);
-        float v = t->moment2[i] * u->beta2 + u->follow2 * g * g;
-        float w = t->weight[i] * u->shrink - u->size * (m / (sqrtf(v) / u->root2 + u->eps));
-
-        t->moment1[i] = m;
-        t->moment2[i] = v;
-        t->weight[i] = w;
-        t->ema[i] += u->average * (w - t->ema[i]);
-    }
+    if (t->param->trained)
+        update_arrays(u, t, piece->first, piece->count);
 }
 
 static void update(LdmOptimiser *optimiser, double norm, double rate)
