@@ -121,6 +121,29 @@ static bool check_vae(const LdmVaeConfig *c, const char *path, GError **error)
            check_number(path, "vae shift_factor", c->shift_factor, -1e6, 1e6, error);
 }
 
+size_t ldm_tiny_factor(const LdmTinyConfig *config)
+{
+    return (size_t)1 << (config->levels - 1);
+}
+
+bool ldm_tiny_config_check(const LdmTinyConfig *c, const char *path, GError **error)
+{
+    const Bound bounds[] = {
+        {"latent_channels", c->latent_channels, 1, MAX_LATENT},
+        {"decoder_block_out_channels", c->channels, 1, MAX_CHANNELS},
+        {"decoder levels", c->levels, 1, LDM_MAX_LEVELS},
+    };
+    if (!check_bounds(path, bounds, G_N_ELEMENTS(bounds), error))
+        return false;
+    for (int i = 0; i < c->levels; i++) {
+        const Bound blocks = {"num_decoder_blocks", c->blocks[i], 0, 64};
+        if (!check_bounds(path, &blocks, 1, error))
+            return false;
+    }
+    return check_number(path, "scaling_factor", c->scale_factor, 1e-6, 1e6, error) &&
+           check_number(path, "shift_factor", c->shift_factor, -1e6, 1e6, error);
+}
+
 static bool check_unet(const LdmUnetConfig *c, int z, const char *path, GError **error)
 {
     const Bound bounds[] = {

@@ -46,6 +46,19 @@ size_t ldm_vae_factor(const LdmVaeConfig *config);
 /* Numbers of a latent cell as E gives it: mean | logvar, 2z; VQ: z. */
 size_t ldm_vae_moments(const LdmVaeConfig *config);
 
+/* The decoder of AutoencoderTiny: a small one that shows roughly what D would. */
+typedef struct {
+    int latent_channels; /* z */
+    int channels;        /* of every level: diffusers' decoder can only have one number */
+    int levels;
+    int blocks[LDM_MAX_LEVELS];        /* of each level, coarsest first */
+    double scale_factor, shift_factor; /* of the latents that it decodes: its own, mostly 1 and 0 */
+} LdmTinyConfig;
+
+/* f, as above. */
+size_t ldm_tiny_factor(const LdmTinyConfig *config);
+bool ldm_tiny_config_check(const LdmTinyConfig *config, const char *path, GError **error);
+
 /* UNet with SpatialTransformers. */
 typedef struct {
     int in_channels, out_channels;

@@ -366,6 +366,29 @@ bool ldm_config_read_vae(LdmVaeConfig *c, JsonObject *json, const char *path, GE
     return !r->failed;
 }
 
+static const Fixed tiny_fixed[] = {
+    {"_class_name", "AutoencoderTiny"},
+    {"act_fn", "relu"},
+    {"out_channels", "3"},
+    {"upsample_fn", "nearest"},
+    {"upsampling_scaling_factor", "2"},
+};
+
+/* The encoder's keys are not looked at. */
+bool ldm_config_read_tiny(LdmTinyConfig *c, JsonObject *json, const char *path, GError **error)
+{
+    Reader reader = {json, path, error, false}, *r = &reader;
+    *c = (LdmTinyConfig){.levels = 4, .blocks = {3, 3, 3, 1}};
+    check_fixed(r, tiny_fixed, G_N_ELEMENTS(tiny_fixed));
+    int levels = read_list(r, "num_decoder_blocks", c->blocks);
+    c->levels = levels > 0 ? levels : c->levels;
+    c->channels = read_uniform(r, "decoder_block_out_channels", 64);
+    c->latent_channels = read_int(r, "latent_channels", 4);
+    c->scale_factor = read_number(r, "scaling_factor", 1);
+    c->shift_factor = read_number(r, "shift_factor", 0);
+    return !r->failed;
+}
+
 static const char *const text_acts[] = {"quick_gelu", "gelu", NULL};
 
 /* The token ids here are only a fallback: those of older CLIP configurations are wrong, so the

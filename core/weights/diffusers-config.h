@@ -8,6 +8,7 @@
 /* `path` is for messages. Errors: FORMAT (a value of the wrong type), UNSUPPORTED (key, value). */
 bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, GError **error);
 bool ldm_config_read_vae(LdmVaeConfig *c, JsonObject *json, const char *path, GError **error);
+bool ldm_config_read_tiny(LdmTinyConfig *c, JsonObject *json, const char *path, GError **error);
 bool ldm_config_read_text(LdmTextConfig *c, JsonObject *json, const char *path, GError **error);
 bool ldm_config_read_schedule(LdmScheduleConfig *c, JsonObject *json, const char *path,
                               GError **error);

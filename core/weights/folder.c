@@ -20,6 +20,8 @@ static const struct {
     {"text_encoder", "CLIPTextModel|CLIPTextModelWithProjection"},
     {"tokenizer", "CLIPTokenizer|CLIPTokenizerFast"},
     {"scheduler", NULL},
+    {"preview", "AutoencoderTiny"}, /* tiny.h: both are opened when previews are wanted */
+    {"vae_tiny", "AutoencoderTiny"},
     {"safety_checker", NULL},
     {"feature_extractor", NULL},
 };

@@ -18,6 +18,7 @@ typedef enum {
     UP,         /* file {o} <-> ours {b, j}, j <= n */
     UPSAMPLE,   /* file {o, place in the block} <-> ours {b} */
     REVERSED,   /* first number k <-> L - 1 - k: the decoder's levels */
+    SHIFTED,    /* file {k + 1} <-> ours {k} */
 } Indices;
 
 /* What follows the pattern: unchanged, or renamed by a table of its own. */
@@ -141,11 +142,15 @@ static const Row openclip_rows[] = {
     {NULL, NULL},
 };
 
+static const Row taesd_rows[] = {
+    {"%", "decoder.layers.%", SHIFTED},
+    {NULL, NULL},
+};
+
 static const Row *const tables[] = {
-    [LDM_NAMES_OLDER_VAE] = older_vae_rows,
-    [LDM_NAMES_LDM_UNET] = unet_rows,
-    [LDM_NAMES_LDM_VAE] = vae_rows,
-    [LDM_NAMES_OPENCLIP] = openclip_rows,
+    [LDM_NAMES_OLDER_VAE] = older_vae_rows, [LDM_NAMES_LDM_UNET] = unet_rows,
+    [LDM_NAMES_LDM_VAE] = vae_rows,         [LDM_NAMES_OPENCLIP] = openclip_rows,
+    [LDM_NAMES_TAESD] = taesd_rows,
 };
 
 LdmNaming ldm_naming_of(LdmNameTable table, LdmPart part, const LdmModelConfig *config)
@@ -203,7 +208,9 @@ static bool to_file_numbers(const LdmNaming *naming, Indices indices, const int 
     int b = ours[0], j = ours[1];
     file[0] = b;
     file[1] = j;
-    if (indices == KEPT)
+    if (indices == SHIFTED)
+        file[0] = b + 1;
+    if (indices == KEPT || indices == SHIFTED)
         return true;
     if (b >= L)
         return false;
@@ -227,6 +234,10 @@ static bool from_file_numbers(const LdmNaming *naming, Indices indices, const in
     ours[1] = file[1];
     if (indices == KEPT)
         return true;
+    if (indices == SHIFTED) {
+        ours[0] = file[0] - 1;
+        return ours[0] >= 0;
+    }
     if (indices == REVERSED) {
         ours[0] = L - 1 - file[0];
     } else if (file[0] < down) {

@@ -12,6 +12,7 @@ typedef enum {
     LDM_NAMES_LDM_UNET,  /* openaimodel: input_blocks, middle_block, output_blocks */
     LDM_NAMES_LDM_VAE,   /* down, mid, up */
     LDM_NAMES_OPENCLIP,  /* resblocks, joined in_proj */
+    LDM_NAMES_TAESD,     /* TAESD's decoder: places in a list that begins with the clamp */
 } LdmNameTable;
 
 /* A table with the sizes its indices depend on. */

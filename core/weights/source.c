@@ -129,9 +129,9 @@ static const LdmFileTensor *find(const LdmPartFiles *part, const char *name, int
     return bare == NULL ? NULL : ldm_files_find(part->files, *file_name);
 }
 
-static bool is_harmless(const LdmSource *source, LdmPart id, const char *name)
+static bool is_harmless(const LdmPartFiles *part, const char *name)
 {
-    const char *bare = name + strlen(source->parts[id].region);
+    const char *bare = name + strlen(part->region);
     for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++) {
         if (g_str_has_suffix(bare, harmless[i])) {
             size_t before = strlen(bare) - strlen(harmless[i]);
@@ -140,17 +140,16 @@ static bool is_harmless(const LdmSource *source, LdmPart id, const char *name)
         }
     }
     /* The autoencoder's discriminator and moving averages. */
-    return id == LDM_PART_VAE &&
+    return part->naming.table == LDM_NAMES_LDM_VAE &&
            (g_str_has_prefix(bare, "loss.") || g_str_has_prefix(bare, "model_ema."));
 }
 
-static bool check_extra(const LdmSource *source, LdmPart id, GHashTable *used, GError **error)
+static bool check_extra(const LdmPartFiles *part, GHashTable *used, GError **error)
 {
-    const LdmPartFiles *part = &source->parts[id];
     for (size_t i = 0; i < ldm_files_length(part->files); i++) {
         const LdmFileTensor *t = ldm_files_at(part->files, i);
         if (!g_str_has_prefix(t->name, part->region) || g_hash_table_contains(used, t) ||
-            is_harmless(source, id, t->name))
+            is_harmless(part, t->name))
             continue;
         ldm_set_error(error, FORMAT,
                       _("%s: tensor %s belongs to nothing in this network: the file "
@@ -172,12 +171,15 @@ static void fail_lacking(const LdmFiles *files, size_t lacking, const LdmParams 
 
 bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **error)
 {
-    const LdmPartFiles *part = &source->parts[id];
+    return (source->wanted.made_new & 1u << id) != 0 ||
+           ldm_part_bind(&source->parts[id], params, error);
+}
+
+bool ldm_part_bind(const LdmPartFiles *part, LdmParams *params, GError **error)
+{
     g_autoptr(GHashTable) used = g_hash_table_new(NULL, NULL);
     g_autofree char *missing = NULL;
     size_t lacking = 0;
-    if ((source->wanted.made_new & 1u << id) != 0)
-        return true;
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         LdmParam *param = ldm_params_at(params, i);
         g_autofree char *name = NULL;
@@ -196,7 +198,7 @@ bool ldm_source_bind(LdmSource *source, LdmPart id, LdmParams *params, GError **
         fail_lacking(part->files, lacking, params, missing, error);
         return false;
     }
-    return check_extra(source, id, used, error);
+    return check_extra(part, used, error);
 }
 
 bool ldm_files_bind(LdmFiles *files, const char *prefix, LdmParams *params, GError **error)

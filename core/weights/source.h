@@ -47,6 +47,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmSource, ldm_source_free)
  * UNSUPPORTED (dtype), FORMAT (an array that belongs to nothing). */
 bool ldm_source_bind(LdmSource *source, LdmPart part, LdmParams *params, GError **error);
 
+/* The same of one network's files, whatever they belong to. */
+bool ldm_part_bind(const LdmPartFiles *part, LdmParams *params, GError **error);
+
 /* Gives every parameter the array called PREFIX + its name: of files that the program itself has
  * written. Errors: MISSING, SHAPE, UNSUPPORTED (dtype). */
 bool ldm_files_bind(LdmFiles *files, const char *prefix, LdmParams *params, GError **error);
