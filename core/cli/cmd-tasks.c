@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
+#include "cli/preview.h"
 #include "cli/settings.h"
 #include "pipeline/plan.h"
 #include "pipeline/request.h"
@@ -20,6 +21,7 @@
 typedef struct {
     PentimentoCommon common;
     PentimentoSettings settings;
+    PentimentoPreviewFile preview;
     char *latent, *mask, *learn_time;
     double learn_seconds; /* 0: not given */
     int count;
@@ -30,6 +32,7 @@ static void task_arguments_clear(TaskArguments *arguments)
 {
     pentimento_common_clear(&arguments->common);
     pentimento_settings_clear(&arguments->settings);
+    pentimento_preview_clear(&arguments->preview);
     g_free(arguments->latent);
     g_free(arguments->mask);
     g_free(arguments->learn_time);
@@ -65,6 +68,7 @@ static void add_entries(GOptionContext *context, TaskArguments *arguments, LdmTa
     if (task == LDM_TASK_INPAINT)
         g_option_context_add_main_entries(context, learn_entry, NULL);
     g_option_context_add_main_entries(context, entries, NULL);
+    pentimento_preview_add(context, &arguments->preview);
 }
 
 static bool check_learn_time(TaskArguments *arguments, GError **error)
@@ -95,7 +99,8 @@ static bool check_arguments(TaskArguments *arguments, LdmTask task, GError **err
         pentimento_set_usage(error, _("--mask is needed: white is repainted, black kept"));
         return false;
     }
-    if (!pentimento_check_output(output, error) || !pentimento_picture_writable(output, error))
+    if (!pentimento_check_output(output, error) || !pentimento_picture_writable(output, error) ||
+        !pentimento_preview_check(&arguments->preview, error))
         return false;
     if (arguments->count > 1 && strcmp(output, "-") == 0) {
         pentimento_set_usage(error, _("several pictures do not go to standard output"));
@@ -235,7 +240,7 @@ static bool settle_learning(const TaskArguments *arguments, LdmModel *model, Ldm
 
 /* ---- the commands ------------------------------------------------------------------------ */
 
-static bool make_pictures(const TaskArguments *arguments, LdmRequest *request, GError **error)
+static bool make_pictures(TaskArguments *arguments, LdmRequest *request, GError **error)
 {
     g_auto(PentimentoPictureInfo) info = {0};
     g_autoptr(LdmModel) model = NULL;
@@ -243,6 +248,7 @@ static bool make_pictures(const TaskArguments *arguments, LdmRequest *request, G
 
     pentimento_report_init(&report, &arguments->common);
     report.count = arguments->count;
+    pentimento_preview_watch(&arguments->preview, &report);
     if (!read_inputs(arguments, request, &info, error))
         return false;
     if (info.reduced)

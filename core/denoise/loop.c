@@ -27,6 +27,7 @@ typedef struct {
     LdmRect window;           /* of cells that the network sees */
     int first, K;             /* steps first .. K - 1 are run */
     int k;                    /* at work */
+    bool ended;               /* by a callback, before K */
     int *start;               /* [cells] first step of each cell */
     Turn *turns;              /* [K] */
     LdmTensor *input;         /* [1, rows, columns of the window, in_channels] */
@@ -285,8 +286,8 @@ static void loop_clear(Loop *loop)
 
 /* ---- one step ---- */
 
-/* 1: cells that have not started by step `done` take the level of the beginning of step `k`. */
-static void hold_cells(Loop *loop, int done, int k)
+/* 1: cells of z that have not started by step `done` get the level of step `k`'s beginning. */
+static void hold_cells(Loop *loop, LdmTensor *z, int done, int k)
 {
     const LdmDenoise *job = loop->job;
 
@@ -297,7 +298,7 @@ static void hold_cells(Loop *loop, int done, int k)
                     .channels = loop->channels,
                     .z0 = ldm_tensor_f32(job->latents->z0),
                     .noise = ldm_tensor_f32(job->latents->noise)};
-    ldm_mask_hold(&mask, done, job->times->alpha_bar[k], k == loop->K, ldm_tensor_f32(loop->z));
+    ldm_mask_hold(&mask, done, job->times->alpha_bar[k], k == loop->K, ldm_tensor_f32(z));
 }
 
 /* 2 to 5: x0 and eps of the state. */
@@ -358,9 +359,22 @@ static void advance(Loop *loop)
     loop->stepper->step(loop->stepper, &step);
 }
 
-static bool loop_step(Loop *loop, GError **error)
+/* 7: x0 is the sampler's no more, the next step makes its own. */
+static void tell_step(Loop *loop, int step, int steps)
 {
     const LdmLoopHooks *hooks = &loop->job->hooks;
+
+    if (hooks->stepped == NULL)
+        return;
+    hold_cells(loop, loop->x0, loop->k, loop->K);
+    if (hooks->stepped(step, steps, loop->z, loop->x0, hooks->data) || step == steps)
+        return;
+    loop->ended = true;
+    memcpy(loop->z->data, loop->x0->data, ldm_tensor_count(loop->z) * sizeof(float));
+}
+
+static bool loop_step(Loop *loop, GError **error)
+{
     int step = loop->k - loop->first + 1, steps = loop->K - loop->first;
 
     if (g_cancellable_is_cancelled(loop->job->cancellable)) {
@@ -370,12 +384,11 @@ static bool loop_step(Loop *loop, GError **error)
     if (!predict(loop, error))
         return false;
     advance(loop);
-    hold_cells(loop, loop->k, loop->k + 1);
+    hold_cells(loop, loop->z, loop->k, loop->k + 1);
     g_autofree char *stage = g_strdup_printf("denoise, step %d of %d", step, steps);
     if (!ldm_tensor_check_finite(loop->z, stage, error))
         return false;
-    if (hooks->stepped != NULL)
-        hooks->stepped(step, steps, loop->z, loop->x0, hooks->data);
+    tell_step(loop, step, steps);
     return true;
 }
 
@@ -403,12 +416,12 @@ static bool loop_run(Loop *loop, int *evaluations, GError **error)
     loop->first = ldm_mask_starts(cells != NULL ? ldm_tensor_f32(cells) : NULL, loop->cells,
                                   loop->K, loop->job->strength, begin, loop->start);
     hold_outside(loop);
-    hold_cells(loop, begin, loop->first);
+    hold_cells(loop, loop->z, begin, loop->first);
     if (loop->first == loop->K)
         return true;
     if (!loop_buffers(loop, error) || !loop_pass(loop, error))
         return false;
-    for (loop->k = loop->first; loop->k < loop->K; loop->k++) {
+    for (loop->k = loop->first; loop->k < loop->K && !loop->ended; loop->k++) {
         if (!loop_step(loop, error))
             return false;
         *evaluations += (int)loop->turns[loop->k].branches;

@@ -7,7 +7,7 @@
  *     4. guidance    o = o_u + g (o_c - o_u), on the raw output
  *     5. prediction  x0 and epsilon from o
  *     6. sampler     z_t -> z at alpha_next (sampler.h); the loop does not know which one it is
- *     7. finite?     cancelled? then the callbacks
+ *     7. finite?     cancelled? then the callbacks (previews), which may end the run with x0
  *
  * Soft masks are strength per cell. With overall strength S and s of a cell (max over its pixels),
  * m = S * s; the cell starts at step ldm_start_step(K, m), that is, at step k it is held while
@@ -40,8 +40,9 @@ LdmTensor *ldm_network_unet(LdmPass *pass, const void *data, LdmTensor *x, const
 typedef struct {
     /* At work: fraction 0..1 of the loop, after every operation of the network. */
     void (*progress)(int step, int steps, double fraction, void *data);
-    /* After a step: the new latent and the picture it is heading for (preview), [1, h, w, z]. */
-    void (*stepped)(int step, int steps, const LdmTensor *z, const LdmTensor *x0, void *data);
+    /* After a step: the new latent and the picture it is heading for, [1, h, w, z]; where a mask
+     * still holds a cell, that is z0. False: the step was the last, and x0 is z_0'. */
+    bool (*stepped)(int step, int steps, const LdmTensor *z, const LdmTensor *x0, void *data);
     void *data;
 } LdmLoopHooks;
 

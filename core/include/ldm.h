@@ -102,13 +102,39 @@ typedef struct {
 
 typedef void (*LdmProgressFunc)(const LdmProgress *progress, gpointer data);
 
+#define LDM_PREVIEW_SIDE 256 /* pixels, at most */
+
+/* Roughly what the picture of a run would be if its noise were gone after the step `step`: the part
+ * that is worked on (LdmResult.window), reduced to LDM_PREVIEW_SIDE where it is larger. */
+typedef struct {
+    int step, steps;       /* 1-based, of how many */
+    int width, height;     /* 1 .. LDM_PREVIEW_SIDE */
+    const uint8_t *pixels; /* [height, width, 3] R'G'B' (sRGB curve), rows from the top, without
+                            * padding; the library's, and gone when the call returns */
+} LdmPreview;
+
+typedef void (*LdmPreviewFunc)(const LdmPreview *preview, gpointer data);
+
 /* What a caller may watch and stop. NULL anywhere an LdmMonitor is asked for = neither.
  * `progress` is called on the calling thread, at most every 50 ms; `cancellable` is looked at
- * per output tile, no more than about 50 ms apart. */
+ * per output tile, no more than about 50 ms apart.
+ *
+ * Of ldm_generate only: `preview` is called on the calling thread between two denoising steps, no
+ * more often than every `preview_seconds` and for a tenth of the time at most; 0: after every step.
+ * Pictures come from a tiny decoder (diffusers' AutoencoderTiny, TAESD): `preview_decoder`, folder
+ * or file, or where that is NULL the model's own ("preview" or "vae_tiny" in its folder,
+ * STEM.preview.safetensors beside a single file); for a model without, from a linear map, made once
+ * and kept in $XDG_CACHE_HOME/pentimento/previews. The result is the same with them and without.
+ * Once `finish` is cancelled, the step at work is the last: what it predicts is the result. */
 typedef struct {
     GCancellable *cancellable;
     LdmProgressFunc progress;
     gpointer progress_data;
+    LdmPreviewFunc preview;
+    gpointer preview_data;
+    double preview_seconds;
+    const char *preview_decoder;
+    GCancellable *finish;
 } LdmMonitor;
 
 /* ---- models ------------------------------------------------------------------------------ */
@@ -279,6 +305,7 @@ typedef struct {
     int64_t seed;      /* the seed used */
     double scale;      /* latent window per picture pixel: 1, or less where it had to be reduced */
     int evaluations;   /* calls of epsilon_theta (a guided pair counts 2) */
+    int steps, planned_steps; /* denoising steps taken, of so many: fewer where it was finished */
     double seconds[LDM_N_STAGES];
 } LdmResult;
 

@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "pipeline/adapters.h"
 #include "pipeline/plan.h"
+#include "pipeline/preview.h"
 #include "pipeline/progress.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
@@ -23,6 +24,8 @@ typedef struct {
     LdmModel *model;
     const LdmRequest *request;
     GCancellable *cancellable;
+    const LdmMonitor *monitor; /* or NULL */
+    LdmPreviews previews;
     LdmAdapters *adapters;
     LdmLinePlan plan;
     LdmMeter meter;
@@ -159,7 +162,18 @@ static bool diffuse(LdmLine *line, GError **error)
 
 static void denoise_progress(int step, int steps, double fraction, void *data)
 {
-    ldm_meter_at(data, fraction, step, steps);
+    LdmLine *line = data;
+    ldm_meter_at(&line->meter, fraction, step, steps);
+}
+
+static bool denoise_stepped(int step, int steps, const LdmTensor *z, const LdmTensor *x0,
+                            void *data)
+{
+    LdmLine *line = data;
+    line->result->steps = step;
+    line->result->planned_steps = steps;
+    ldm_previews_show(&line->previews, step, steps, x0);
+    return line->monitor == NULL || !g_cancellable_is_cancelled(line->monitor->finish);
 }
 
 /* The original of a matrix is no longer needed once there is a copy in 8 bits. */
@@ -177,7 +191,8 @@ static bool denoise(LdmLine *line, GError **error)
     job.cells = line->request->mask != NULL ? line->prepared.cells : NULL;
     job.window = line->plan.cells;
     job.rng = &line->rng;
-    job.hooks = (LdmLoopHooks){.progress = denoise_progress, .data = &line->meter};
+    job.hooks =
+        (LdmLoopHooks){.progress = denoise_progress, .stepped = denoise_stepped, .data = line};
     job.cancellable = line->cancellable;
     if (job.q8 && !ldm_coarse_make(params, release_original, line->model, line->cancellable, error))
         return false;
@@ -222,7 +237,22 @@ static bool unchanged(LdmLine *line, GError **error)
 
 /* ---- begin and end ---- */
 
-static bool line_begin(LdmLine *line, const LdmMonitor *monitor, GError **error)
+/* Their memory is taken while the loop waits. */
+static bool open_previews(LdmLine *line, GError **error)
+{
+    LdmLinePlan *plan = &line->plan;
+    const size_t latent[] = {1, plan->h, plan->w, plan->z};
+    size_t bytes;
+    line->previews = (LdmPreviews){.monitor = line->monitor, .geometry = &plan->geometry};
+    if (plan->start == line->request->steps)
+        return true;
+    if (!ldm_previews_open(&line->previews, line->model, latent, &bytes, error))
+        return false;
+    plan->bytes[LDM_STAGE_DENOISE] += bytes;
+    return true;
+}
+
+static bool line_begin(LdmLine *line, GError **error)
 {
     uint64_t available = ldm_memory_available();
     if (g_cancellable_set_error_if_cancelled(line->cancellable, NULL)) {
@@ -236,11 +266,12 @@ static bool line_begin(LdmLine *line, const LdmMonitor *monitor, GError **error)
     }
     if (!ldm_adapters_add(line->model, line->request, &line->adapters, error) ||
         !ldm_line_plan(line->model, line->request, available, &line->plan, error) ||
+        !open_previews(line, error) ||
         !ldm_plan_fits(ldm_line_plan_peak(&line->plan), available, error))
         return false;
     line->result = g_new0(LdmResult, 1);
     line->result->seed = line->request->seed >= 0 ? line->request->seed : ldm_seed_new();
-    ldm_meter_begin(&line->meter, monitor, line->plan.flops);
+    ldm_meter_begin(&line->meter, line->monitor, line->plan.flops);
     return true;
 }
 
@@ -280,11 +311,13 @@ static bool line_run(LdmLine *line, GError **error)
 LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
                         GError **error)
 {
-    LdmLine line = {
-        .model = model, .request = request, .cancellable = ldm_monitor_cancellable(monitor)};
+    LdmLine line = {.model = model,
+                    .request = request,
+                    .monitor = monitor,
+                    .cancellable = ldm_monitor_cancellable(monitor)};
     LdmResult *result = NULL;
     g_mutex_lock(&model->busy);
-    if (line_begin(&line, monitor, error)) {
+    if (line_begin(&line, error)) {
         bool idle = line.plan.start == request->steps;
         if (idle ? unchanged(&line, error) : line_run(&line, error))
             result = line_end(&line);

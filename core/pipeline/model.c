@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "pipeline/data-path.h"
+#include "pipeline/preview.h"
 #include "tensor/tensor.h"
 
 static bool load_vae(LdmModel *model, LdmSource *source, GError **error)
@@ -170,6 +171,7 @@ void ldm_model_unref(LdmModel *model)
 {
     if (model == NULL || !g_atomic_ref_count_dec(&model->refs))
         return;
+    g_clear_pointer(&model->preview, ldm_preview_decoder_free);
     g_clear_pointer(&model->tokenizer, ldm_tokenizer_free);
     g_clear_pointer(&model->text, ldm_clip_text_free);
     g_clear_pointer(&model->unet, ldm_unet_free);

@@ -21,8 +21,9 @@ struct LdmModel {
     LdmClipText *text;       /* NULL without text */
     LdmTokenizer *tokenizer; /* NULL without text */
     LdmParams *vae_params, *unet_params, *text_params;
-    gpointer files;            /* keeps the mappings alive */
-    float *drawn[LDM_N_PARTS]; /* weights made new, or NULL */
+    gpointer files;                    /* keeps the mappings alive */
+    struct LdmPreviewDecoder *preview; /* once previews were wanted (preview.h), or NULL */
+    float *drawn[LDM_N_PARTS];         /* weights made new, or NULL */
     GMutex busy;
 };
 

@@ -4,7 +4,7 @@
 _pentimento() {
     local commands='inspect encode decode condition predict generate img2img inpaint train'
     local common='--help --model --threads --json --quiet'
-    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --quality --guidance-start --guidance-end --guidance-interval --reuse --merge --precision --eta --seed --lora --embedding --count --latent --no-metadata'
+    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --quality --guidance-start --guidance-end --guidance-interval --reuse --merge --precision --eta --seed --lora --embedding --count --latent --no-metadata --preview --preview-decoder'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then

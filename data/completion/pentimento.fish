@@ -38,6 +38,8 @@ complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l lora -r -d 'Lo
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l embedding -r -d 'Word learnt by textual inversion'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -s n -l count -x -d 'Make this many pictures'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks predict" -l latent -r -d 'Start from this latent'
+complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l preview -r -d 'Keep a picture of what it is heading for here'
+complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l preview-decoder -r -d 'Tiny decoder for previews'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l no-metadata -d 'Leave settings out of PNG files'
 complete -c pentimento -n "__fish_seen_subcommand_from generate" -s s -l size -x -d 'Width and height'
 complete -c pentimento -n "__fish_seen_subcommand_from generate" -l width -x -d 'Width in pixels'

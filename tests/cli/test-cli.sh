@@ -7,6 +7,7 @@ tree=$(realpath "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+export XDG_CACHE_HOME=$work/cache
 commands='inspect encode decode condition predict generate img2img inpaint train'
 number=0
 
@@ -316,6 +317,20 @@ fi
 "$cli" generate "${small[@]}" -o bar.png 2>err
 ! grep -q '\[#' err
 ok $? 'no bar without a terminal'
+
+# --- previews ---
+code 0 '' generate -p 'a red apple' "${small[@]}" -o unseen.png --no-metadata
+code 0 '' generate -p 'a red apple' "${small[@]}" -o seen.png --no-metadata --preview look.png
+cmp -s seen.png unseen.png
+ok $? 'a preview changes nothing'
+[ "$(identify -format '%wx%h' look.png)" = 32x32 ]
+ok $? 'and is a picture of the same proportions'
+[ "$(find cache/pentimento/previews -name '*.npy' | wc -l)" -eq 1 ]
+ok $? 'what it needs is kept'
+code 2 '--preview' generate -p x "${small[@]}" -o seen.png --preview -
+code 1 'no folder' generate -p x "${small[@]}" -o seen.png --preview nowhere/look.png
+code 1 'no tiny decoder' generate -p x "${small[@]}" -o seen.png --preview look.png \
+    --preview-decoder "$tree/data/models/default/vae/diffusion_pytorch_model.safetensors"
 
 # --- training: a few steps on the default model, interrupted, resumed, used ---
 mkdir pictures

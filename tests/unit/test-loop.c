@@ -23,6 +23,7 @@ typedef struct {
     double strength, eta;
     const LdmTensor *cells;
     bool pure;
+    LdmLoopHooks hooks;
     int evaluations;
 } Run;
 
@@ -68,7 +69,8 @@ static LdmTensor *run_loop(Run *run)
                       .rng = &rng,
                       .cells = run->cells,
                       .strength = run->strength,
-                      .latents = &latents};
+                      .latents = &latents,
+                      .hooks = run->hooks};
     ldm_denoise(&job, latents.zt, &run->evaluations, &error);
     g_assert_no_error(error);
     return g_steal_pointer(&latents.zt);
@@ -263,7 +265,7 @@ static void note_progress(int step, int steps, double fraction, void *data)
     watch->fraction = fraction;
 }
 
-static void note_step(int step, int steps, const LdmTensor *z, const LdmTensor *x0, void *data)
+static bool note_step(int step, int steps, const LdmTensor *z, const LdmTensor *x0, void *data)
 {
     Watch *watch = data;
 
@@ -272,6 +274,7 @@ static void note_step(int step, int steps, const LdmTensor *z, const LdmTensor *
     g_assert_true(ldm_tensor_same_shape(z, x0));
     if (step == 2 && watch->cancel_at_2 != NULL)
         g_cancellable_cancel(watch->cancel_at_2);
+    return true;
 }
 
 static bool watched_run(Watch *watch, LdmNetwork network, GError **error)
@@ -311,6 +314,83 @@ static void test_cancel(void)
     g_assert_false(watched_run(&watch, analytic_network, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     g_assert_cmpint(watch.steps, ==, 2);
+}
+
+/* ---- ended by a callback ---- */
+
+typedef struct {
+    int last, told; /* ends after step `last`; steps told of */
+    LdmTensor *x0;  /* of the last step told of */
+} End;
+
+static bool end_at(int step, int steps, const LdmTensor *z, const LdmTensor *x0, void *data)
+{
+    End *end = data;
+
+    end->told = step;
+    g_clear_pointer(&end->x0, ldm_tensor_free);
+    end->x0 = ldm_tensor_copy(x0, NULL);
+    return step < end->last;
+}
+
+/* Whoever watches sees x0 and changes nothing, with every sampler, mask and without. */
+static void test_watched_is_the_same(void)
+{
+    g_autoptr(LdmTensor) cells = mask_of(0.3f);
+
+    ldm_tensor_f32(cells)[3] = 1.0f;
+    for (int kind = 0; kind < 4 * 2; kind++) {
+        Run run = {.sampler = kind % 4,
+                   .K = 10,
+                   .strength = 0.8,
+                   .eta = 1.0,
+                   .cells = kind / 4 == 1 ? cells : NULL};
+        End end = {.last = 100};
+        g_autoptr(LdmTensor) alone = run_loop(&run);
+        run.hooks = (LdmLoopHooks){.stepped = end_at, .data = &end};
+        g_autoptr(LdmTensor) watched = run_loop(&run);
+        g_assert_cmpmem(watched->data, COUNT * sizeof(float), alone->data, COUNT * sizeof(float));
+        g_assert_cmpint(end.told, ==, 8);
+        ldm_tensor_free(end.x0);
+    }
+}
+
+/* Ended early, the result is the last x0; cells that have not begun are the picture's own. */
+static void test_ended(void)
+{
+    g_autoptr(LdmTensor) cells = mask_of(0.5f);
+    g_auto(LdmLatents) latents = {0};
+    g_auto(LdmTimes) times = {0};
+    LdmRng rng;
+    End end = {.last = 4};
+
+    ldm_tensor_f32(cells)[7] = 1.0f;
+    Run run = {.K = 10,
+               .strength = 1.0,
+               .cells = cells,
+               .sampler = LDM_SAMPLER_DPMPP_2M,
+               .hooks = {.stepped = end_at, .data = &end}};
+    start_latents(&latents, &run, &times, &rng);
+    g_autoptr(LdmTensor) got = run_loop(&run);
+    g_assert_cmpint(end.told, ==, 4);
+    g_assert_cmpint(run.evaluations, ==, 4);
+    g_assert_cmpmem(got->data, COUNT * sizeof(float), end.x0->data, COUNT * sizeof(float));
+    for (int i = 0; i < CELLS; i++)
+        g_assert_cmpint(memcmp(ldm_tensor_f32(got) + i * Z, ldm_tensor_f32(latents.z0) + i * Z,
+                               Z * sizeof(float)) == 0,
+                        ==, i != 7);
+    g_clear_pointer(&end.x0, ldm_tensor_free);
+    end.last = 6; /* now the others have begun, too */
+    g_autoptr(LdmTensor) later = run_loop(&run);
+    g_assert_cmpint(run.evaluations, ==, 6);
+    g_assert_cmpint(memcmp(later->data, latents.z0->data, Z * sizeof(float)), !=, 0);
+    g_clear_pointer(&end.x0, ldm_tensor_free);
+    end.last = 10; /* the last step is the end anyhow */
+    g_autoptr(LdmTensor) whole = run_loop(&run);
+    run.hooks = (LdmLoopHooks){0};
+    g_autoptr(LdmTensor) alone = run_loop(&run);
+    g_assert_cmpmem(whole->data, COUNT * sizeof(float), alone->data, COUNT * sizeof(float));
+    ldm_tensor_free(end.x0);
 }
 
 static LdmTensor *nan_later(LdmPass *pass, const void *data, LdmTensor *x, const double *timesteps,
@@ -440,6 +520,8 @@ int main(int argc, char **argv)
     g_test_add_func("/loop/extreme-betas", test_extreme_betas);
     g_test_add_func("/loop/hooks", test_hooks);
     g_test_add_func("/loop/cancel", test_cancel);
+    g_test_add_func("/loop/watched", test_watched_is_the_same);
+    g_test_add_func("/loop/ended", test_ended);
     g_test_add_func("/loop/not-finite", test_not_finite);
     g_test_add_func("/loop/refused", test_refused);
     g_test_add_func("/loop/no-memory", test_no_memory);
