@@ -39,6 +39,8 @@ struct LdmPass {
     GCancellable *cancellable;
     LdmPassProgress progress;
     void *progress_data;
+    LdmPassWatch watch;
+    void *watch_data;
     LdmOp op; /* the operation announced last */
     double flops;
     GError *error; /* the first one */

@@ -78,6 +78,12 @@ void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data)
     pass->progress_data = data;
 }
 
+void ldm_pass_set_watch(LdmPass *pass, LdmPassWatch watch, void *data)
+{
+    pass->watch = watch;
+    pass->watch_data = data;
+}
+
 void ldm_pass_set_bf16(LdmPass *pass, bool bf16)
 {
     pass->bf16 = bf16;
@@ -311,6 +317,8 @@ void ldm_pass_check(LdmPass *pass, bool ok)
     }
     if (!ldm_pass_check_finite(pass, &pass->op, pass->op.output, ""))
         return;
+    if (pass->watch != NULL)
+        pass->watch(&pass->op, pass->watch_data);
     if (pass->progress != NULL)
         pass->progress(pass->flops, pass->progress_data);
 }

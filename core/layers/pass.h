@@ -60,6 +60,11 @@ bool ldm_pass_q8(const LdmPass *pass, const LdmParam *param);
 void ldm_pass_set_merge(LdmPass *pass, double share);
 double ldm_pass_merge(const LdmPass *pass);
 
+/* Called with every operation once its arithmetic is done: for measurements. NULL: nobody. */
+typedef struct LdmOp LdmOp;
+typedef void (*LdmPassWatch)(const LdmOp *op, void *data);
+void ldm_pass_set_watch(LdmPass *pass, LdmPassWatch watch, void *data);
+
 /* True where data pointers hold numbers. */
 bool ldm_pass_computes(const LdmPass *pass);
 GCancellable *ldm_pass_cancellable(const LdmPass *pass);
@@ -95,7 +100,6 @@ LdmTensor *ldm_pass_scratch(LdmPass *pass, size_t bytes);
 /* The way back through an operation (layers/tape.h): from the gradient of its output, adds to those
  * of its parameters and inputs. Like a forward it asks the pass for every array and does arithmetic
  * only where ldm_tape_computes. */
-typedef struct LdmOp LdmOp;
 typedef void LdmBackward(LdmPass *pass, const LdmOp *op);
 
 #define LDM_SAVE_INPUT(i) (1u << (i))
