@@ -77,6 +77,15 @@ static const LdmConv winograd_cases[] = {
     {9, 4, 5, 20, 33, 3, 3, 1, 1, 1, 1, 1, 1},   {5, 3, 4, 17, 18, 3, 3, 1, 1, 1, 1, 1, 2},
 };
 
+/* The same with so many tiles that the transformed weights are kept: odd sides, the end of a
+ * picture within a stretch, more channels than one sum, more than four panels, enlarged. */
+static const LdmConv large_cases[] = {
+    {1, 45, 39, 40, 33, 3, 3, 1, 1, 1, 1, 1, 1},
+    {2, 30, 31, 330, 20, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 43, 44, 17, 150, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 23, 22, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},
+};
+
 static void test_shapes(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
@@ -91,6 +100,12 @@ static void test_winograd(void)
     for (size_t i = 0; i < G_N_ELEMENTS(winograd_cases); i++)
         for (int k = 0; k < 3; k++)
             check(winograd_cases[i], (LdmDtype)k, k > 0, k);
+}
+
+static void test_large(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(large_cases); i++)
+        check(large_cases[i], (LdmDtype)(i % 3), i > 0, (int)(i % 3));
 }
 
 /* More channels, pixels, tiles than one block holds, in every way there is to convolve; blocks that
@@ -139,6 +154,7 @@ static void check_threads(LdmConv conv)
 static void test_threads(void)
 {
     check_threads((LdmConv){1, 5, 5, 70, 150, 3, 3, 1, 1, 1, 1, 1, 1});
+    check_threads((LdmConv){1, 47, 46, 33, 40, 3, 3, 1, 1, 1, 1, 1, 1});
     check_threads((LdmConv){2, 33, 22, 130, 70, 3, 3, 1, 1, 1, 1, 1, 1});
 }
 
@@ -186,6 +202,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/conv/shapes", test_shapes);
     g_test_add_func("/conv/winograd", test_winograd);
+    g_test_add_func("/conv/large", test_large);
     g_test_add_func("/conv/blocks", test_blocks);
     g_test_add_func("/conv/threads", test_threads);
     g_test_add_func("/conv/output-size", test_output_size);
