@@ -9,8 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERIES     56 /* a block of them: four register tiles of 14 rows */
-#define KEYS        512
+#define QUERIES     56  /* a block of them: four register tiles of 14 rows */
+#define KEYS        256 /* scores of a register tile's rows stay in the first cache */
 #define QUERY_PITCH 272 /* rows of a head, copied where their distance is bad for the cache */
 #define S_PITCH     (KEYS + 16) /* no power of two, for the cache */
 
@@ -27,7 +27,7 @@ typedef struct {
 } AttentionJob;
 
 typedef struct {
-    float scores[QUERIES * S_PITCH];
+    float scores[LDM_MAX_ROWS * S_PITCH];
     float top[QUERIES], sum[QUERIES];
     float query[LDM_MAX_ROWS * QUERY_PITCH];
 } AttentionScratch; /* then [QUERIES][wide] floats of output */
@@ -134,11 +134,12 @@ static void pack_task(size_t index, int thread, void *data)
     pack_values(job, a->v + n * a->Tk * a->v_stride + head * a->d, out + job->key_floats);
 }
 
-/* Softmax weights of one query over a block of keys; `valid` of them are not masked. */
-static void weigh_row(const AttentionJob *job, AttentionScratch *s, size_t row, size_t keys,
-                      size_t valid)
+/* Softmax weights of query `row` of the block, in row `i` of the scores, over a block of keys;
+ * `valid` of them are not masked. */
+static void weigh_row(const AttentionJob *job, AttentionScratch *s, size_t row, size_t i,
+                      size_t keys, size_t valid)
 {
-    float *scores = s->scores + row * S_PITCH, shrink = 1;
+    float *scores = s->scores + i * S_PITCH, shrink = 1;
     if (valid > 0)
         shrink = job->lanes->softmax_step(scores, valid, job->a->scale, &s->top[row], &s->sum[row]);
     memset(scores + valid, 0, (keys - valid) * sizeof(float));
@@ -164,41 +165,44 @@ static const float *query_rows(const AttentionJob *job, AttentionScratch *s, con
     return s->query;
 }
 
-static void attend_keys(const AttentionJob *job, AttentionScratch *s, const float *packed,
-                        const float *q, size_t q0, size_t queries, size_t k0)
+/* What a step of attend_task looks at: some rows of its queries from q on, and some keys. */
+typedef struct {
+    const float *packed, *q;
+    size_t row, query; /* of the block, of all queries */
+    int rows;
+    size_t k0, keys;
+} Step;
+
+/* Scores, their weights, and what these add to the output, all within the first cache. */
+static void attend_keys(const AttentionJob *job, AttentionScratch *s, const Step *step)
 {
     const LdmAttention *a = job->a;
-    const size_t NR = 2 * job->lanes->width, MR = job->rows, keys = MIN((size_t)KEYS, a->Tk - k0);
-    float *out = out_of(s);
-    for (size_t i = 0; i < queries; i += MR) {
-        int rows = (int)MIN(MR, queries - i);
-        LdmTile t = {.segments = 1, .K = job->depth, .ldc = S_PITCH, .vectors = 2};
-        t.a = query_rows(job, s, q + i * a->q_stride, rows, &t.lda);
-        for (size_t k = 0; k < keys; k += NR) {
-            t.b = packed + (k0 + k) * job->depth;
-            t.c = s->scores + i * S_PITCH + k;
-            job->tile(rows, &t);
-        }
+    const size_t NR = 2 * job->lanes->width, keys = step->keys, k0 = step->k0;
+    LdmTile t = {.segments = 1, .K = job->depth, .ldc = S_PITCH, .vectors = 2};
+    t.a = query_rows(job, s, step->q, step->rows, &t.lda);
+    for (size_t k = 0; k < keys; k += NR) {
+        t.b = step->packed + (k0 + k) * job->depth;
+        t.c = s->scores + k;
+        job->tile(step->rows, &t);
     }
-    for (size_t i = 0; i < queries; i++) {
+    for (size_t i = 0; i < (size_t)step->rows; i++) {
         size_t valid = keys;
         if (a->causal)
-            valid = q0 + i < k0 ? 0 : MIN(keys, q0 + i - k0 + 1);
-        weigh_row(job, s, i, keys, valid);
+            valid = step->query + i < k0 ? 0 : MIN(keys, step->query + i - k0 + 1);
+        weigh_row(job, s, step->row + i, i, keys, valid);
     }
-    const float *values = packed + job->key_floats + words(job, k0) * NR;
+    const float *values = step->packed + job->key_floats + words(job, k0) * NR;
+    float *out = out_of(s) + step->row * job->wide;
     for (size_t c = 0; c < a->d; c += NR)
-        for (size_t i = 0; i < queries; i += MR)
-            job->tile((int)MIN(MR, queries - i),
-                      &(LdmTile){.segments = 1,
-                                 .K = words(job, keys),
-                                 .a = s->scores + i * S_PITCH,
-                                 .lda = S_PITCH,
-                                 .b = values + c * words(job, a->Tk),
-                                 .c = out + i * job->wide + c,
-                                 .ldc = job->wide,
-                                 .add = true,
-                                 .vectors = a->d - c > (size_t)job->lanes->width ? 2 : 1});
+        job->tile(step->rows, &(LdmTile){.segments = 1,
+                                         .K = words(job, keys),
+                                         .a = s->scores,
+                                         .lda = S_PITCH,
+                                         .b = values + c * words(job, a->Tk),
+                                         .c = out + c,
+                                         .ldc = job->wide,
+                                         .add = true,
+                                         .vectors = a->d - c > (size_t)job->lanes->width ? 2 : 1});
 }
 
 static void attend_task(size_t index, int thread, void *data)
@@ -218,7 +222,15 @@ static void attend_task(size_t index, int thread, void *data)
     const float *q = a->q + (n * a->Tq + q0) * a->q_stride + head * a->d;
     size_t end = a->causal ? MIN(a->Tk, q0 + queries) : a->Tk;
     for (size_t k0 = 0; k0 < end; k0 += KEYS)
-        attend_keys(job, s, head_of(job, n, head), q, q0, queries, k0);
+        for (size_t i = 0; i < queries; i += job->rows)
+            attend_keys(job, s,
+                        &(Step){.packed = head_of(job, n, head),
+                                .q = q + i * a->q_stride,
+                                .row = i,
+                                .query = q0 + i,
+                                .rows = (int)MIN(job->rows, queries - i),
+                                .k0 = k0,
+                                .keys = MIN((size_t)KEYS, a->Tk - k0)});
     for (size_t i = 0; i < queries; i++) {
         float *y = a->y + (n * a->Tq + q0 + i) * a->heads * a->d + head * a->d;
         float inverse = 1.0f / s->sum[i];

@@ -97,12 +97,40 @@ static inline Vec choose(VecI mask, Vec a, Vec b)
     return (Vec)(((VecI)a & mask) | ((VecI)b & ~mask));
 }
 
-/* The larger, b where a is NaN. */
+/* The larger or smaller, b where a is NaN. */
+#if LANES == 16
+static inline Vec larger(Vec a, Vec b)
+{
+    return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
+}
+
+static inline Vec smaller(Vec a, Vec b)
+{
+    return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
+}
+#else
 static inline Vec larger(Vec a, Vec b)
 {
     return choose(a > b, a, b);
 }
 
+static inline Vec smaller(Vec a, Vec b)
+{
+    return choose(a < b, a, b);
+}
+#endif
+
+#if LANES == 16
+static inline float lanes_sum(Vec v)
+{
+    return _mm512_reduce_add_ps((__m512)v);
+}
+
+static inline float lanes_max(Vec v)
+{
+    return _mm512_reduce_max_ps((__m512)v);
+}
+#else
 static inline float lanes_sum(Vec v)
 {
     float sum = 0;
@@ -118,18 +146,39 @@ static inline float lanes_max(Vec v)
         max = v[i] > max ? v[i] : max;
     return max;
 }
+#endif
+
+/* p * 2^n for integers n in -150 .. 128 and p between 1/2 and 2: below 2^-126 it may be 0. */
+static inline Vec scale_by_power(Vec p, Vec n)
+{
+#if LANES == 16
+    return (Vec)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    /* 2^n goes in as two factors since 2^128 is no float. */
+    VecI whole = __builtin_convertvector(n, VecI), half = whole >> 1, rest = whole - half;
+    return p * (Vec)((VecU)(half + 127) << 23) * (Vec)((VecU)(rest + 127) << 23);
+#endif
+}
+
+/* The nearest integer, |x| < 2^22. */
+static inline Vec nearest(Vec x)
+{
+#if LANES == 16
+    return (Vec)_mm512_roundscale_ps((__m512)x, 0);
+#else
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
+    return (x + magic) - magic;
+#endif
+}
 
 /* e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2: the exponential series up to r^7 leaves
- * 5e-9. ln 2 is taken off in two parts so that r is exact. Results below 2^-126 are 0, above the
- * range infinity; 2^n goes in as two factors since 2^128 is no float. */
+ * 5e-9. ln 2 is taken off in two parts so that r is exact. Results below 2^-126 are 0 or nearly,
+ * above the range infinity. */
 static inline Vec vec_exp(Vec x)
 {
-    const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
-    Vec top = choose(x > 89.0f, spread(89.0f), x);
-    Vec t = top * 1.44269504f + magic;
-    VecI n = (VecI)t - (VecI)spread(magic);
-    Vec whole = t - magic;
-    Vec r = (top - whole * 0x1.62ep-1f) - whole * 0x1.0bfbe8p-15f;
+    Vec top = larger(spread(-104.0f), smaller(spread(89.0f), x));
+    Vec n = nearest(top * 1.44269504f);
+    Vec r = (top - n * 0x1.62ep-1f) - n * 0x1.0bfbe8p-15f;
     Vec y = r * (1 / 5040.0f) + 1 / 720.0f;
     y = y * r + 1 / 120.0f;
     y = y * r + 1 / 24.0f;
@@ -137,9 +186,7 @@ static inline Vec vec_exp(Vec x)
     y = y * r + 0.5f;
     y = y * r + 1.0f;
     y = y * r + 1.0f;
-    VecI half = n >> 1, rest = n - half;
-    y = y * (Vec)((VecU)(half + 127) << 23) * (Vec)((VecU)(rest + 127) << 23);
-    return choose(x < -87.33654f, spread(0), y);
+    return scale_by_power(y, n);
 }
 
 /* x / (1 + e^-ax): SiLU for a = 1. */
