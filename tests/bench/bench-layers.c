@@ -170,6 +170,7 @@ static bool run(Bench *bench, const char *path, GError **error)
     g_autoptr(LdmPass) pass = ldm_pass_new_compute(bytes, NULL, error);
     if (pass == NULL)
         return false;
+    printf("%.0f GFLOP in %.1f MB of working memory.\n\n", flops * 1e-9, (double)bytes * 1e-6);
     ldm_pass_set_watch(pass, count, NULL);
     before = now();
     const LdmTensor *y = forward(pass, bench);
