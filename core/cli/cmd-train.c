@@ -71,17 +71,16 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
 
 typedef bool TrainFunc(const Arguments *arguments, const LdmDataset *dataset,
                        const LdmTrainWatch *watch, GError **error);
-static TrainFunc train_ldm, train_autoencoder, train_contrastive, train_lora, train_embedding;
+static TrainFunc train_ldm, train_autoencoder, train_contrastive, train_lora, train_embedding,
+    train_tiny;
 
 /* What can be trained. */
 static const struct {
     const char *name;
     TrainFunc *train;
-} kinds[] = {{"ldm", train_ldm},
-             {"autoencoder", train_autoencoder},
-             {"contrastive", train_contrastive},
-             {"lora", train_lora},
-             {"embedding", train_embedding}};
+} kinds[] = {
+    {"ldm", train_ldm},   {"autoencoder", train_autoencoder}, {"contrastive", train_contrastive},
+    {"lora", train_lora}, {"embedding", train_embedding},     {"tiny", train_tiny}};
 
 /* NULL for anything else. */
 static TrainFunc *kind_of(const Arguments *arguments)
@@ -96,15 +95,16 @@ static bool check_arguments(const Arguments *arguments, GError **error)
 {
     if (arguments->common.files == NULL)
         pentimento_set_usage(
-            error, _("say what to train: ldm, autoencoder, contrastive, lora or embedding"));
+            error, _("say what to train: ldm, autoencoder, contrastive, lora, embedding or tiny"));
     else if (kind_of(arguments) == NULL)
         pentimento_set_usage(error,
-                             _("“%s” cannot be trained; ldm, autoencoder, contrastive, lora and "
-                               "embedding can"),
+                             _("“%s” cannot be trained; ldm, autoencoder, contrastive, lora, "
+                               "embedding and tiny can"),
                              arguments->common.files[0]);
     else if (arguments->init != NULL &&
-             (kind_of(arguments) == train_lora || kind_of(arguments) == train_embedding))
-        pentimento_set_usage(error, _("--init does not apply: an adapter needs a trained model"));
+             (kind_of(arguments) == train_lora || kind_of(arguments) == train_embedding ||
+              kind_of(arguments) == train_tiny))
+        pentimento_set_usage(error, _("--init does not apply: it needs a trained model"));
     else if (arguments->init != NULL && arguments->common.model != NULL)
         pentimento_set_usage(error, _("give --model or --init, not both"));
     else if (arguments->data == NULL)
@@ -324,6 +324,20 @@ static bool train_contrastive(const Arguments *arguments, const LdmDataset *data
            ldm_train_contrastive(model, dataset, &options, watch, arguments->common.output, error);
 }
 
+static bool train_tiny(const Arguments *arguments, const LdmDataset *dataset,
+                       const LdmTrainWatch *watch, GError **error)
+{
+    LdmTinyOptions options = ldm_tiny_defaults();
+    const PentimentoSettings settings = pentimento_settings_tiny(&options);
+
+    if (!read_options(arguments, &settings, &options.loop, error))
+        return false;
+    g_autoptr(LdmModel) model =
+        ldm_model_load_wanted(arguments->common.model, &(LdmWanted){.first_stage = true}, error);
+    return model != NULL &&
+           ldm_train_tiny(model, dataset, &options, watch, arguments->common.output, error);
+}
+
 static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
 {
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(arguments->data, error);
@@ -344,10 +358,12 @@ static bool run(int argc, char **argv, LdmRanks *ranks, GError **error)
 {
     g_auto(Arguments) arguments = {.ranks = ranks};
     g_autoptr(GOptionContext) context = pentimento_context_new(
-        &arguments.common, PENTIMENTO_NO_OUTPUT, _("ldm|autoencoder|contrastive|lora|embedding"),
+        &arguments.common, PENTIMENTO_NO_OUTPUT,
+        _("ldm|autoencoder|contrastive|lora|embedding|tiny"),
         _("Trains on pictures with captions: a latent diffusion model; its first stage, the "
           "autoencoder; its text encoder, by telling pictures and captions apart; a LoRA, which is "
-          "added to a model; or a new word for its prompts."));
+          "added to a model; a new word for its prompts; or a tiny decoder that previews a model's "
+          "pictures."));
     PentimentoReport report;
     bool done;
 

@@ -104,6 +104,18 @@ static const PentimentoSetting contrastive_table[] = {
     {NULL},
 };
 
+static const PentimentoSetting tiny_table[] = {
+    {"size", SIZE, offsetof(LdmTinyOptions, augment.side)},
+    {"crop", DOUBLE, offsetof(LdmTinyOptions, augment.crop)},
+    {"flip", BOOL, offsetof(LdmTinyOptions, augment.flip)},
+    {"l1", DOUBLE, offsetof(LdmTinyOptions, weights.l1)},
+    {"l2", DOUBLE, offsetof(LdmTinyOptions, weights.l2)},
+    {"perceptual", DOUBLE, offsetof(LdmTinyOptions, weights.perceptual)},
+    {"channels", SIZE, offsetof(LdmTinyOptions, channels)},
+    {"blocks", SIZE, offsetof(LdmTinyOptions, blocks)},
+    {NULL},
+};
+
 PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options)
 {
     static const PentimentoSetting *const adapters[] = {
@@ -124,6 +136,11 @@ PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *option
 PentimentoSettings pentimento_settings_contrastive(LdmContrastOptions *options)
 {
     return (PentimentoSettings){{{loop_table, &options->loop}, {contrastive_table, options}}};
+}
+
+PentimentoSettings pentimento_settings_tiny(LdmTinyOptions *options)
+{
+    return (PentimentoSettings){{{loop_table, &options->loop}, {tiny_table, options}}};
 }
 
 /* "steps, batch ..." */

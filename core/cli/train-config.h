@@ -4,6 +4,7 @@
 #include "train/train-autoencoder.h"
 #include "train/train-contrastive.h"
 #include "train/train-ldm.h"
+#include "train/train-tiny.h"
 
 typedef struct PentimentoSetting PentimentoSetting;
 
@@ -19,6 +20,7 @@ typedef struct {
 PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options); /* its adapter's, too */
 PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options);
 PentimentoSettings pentimento_settings_contrastive(LdmContrastOptions *options);
+PentimentoSettings pentimento_settings_tiny(LdmTinyOptions *options);
 
 /* Sets one option by name ("batch", "rate" ...) from text; numbers as the C locale writes them,
  * yes/no as true and false. Errors: G_OPTION_ERROR (no such option, no number). */

@@ -9,7 +9,7 @@
 #include "layers/posterior.h"
 #include "layers/tape.h"
 #include "tensor/tensor.h"
-#include "train/pyramid.h"
+#include "train/reconstruction.h"
 
 #include <math.h>
 #include <string.h>
@@ -39,22 +39,10 @@ typedef struct {
 static double reconstruct(const Call *call, const LdmTensor *y)
 {
     const LdmAutoencoderWeights *w = &call->loss->task.weights;
-    size_t n = ldm_tensor_count(y);
-    const float *a = y->data, *b = call->batch->x->data;
-    float *d = call->loss->d_y->data;
-    double absolute = 0.0, squares = 0.0;
+    const LdmReconstruction weights = {w->l1, w->l2, w->perceptual};
 
-    for (size_t i = 0; i < n; i++) {
-        double distance = (double)a[i] - b[i];
-        double sign = distance > 0.0 ? 1.0 : distance < 0.0 ? -1.0 : 0.0;
-        absolute += fabs(distance);
-        squares += distance * distance;
-        d[i] = (float)((w->l1 * sign + w->l2 * 2.0 * distance) / (double)n);
-    }
-    double sum = (w->l1 * absolute + w->l2 * squares) / (double)n;
-    if (w->perceptual > 0.0)
-        sum += w->perceptual * ldm_pyramid_distance(call->loss->pyramid, a, b, w->perceptual, d);
-    return sum;
+    return ldm_reconstruction(&weights, call->loss->pyramid, y, call->batch->x,
+                              ldm_tensor_f32(call->loss->d_y));
 }
 
 /* KL(q || N(0, 1)) = sum (mean^2 + exp(logvar) - 1 - logvar) / 2: the sum over the batch; kl times

@@ -23,6 +23,8 @@ static const struct {
     {"vqvae", "vae/", "diffusion_pytorch_model.safetensors"},
     {"tokenizer", NULL, NULL},
     {"scheduler", NULL, NULL},
+    {"preview", NULL, NULL},
+    {"vae_tiny", NULL, NULL},
 };
 
 bool ldm_model_writable(const LdmModel *model, GError **error)
@@ -82,6 +84,13 @@ static bool is_stale(const LdmOptimiser *optimiser, const char *folder)
     return strcmp(folder, "unet") == 0 && is_trained(optimiser, "vae/encoder.");
 }
 
+/* And so do the tiny decoder's, which is nothing without them. */
+static bool is_gone(const LdmOptimiser *optimiser, const char *folder)
+{
+    bool tiny = strcmp(folder, "preview") == 0 || strcmp(folder, "vae_tiny") == 0;
+    return tiny && is_trained(optimiser, "vae/encoder.");
+}
+
 static bool all_but_weights(const char *name)
 {
     return !is_weights(name);
@@ -139,7 +148,7 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
         g_autofree char *to = g_build_filename(folder, parts[i].folder, NULL);
         bool trained = is_trained(optimiser, parts[i].part);
         bool leave = trained || is_stale(optimiser, parts[i].folder);
-        if (!g_file_test(from, G_FILE_TEST_IS_DIR))
+        if (!g_file_test(from, G_FILE_TEST_IS_DIR) || is_gone(optimiser, parts[i].folder))
             continue; /* the model has no such part */
         if (!copy_folder(from, to, leave ? all_but_weights : NULL, error))
             return false;
@@ -229,4 +238,54 @@ bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **e
         return false;
     describe(object, vae);
     return write_json(path, object, error) && name_class(folder, part, vae, error);
+}
+
+/* ---- the tiny decoder ---- */
+
+static void set_list(JsonObject *object, const char *key, const int *values, int n)
+{
+    JsonArray *array = json_array_new();
+
+    for (int i = 0; i < n; i++)
+        json_array_add_int_element(array, values[i]);
+    json_object_set_array_member(object, key, array);
+}
+
+/* The encoder that it would have is TAESD's; only its configuration is there. */
+static JsonObject *describe_tiny(const LdmTinyConfig *config)
+{
+    JsonObject *object = json_object_new();
+    int channels[LDM_MAX_LEVELS], blocks[LDM_MAX_LEVELS];
+
+    for (int i = 0; i < config->levels; i++) {
+        channels[i] = config->channels;
+        blocks[i] = config->blocks[config->levels - 1 - i];
+    }
+    json_object_set_string_member(object, "_class_name", "AutoencoderTiny");
+    json_object_set_string_member(object, "act_fn", "relu");
+    json_object_set_int_member(object, "in_channels", 3);
+    json_object_set_int_member(object, "out_channels", 3);
+    json_object_set_int_member(object, "latent_channels", config->latent_channels);
+    set_list(object, "encoder_block_out_channels", channels, config->levels);
+    set_list(object, "num_encoder_blocks", blocks, config->levels);
+    set_list(object, "decoder_block_out_channels", channels, config->levels);
+    set_list(object, "num_decoder_blocks", config->blocks, config->levels);
+    json_object_set_double_member(object, "scaling_factor", config->scale_factor);
+    json_object_set_string_member(object, "upsample_fn", "nearest");
+    json_object_set_int_member(object, "upsampling_scaling_factor", 2);
+    return object;
+}
+
+bool ldm_model_write_tiny(const LdmTinyConfig *config, const LdmOptimiser *optimiser,
+                          const char *folder, GError **error)
+{
+    g_autofree char *preview = g_build_filename(folder, "preview", NULL);
+    g_autofree char *path = g_build_filename(preview, "config.json", NULL);
+    g_autofree char *weights =
+        g_build_filename(preview, "diffusion_pytorch_model.safetensors", NULL);
+    g_autoptr(JsonObject) object = describe_tiny(config);
+
+    return make_folder(preview, error) &&
+           write_weights(optimiser, "tiny/", LDM_F16, weights, error) &&
+           write_json(path, object, error);
 }

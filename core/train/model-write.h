@@ -9,8 +9,9 @@
 bool ldm_model_writable(const LdmModel *model, GError **error);
 
 /* Writes the trained tables' moving averages in `dtype`, and everything else as it is in the
- * model's own folder; a denoiser whose autoencoder was trained is left without weights. Each file
- * appears whole; model_index.json last. Errors: FILE, NONFINITE. */
+ * model's own folder; a denoiser whose autoencoder was trained is left without weights, a tiny
+ * decoder of its latents is left out. Each file appears whole; model_index.json last. Errors: FILE,
+ * NONFINITE. */
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
                      const char *folder, GError **error);
 
@@ -22,3 +23,8 @@ bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmD
 /* Puts into the folder's configuration what training may have changed of the autoencoder: its kind,
  * its latents' channels, its codebook, its scale factor. Errors: FILE, FORMAT. */
 bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **error);
+
+/* A trained tiny decoder, its table called "tiny", into the folder's "preview": configuration as
+ * diffusers has it for AutoencoderTiny, weights in f16. Errors: FILE, NONFINITE. */
+bool ldm_model_write_tiny(const LdmTinyConfig *config, const LdmOptimiser *optimiser,
+                          const char *folder, GError **error);

@@ -9,10 +9,10 @@
 #include "layers/posterior.h"
 #include "tensor/tensor.h"
 #include "train/check.h"
-#include "train/examples.h"
 #include "train/initial.h"
 #include "train/keyed.h"
 #include "train/model-write.h"
+#include "train/windows.h"
 
 #include <math.h>
 #include <string.h>
@@ -21,12 +21,11 @@
 
 typedef struct {
     LdmModel *model;
-    const LdmDataset *dataset;
     const LdmAutoencoderOptions *options;
     const LdmTrainWatch *watch;
     const char *folder;
-    LdmDtype dtype;    /* of the model as it was: the finished one gets the same */
-    LdmExamples found; /* those that can be read */
+    LdmDtype dtype; /* of the model as it was: the finished one gets the same */
+    LdmWindows windows;
     LdmLoop *loop;
     LdmDiscriminator *discriminator; /* NULL: none */
     LdmParams *discriminator_params;
@@ -127,7 +126,7 @@ static char *settings_text(const Run *run)
     g_autoptr(GString) text = g_string_new(NULL);
     char number[G_ASCII_DTOSTR_BUF_SIZE];
 
-    ldm_dataset_digest(run->dataset, sum);
+    ldm_dataset_digest(run->windows.dataset, sum);
     g_string_printf(text,
                     "size=%zu flip=%d freeze-encoder=%d disc-channels=%zu disc-layers=%zu "
                     "adversarial-start=%" G_GUINT64_FORMAT " data=%.32s",
@@ -148,39 +147,14 @@ static char *settings_text(const Run *run)
 
 /* ---- samples ---- */
 
-static LdmTensor *read_window(const Run *run, size_t example, size_t variant, GError **error)
-{
-    const char *path = ldm_dataset_at(run->dataset, example)->path;
-    g_autoptr(LdmTensor) picture = run->watch->read(path, run->watch->read_data, error);
-
-    return picture == NULL
-               ? NULL
-               : ldm_augment_picture(&run->options->augment, example, variant, picture, error);
-}
-
-/* Whether a picture can be read. */
-static bool look(size_t example, void *data, GError **error)
-{
-    g_autoptr(LdmTensor) window = read_window(data, example, 0, error);
-
-    return window != NULL;
-}
-
 /* Sample `sample` of a step, counted through all of its passes, into `place` of the pass. */
 static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **error)
 {
-    uint64_t seed = (uint64_t)run->options->loop.seed;
-    size_t example = run->found.examples[ldm_loop_example(run->loop, step, sample)];
-    LdmKeyed variant = ldm_keyed(seed, LDM_KEY_VARIANT, step, sample);
-    LdmKeyed noise = ldm_keyed(seed, LDM_KEY_POSTERIOR, step, sample);
+    LdmKeyed noise = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_POSTERIOR, step, sample);
     LdmRng rng;
 
-    g_autoptr(LdmTensor) window =
-        read_window(run, example, (size_t)(ldm_keyed_next(&variant) >> 32), error);
-    if (window == NULL)
+    if (!ldm_windows_draw(&run->windows, step, sample, place, run->x, error))
         return false;
-    size_t n = ldm_tensor_count(window);
-    memcpy(ldm_tensor_f32(run->x) + place * n, window->data, n * sizeof(float));
     if (run->noise == NULL)
         return true;
     size_t each = ldm_tensor_count(run->noise) / run->options->loop.batch;
@@ -261,8 +235,9 @@ static bool measure_scale(Run *run, double *scale, GError **error)
 
     for (size_t i = 0; i < ldm_optimiser_length(optimiser); i++)
         ldm_optimiser_at(optimiser, i)->param->data = ldm_optimiser_at(optimiser, i)->ema;
-    for (size_t i = 0; i < MIN(run->found.count, MEASURED); i++) {
-        g_autoptr(LdmTensor) window = read_window(run, run->found.examples[i], 0, error);
+    for (size_t i = 0; i < MIN(run->windows.found.count, MEASURED); i++) {
+        g_autoptr(LdmTensor) window =
+            ldm_windows_read(&run->windows, run->windows.found.examples[i], 0, error);
         if (window == NULL)
             return false;
         Run one = *run;
@@ -365,9 +340,10 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     size_t N = o->loop.batch, side = o->augment.side, cells = side / ldm_vae_factor(vae);
     g_autofree char *settings = settings_text(run);
 
-    *plan = (LdmTrainPlan){.examples = run->found.count, .skipped = run->found.skipped->len};
+    *plan = (LdmTrainPlan){.examples = run->windows.found.count,
+                           .skipped = run->windows.found.skipped->len};
     ldm_loop_set_settings(run->loop, settings);
-    ldm_loop_set_examples(run->loop, run->found.count);
+    ldm_loop_set_examples(run->loop, run->windows.found.count);
     mark_autoencoder(run);
     if (!make_discriminator(run, error))
         return false;
@@ -403,7 +379,7 @@ static void run_clear(Run *run)
     ldm_discriminator_free(run->discriminator);
     ldm_params_free(run->discriminator_params);
     ldm_aligned_free(run->drawn);
-    ldm_examples_clear(&run->found);
+    ldm_windows_clear(&run->windows);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
 
@@ -413,9 +389,9 @@ bool ldm_train_autoencoder(LdmModel *model, const LdmDataset *dataset,
 {
     LdmAutoencoderOptions own = *options;
     g_auto(Run) run = {.model = model,
-                       .dataset = dataset,
                        .options = &own,
                        .watch = watch,
+                       .windows = {.dataset = dataset, .augment = &own.augment, .watch = watch},
                        .folder = folder,
                        .dtype = options->loop.half ? LDM_F16 : model->info.dtype};
     const LdmLoopWork work = {.pass = pass, .write = write_model, .data = &run};
@@ -427,7 +403,7 @@ bool ldm_train_autoencoder(LdmModel *model, const LdmDataset *dataset,
     if (!check_options(model, &own, error) || !ldm_model_writable(model, error) ||
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
-    return ldm_examples_find(&run.found, dataset, watch, look, &run, error) &&
-           prepare(&run, &plan, error) &&
-           ldm_loop_run(run.loop, &plan, run.found.skipped, &work, error);
+    run.windows.loop = run.loop;
+    return ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
+           ldm_loop_run(run.loop, &plan, run.windows.found.skipped, &work, error);
 }

@@ -39,7 +39,7 @@ _pentimento() {
             train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --resume" ;;
         esac
     fi
-    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder contrastive lora embedding"
+    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder contrastive lora embedding tiny"
     if [ -n "$options" ]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
     else

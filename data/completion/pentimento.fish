@@ -58,6 +58,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a autoencoder 
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a contrastive -d 'Its text encoder'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a lora -d 'A LoRA for a model'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a embedding -d 'A new word for prompts'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a tiny -d 'A tiny decoder for previews'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s o -l output -r -d 'Folder of the run'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s d -l data -r -d 'Folder or list of pictures'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s c -l config -r -d 'Settings'

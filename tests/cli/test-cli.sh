@@ -448,4 +448,14 @@ code 0 'pictures/4.png' train ldm --data pictures --config kept.conf --init new 
 [ "$(cmp -l {words,kept}/text_encoder/model.safetensors | wc -l)" -lt 100 ]
 ok $? 'a text encoder that is there is not drawn anew'
 
+# --- a tiny decoder for previews ---
+printf 'steps = 4\nbatch = 2\nchannels = 8\nblocks = 1\n' >tiny.conf
+code 2 '--init' train tiny --data pictures --config tiny.conf --init new -o tiny
+code 0 'pictures/4.png' train tiny --data pictures --config tiny.conf -o tiny
+[ "$(find tiny/preview -type f | wc -l)" -eq 2 ]
+ok $? 'a tiny decoder is a configuration and weights'
+code 0 '' generate -p 'a red apple' "${small[@]}" -o seen.png --no-metadata --preview tiny.png --preview-decoder tiny/preview
+cmp -s seen.png unseen.png && ! cmp -s tiny.png look.png
+ok $? 'it previews, and changes nothing else'
+
 echo "1..$number"

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 # train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
-# Data set, autoencoder, text encoder, latents, denoiser with both, finished decoder; each stage goes on from its newest checkpoint.
+# Data set, autoencoder, text encoder, latents, denoiser with both, decoder of previews, finished decoder; each stage goes on from
+# its newest checkpoint.
 set -euo pipefail
 tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 recipe=$tree/data/default
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
-stages=(data autoencoder text ldm decoder features)
+stages=(data autoencoder text ldm preview decoder features)
 steps=() hours='' from='' last=decoder
 
 usage() {
     cat <<'TEXT'
 Usage: ./dev train-default [OPTIONS]     train the default model, or go on with it
 
-  --stage S      the last stage to run: data, autoencoder, text, ldm or decoder (default); text needs the data alone,
-                 and so does features, the network by which models are evaluated, which is no part of the model
+  --stage S      the last stage to run: data, autoencoder, text, ldm, preview or decoder (default); text needs the data
+                 alone, and so does features, the network by which models are evaluated, which is no part of the model
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
@@ -104,6 +105,11 @@ if [ ! -e "$run/ldm/model_index.json" ] || [ "$last" = ldm ]; then
     train ldm ldm --init "$run/start"
 fi
 [ "$last" != ldm ] || exit 0
+if [ ! -e "$run/preview/preview/config.json" ] || [ "$last" = preview ]; then
+    train preview tiny --model "$run/ldm"
+fi
+[ "$last" != preview ] || exit 0
 train decoder autoencoder --model "$run/ldm"
+cp -R "$run/preview/preview" "$run/decoder/" # of the same latents
 cp "$data/set/ATTRIBUTION.txt" "$run/decoder/"
 echo "The model is $run/decoder"
