@@ -11,7 +11,10 @@
 
 #include <unistd.h>
 
-#define MAX_THREADS 256
+#define MAX_THREADS     256
+#define PREVIEW_SECONDS 0.5 /* between two */
+
+G_STATIC_ASSERT(PENTIMENTO_MAX_PREVIEW == LDM_PREVIEW_SIDE);
 
 static const char *const task_names[] = {
     [LDM_TASK_GENERATE] = "generate",
@@ -46,6 +49,16 @@ static bool option_int(const char *name, GVariant *value, int maximum, int *out,
     return true;
 }
 
+static bool option_bool(const char *name, GVariant *value, bool *out, GError **error)
+{
+    if (!g_variant_is_of_type(value, G_VARIANT_TYPE_BOOLEAN)) {
+        ldm_set_error(error, INVALID, _("the option \"%s\" is true or false"), name);
+        return false;
+    }
+    *out = g_variant_get_boolean(value);
+    return true;
+}
+
 /* The worker's own options, beside those of ldm_options(). */
 typedef struct {
     int width, height; /* of the picture and the mask */
@@ -64,6 +77,8 @@ static bool job_set(PentimentoJob *job, PictureSize *size, const char *name, GVa
         return option_int(name, value, MAX_THREADS, &job->threads, error);
     if (strcmp(name, "model") != 0 && job->teaching != NULL)
         return pentimento_teaching_set(job->teaching, name, value, error);
+    if (strcmp(name, "previews") == 0)
+        return option_bool(name, value, &job->previews, error);
     if (strcmp(name, "picture-width") == 0)
         return option_int(name, value, PENTIMENTO_MAX_SIDE, &size->width, error);
     if (strcmp(name, "picture-height") == 0)
@@ -161,6 +176,7 @@ static PentimentoJob *job_new(GDBusMethodInvocation *invocation)
 
     job->connection = g_object_ref(g_dbus_method_invocation_get_connection(invocation));
     job->cancellable = g_cancellable_new();
+    job->finish = g_cancellable_new();
     job->gimp = -1;
     return job;
 }
@@ -221,6 +237,7 @@ void pentimento_job_free(PentimentoJob *job)
     g_clear_object(&job->list);
     g_clear_error(&job->error);
     g_object_unref(job->cancellable);
+    g_object_unref(job->finish);
     g_object_unref(job->connection);
     g_free(job);
 }
@@ -256,6 +273,17 @@ static void on_progress(const LdmProgress *progress, gpointer data)
 {
     send_progress(data, (Progress){ldm_stage_name(progress->stage), progress->step, progress->steps,
                                    progress->fraction, progress->seconds_left});
+}
+
+static void on_preview(const LdmPreview *preview, gpointer data)
+{
+    const PentimentoJob *job = data;
+    gsize bytes = (gsize)preview->width * (gsize)preview->height * 3;
+
+    send(job, "Preview",
+         g_variant_new("(uiiii@ay)", job->id, preview->step, preview->steps, preview->width,
+                       preview->height,
+                       g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, preview->pixels, bytes, 1)));
 }
 
 static void on_teaching(const LdmProgress *now, const char *stage, gpointer data)
@@ -354,6 +382,8 @@ static GVariant *describe_result(const LdmResult *result, const LdmModel *model)
     g_variant_dict_insert(&dict, "scale", "d", result->scale);
     g_variant_dict_insert(&dict, "seed", "x", result->seed);
     g_variant_dict_insert(&dict, "evaluations", "i", result->evaluations);
+    g_variant_dict_insert(&dict, "steps", "i", result->steps);
+    g_variant_dict_insert(&dict, "planned-steps", "i", result->planned_steps);
     g_variant_dict_insert_value(&dict, "seconds", describe_seconds(result));
     g_variant_dict_insert(&dict, "model", "s", ldm_model_info(model)->path);
     g_variant_dict_insert_value(&dict, "notes", describe_notes(result));
@@ -392,7 +422,13 @@ static void job_finish(PentimentoJob *job, const LdmResult *result, const LdmMod
 
 static void make_picture(PentimentoJob *job, LdmModel *model)
 {
-    LdmMonitor monitor = {job->cancellable, on_progress, job};
+    const LdmMonitor monitor = {.cancellable = job->cancellable,
+                                .progress = on_progress,
+                                .progress_data = job,
+                                .preview = job->previews ? on_preview : NULL,
+                                .preview_data = job,
+                                .preview_seconds = PREVIEW_SECONDS,
+                                .finish = job->finish};
     g_autoptr(LdmResult) result = ldm_generate(model, job->request, &monitor, &job->error);
 
     if (result != NULL)

@@ -18,7 +18,9 @@ typedef struct {
     LdmTensor *picture, *mask; /* mapped; the request borrows them */
     int gimp;                  /* pidfd or -1 */
     int gimp_process;          /* its process; 0 where it has ended or is not told */
+    bool previews;             /* are sent */
     GCancellable *cancellable;
+    GCancellable *finish; /* cancelled: the denoising step at work is the last */
     /* what came of it: filled by pentimento_job_run, on the compute thread */
     GVariant *reply;   /* a{sv}, NULL on error */
     GVariant *handles; /* a{sh} */

@@ -14,7 +14,8 @@
  *      once more, then give up.
  *   3. Hello(PENTIMENTO_WORKER_VERSION). On PENTIMENTO_ERROR_VERSION call Quit(), which every
  *      version understands, close the connection and go to 2.
- *   4. Subscribe to Progress, call Run, read the result. One connection may make several runs.
+ *   4. Subscribe to Progress (and what else is wanted), call Run, read the result. One connection
+ *      may make several runs.
  * To cancel: Cancel(job), or close the connection, or be killed. The job is dropped within a
  * second; the worker stays, with its model, for the next one.
  *
@@ -31,7 +32,7 @@
 #include <unistd.h>
 
 /* Grows with every change that an older side would misunderstand. */
-#define PENTIMENTO_WORKER_VERSION 2u
+#define PENTIMENTO_WORKER_VERSION 3u
 
 #define PENTIMENTO_WORKER_PATH      "/org/pentimento/Worker"
 #define PENTIMENTO_WORKER_INTERFACE "org.pentimento.Worker"
@@ -49,6 +50,7 @@
  *     range is an error that says so), and
  *       model           s   a name or path; "" or absent: the default model
  *       threads         i   0 or absent: as many as there are processors; at most 256
+ *       previews        b   send Preview while it works
  *       picture-width   i   size of the picture and of the mask, in pixels: with those handles
  *       picture-height  i
  *   handles: memfds created with MFD_ALLOW_SEALING, of exactly the size told here, sealed with
@@ -64,6 +66,8 @@
  *       scale             d   work pixels per picture pixel: 1, or less where it was reduced
  *       seed              x   the seed used
  *       evaluations       i   calls of the denoiser
+ *       steps             i   denoising steps taken
+ *       planned-steps     i   of so many: more than were taken where Finish ended it
  *       seconds           a{sd}  per stage ("encode", "denoise" ...) and "total"
  *       model             s   the path of the model used
  *       notes             as  sentences for the user, translated; often none
@@ -95,6 +99,10 @@
  * Cancel: ends that job of this connection; its Run fails with PENTIMENTO_ERROR_CANCELLED.
  *   A number that is not (or no longer) a job is no error.
  *
+ * Finish: lets that job of this connection take no more denoising steps than the one at work (the
+ *   first, where it has not begun); Run is answered as usual, with the picture that step predicts.
+ *   Teaching goes on all the same.
+ *
  * Inspect: what a model is: path s, layout s, family s, prediction s, dtype s, parameters t,
  *   weight-bytes t, latent-channels i, downsampling i, native-size i, tokens i, context-width i,
  *   concat-inpainting b. Waits for the running job unless the model is the loaded one.
@@ -108,6 +116,10 @@
  *   0..1 of the whole job; seconds_left < 0: not known yet. An inpaint with the option learn has
  *   "learn" before "prepare" (step of steps; 0 of steps while it encodes). Teaching: "waiting",
  *   "load", "encode" (step of steps pictures), "learn" (step of steps).
+ *
+ * Preview: where Run asked for previews, to the same connection, twice a second at most: roughly
+ *   the picture that the job is heading for after `step` of `steps`. pixels: [height, width, 3]
+ *   bytes, R'G'B' on the sRGB curve, rows from the top, at most PENTIMENTO_MAX_PREVIEW a side.
  *
  * Losses: teaching only, to the same connection: of the steps `first`, `first` + 1 ...; NaN where
  *   one was not finite. The first one may bring those of an earlier call.
@@ -125,12 +137,16 @@
     "<arg name='reply' type='a{sv}' direction='out'/>"                                            \
     "<arg name='handles' type='a{sh}' direction='out'/></method>"                                 \
     "<method name='Cancel'><arg name='job' type='u' direction='in'/></method>"                    \
+    "<method name='Finish'><arg name='job' type='u' direction='in'/></method>"                    \
     "<method name='Inspect'><arg name='model' type='s' direction='in'/>"                          \
     "<arg name='info' type='a{sv}' direction='out'/></method>"                                    \
     "<method name='Quit'/>"                                                                       \
     "<signal name='Progress'><arg name='job' type='u'/><arg name='stage' type='s'/>"              \
     "<arg name='step' type='i'/><arg name='steps' type='i'/><arg name='fraction' type='d'/>"      \
     "<arg name='seconds_left' type='d'/></signal>"                                                \
+    "<signal name='Preview'><arg name='job' type='u'/><arg name='step' type='i'/>"                \
+    "<arg name='steps' type='i'/><arg name='width' type='i'/><arg name='height' type='i'/>"       \
+    "<arg name='pixels' type='ay'/></signal>"                                                     \
     "<signal name='Losses'><arg name='job' type='u'/><arg name='first' type='i'/>"                \
     "<arg name='losses' type='ad'/></signal>"                                                     \
     "<signal name='Sample'><arg name='job' type='u'/><arg name='path' type='s'/></signal>"        \
@@ -149,6 +165,7 @@
  * GIMP's own pictures end at 2^19 a side. */
 #define PENTIMENTO_MAX_SIDE    524288
 #define PENTIMENTO_MAX_PIXELS  (1u << 28) /* width * height: 4 GiB of picture */
+#define PENTIMENTO_MAX_PREVIEW 256        /* pixels a side */
 #define PENTIMENTO_MAX_CLIENTS 32
 #define PENTIMENTO_MAX_JOBS    64    /* running and waiting, of all clients together */
 #define PENTIMENTO_MAX_TEXT    65536 /* bytes of one string option */

@@ -252,6 +252,21 @@ static void call_cancel(PentimentoServer *server, GDBusMethodInvocation *invocat
     g_dbus_method_invocation_return_value(invocation, NULL);
 }
 
+static void call_finish(PentimentoServer *server, GDBusMethodInvocation *invocation)
+{
+    GDBusConnection *connection = g_dbus_method_invocation_get_connection(invocation);
+    guint32 id;
+
+    g_variant_get(g_dbus_method_invocation_get_parameters(invocation), "(u)", &id);
+    for (GList *link = server->jobs.head; link != NULL; link = link->next) {
+        const PentimentoJob *job = link->data;
+
+        if (job->connection == connection && job->id == id)
+            g_cancellable_cancel(job->finish);
+    }
+    g_dbus_method_invocation_return_value(invocation, NULL);
+}
+
 static void on_call(GDBusConnection *connection, const char *sender, const char *path,
                     const char *interface, const char *method, GVariant *parameters,
                     GDBusMethodInvocation *invocation, gpointer data)
@@ -276,6 +291,8 @@ static void on_call(GDBusConnection *connection, const char *sender, const char 
         call_run(server, invocation);
     } else if (strcmp(method, "Inspect") == 0) {
         call_inspect(server, invocation);
+    } else if (strcmp(method, "Finish") == 0) {
+        call_finish(server, invocation);
     } else {
         call_cancel(server, invocation);
     }

@@ -127,6 +127,65 @@ static void test_cancel(World *world, gconstpointer data)
     client_close(&other);
 }
 
+typedef struct {
+    int count, last;
+    Client *finish; /* after the first one, or NULL */
+} Previews;
+
+static void on_preview(GDBusConnection *connection, const char *sender, const char *path,
+                       const char *interface, const char *name, GVariant *parameters, gpointer data)
+{
+    Previews *previews = data;
+    g_autoptr(GVariant) pixels = g_variant_get_child_value(parameters, 5);
+    guint job;
+    int steps, width, height;
+
+    g_assert_cmpstr(g_variant_get_type_string(parameters), ==, "(uiiiiay)");
+    g_variant_get(parameters, "(uiiii@ay)", &job, &previews->last, &steps, &width, &height, NULL);
+    g_assert_cmpuint(job, ==, 7);
+    g_assert_cmpint(steps, ==, 1000);
+    g_assert_cmpint(width, ==, 48);
+    g_assert_cmpint(height, ==, 32);
+    g_assert_cmpuint(g_variant_get_size(pixels), ==, 48 * 32 * 3);
+    if (previews->count++ == 0 && previews->finish != NULL)
+        g_dbus_connection_call(connection, NULL, PENTIMENTO_WORKER_PATH,
+                               PENTIMENTO_WORKER_INTERFACE, "Finish", g_variant_new("(u)", 7u),
+                               NULL, G_DBUS_CALL_FLAGS_NONE, -1, NULL, NULL, NULL);
+}
+
+/* Previews come where they are asked for; Finish makes a picture of what is there. */
+static void test_previews_and_finish(World *world, gconstpointer data)
+{
+    Client client;
+    Previews previews = {.finish = &client};
+    g_autoptr(GVariant) answer = NULL;
+    guint subscription;
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    client_open(&client, world);
+    subscription = g_dbus_connection_signal_subscribe(
+        client.connection, NULL, PENTIMENTO_WORKER_INTERFACE, "Preview", PENTIMENTO_WORKER_PATH,
+        NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_preview, &previews, NULL);
+    run_generate(&client, "{'steps': <1000>, 'width': <48>, 'height': <32>, 'previews': <true>}");
+    g_assert_no_error(client.error);
+    g_assert_cmpint(previews.count, >=, 1);
+    g_assert_cmpint(reply_int(&client, "steps"), >=, 1);
+    g_assert_cmpint(reply_int(&client, "steps"), <, 1000);
+    g_assert_cmpint(reply_int(&client, "planned-steps"), ==, 1000);
+    g_assert_nonnull(reply_array(&client, "pixels", 48 * 32 * 4));
+    previews.count = 0;
+    run_generate(&client, "{'steps': <2>}");
+    g_assert_no_error(client.error);
+    g_assert_cmpint(previews.count, ==, 0);
+    g_assert_cmpint(reply_int(&client, "steps"), ==, 2);
+    answer = call(client.connection, "Finish", g_variant_new("(u)", 99u), NULL);
+    g_assert_nonnull(answer);
+    run_generate(&client, "{'steps': <2>, 'previews': <1>}");
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_INVALID, "previews");
+    g_dbus_connection_signal_unsubscribe(client.connection, subscription);
+    client_close(&client);
+}
+
 /* Two clients: the second waits; the first goes without a word, as a killed plug-in does. */
 static void test_queue_and_close(World *world, gconstpointer data)
 {
@@ -404,6 +463,7 @@ int main(int argc, char **argv)
     ADD("/worker/handle-without-descriptor", NULL, test_handle_without_descriptor);
     ADD("/worker/options", NULL, test_options);
     ADD("/worker/inspect", NULL, test_inspect);
+    ADD("/worker/previews-and-finish", NULL, test_previews_and_finish);
     ADD("/worker/idle", "0.5", test_idle);
     ADD("/worker/gimp-ends", NULL, test_gimp_ends);
     ADD("/worker/folder", NULL, test_folder);

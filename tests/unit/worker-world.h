@@ -43,6 +43,8 @@ static inline void world_set_up(World *world, gconstpointer data)
                                           data != NULL ? data : "30", TRUE);
     world->environment =
         g_environ_setenv(world->environment, "XDG_STATE_HOME", world->folder, TRUE);
+    world->environment =
+        g_environ_setenv(world->environment, "XDG_CACHE_HOME", world->folder, TRUE);
 }
 
 static inline int start_worker(const World *world, char **text)
