@@ -1,9 +1,9 @@
 /* The tasks that edit a layer, top to bottom: region, pixels out to the worker, result back in.
  * In: image, selected layer, arguments. Out: a new layer above it, or the layer changed. The image
  * is touched last, in one undo step. */
+#include "live.h"
 #include "pixels-in.h"
 #include "pixels-out.h"
-#include "progress.h"
 #include "region.h"
 #include "result.h"
 #include "settings.h"
@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /* Reads what the task needs and has the worker do it. */
-static bool have_done(const PentimentoTask *task, const PentimentoRegion *region, GVariant *options,
-                      PentimentoReply *reply, GError **error)
+static bool have_done(const PentimentoTask *task, bool live, const PentimentoRegion *region,
+                      GVariant *options, PentimentoReply *reply, GError **error)
 {
     PentimentoJob job = {
         .task = task->name,
@@ -31,7 +31,7 @@ static bool have_done(const PentimentoTask *task, const PentimentoRegion *region
     if (region->selected)
         job.mask = pentimento_mask_read(region, error);
     if (!region->selected || job.mask >= 0)
-        done = pentimento_worker_run(&job, &pentimento_progress, reply, error);
+        done = pentimento_task_work(task, live, &job, reply, error);
     close(job.picture);
     if (job.mask >= 0)
         close(job.mask);
@@ -103,20 +103,20 @@ static GimpLayer *replace_pixels(const PentimentoTask *task, const PentimentoReg
     return done ? region->layer : NULL;
 }
 
-bool pentimento_edit_run(const PentimentoTask *task, GimpImage *image, GimpDrawable **drawables,
-                         GimpProcedureConfig *config, PentimentoOutcome *outcome, GError **error)
+bool pentimento_edit_run(const PentimentoTask *task, const PentimentoCall *call,
+                         PentimentoOutcome *outcome, GError **error)
 {
+    GimpProcedureConfig *config = call->config;
     g_auto(PentimentoReply) reply = {0};
     g_autoptr(GVariant) options = NULL;
     const bool replace = pentimento_output_replaces(config);
     PentimentoRegion region;
 
-    if (!pentimento_region_find(task, drawables, config, &region, error))
+    if (!pentimento_region_find(task, call->drawables, config, &region, error))
         return false;
     outcome->seed = pentimento_settings_seed(config);
     options = pentimento_settings_options(task, config, outcome->seed);
-    pentimento_progress_begin();
-    if (!have_done(task, &region, options, &reply, error) ||
+    if (!have_done(task, call->live, &region, options, &reply, error) ||
         !still_there(task, &region, replace, config, error))
         return false;
     outcome->layer = replace ? replace_pixels(task, &region, options, &reply, error)

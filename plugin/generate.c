@@ -1,8 +1,8 @@
 /* plug-in-pentimento-generate: a picture from words.
  * In: arguments, and perhaps an image. Out: a new layer in the middle of it, above the selected
  * one; with no image open, a new image of the picture's size. */
+#include "live.h"
 #include "pixels-out.h"
-#include "progress.h"
 #include "result.h"
 #include "settings.h"
 
@@ -39,18 +39,18 @@ static GimpLayer *place(const PentimentoTask *task, GimpImage *image, GVariant *
     return layer;
 }
 
-static bool run(const PentimentoTask *task, GimpImage *image, GimpDrawable **drawables,
-                GimpProcedureConfig *config, PentimentoOutcome *outcome, GError **error)
+static bool run(const PentimentoTask *task, const PentimentoCall *call, PentimentoOutcome *outcome,
+                GError **error)
 {
+    GimpImage *image = call->image;
     g_auto(PentimentoReply) reply = {0};
     g_autoptr(GVariant) options = NULL;
     PentimentoJob job = {.task = task->name, .picture = -1, .mask = -1};
 
-    outcome->seed = pentimento_settings_seed(config);
-    options = pentimento_settings_options(task, config, outcome->seed);
+    outcome->seed = pentimento_settings_seed(call->config);
+    options = pentimento_settings_options(task, call->config, outcome->seed);
     job.options = options;
-    pentimento_progress_begin();
-    if (!pentimento_worker_run(&job, &pentimento_progress, &reply, error))
+    if (!pentimento_task_work(task, call->live, &job, &reply, error))
         return false;
     if (image != NULL && !gimp_image_is_valid(image)) {
         pentimento_set_error(error, EXECUTION_ERROR,

@@ -61,6 +61,7 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
                            GimpDrawable **drawables, GimpProcedureConfig *config, gpointer data)
 {
     const PentimentoTask *task = data;
+    const PentimentoCall call = {image, drawables, config, run_mode == GIMP_RUN_INTERACTIVE};
     PentimentoOutcome outcome = {0};
     GimpValueArray *values;
     GError *error = NULL;
@@ -68,9 +69,9 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
     gegl_init(NULL, NULL);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
         pentimento_prompts_recall(task, config);
-    if (run_mode == GIMP_RUN_INTERACTIVE && !ask(task, procedure, config, drawables, &error))
+    if (call.live && !ask(task, procedure, config, drawables, &error))
         return pentimento_answer_error(procedure, error);
-    if (!task->run(task, image, drawables, config, &outcome, &error))
+    if (!task->run(task, &call, &outcome, &error))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE) {
         pentimento_prompts_keep(task, config);

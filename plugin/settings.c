@@ -81,12 +81,16 @@ void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GV
     g_autoptr(GVariant) kept = NULL;
     g_autoptr(GVariant) said = NULL;
     GVariantDict settings, prompts;
+    int taken, planned;
 
     g_variant_dict_init(&settings, options);
     g_variant_dict_init(&prompts, NULL);
     g_variant_dict_insert(&settings, "version", "s", PENTIMENTO_VERSION);
     g_variant_dict_insert(&settings, "task", "s", task->name);
     g_variant_dict_remove(&settings, "threads");
+    if (reply->values != NULL && g_variant_lookup(reply->values, "steps", "i", &taken) &&
+        g_variant_lookup(reply->values, "planned-steps", "i", &planned) && taken < planned)
+        g_variant_dict_insert(&settings, "steps-taken", "i", taken);
     for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
         GVariant *text = g_variant_lookup_value(options, prompt_arguments[i], NULL);
 

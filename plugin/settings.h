@@ -11,8 +11,9 @@ GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureC
 int pentimento_settings_seed(GimpProcedureConfig *config);
 
 /* Attaches to a layer that is not in an image yet, or is, how it was made: parasite
- * "pentimento-settings" (JSON, saved with the image: task, model, seed and the numbers) and, for
- * this session only, "pentimento-prompts" and "pentimento-seconds" (JSON: time per stage). */
+ * "pentimento-settings" (JSON, saved with the image: task, model, seed and the numbers, and
+ * "steps-taken" where it was ended early) and, for this session only, "pentimento-prompts" and
+ * "pentimento-seconds" (JSON: time per stage). */
 void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options,
                                 const PentimentoReply *reply);
 

@@ -18,6 +18,14 @@ typedef struct {
     int seed;         /* the seed used */
 } PentimentoOutcome;
 
+/* What a procedure was called with. */
+typedef struct {
+    GimpImage *image;         /* NULL: none is open */
+    GimpDrawable **drawables; /* NULL-terminated */
+    GimpProcedureConfig *config;
+    bool live; /* by a person, who sees a window while it works */
+} PentimentoCall;
+
 typedef struct PentimentoTask PentimentoTask;
 
 /* Ends a procedure that failed; consumes the error. */
@@ -36,8 +44,8 @@ struct PentimentoTask {
     bool edits;      /* works on a layer's pixels */
     bool needs_selection;
     double strength; /* default; edits only */
-    bool (*run)(const PentimentoTask *task, GimpImage *image, GimpDrawable **drawables,
-                GimpProcedureConfig *config, PentimentoOutcome *outcome, GError **error);
+    bool (*run)(const PentimentoTask *task, const PentimentoCall *call, PentimentoOutcome *outcome,
+                GError **error);
 };
 
 extern const PentimentoTask pentimento_generate;
@@ -56,5 +64,5 @@ void pentimento_procedure_describe(GimpProcedure *procedure, const char *label, 
 void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedure);
 
 /* The run function of the tasks that edit a layer (edit.c). */
-bool pentimento_edit_run(const PentimentoTask *task, GimpImage *image, GimpDrawable **drawables,
-                         GimpProcedureConfig *config, PentimentoOutcome *outcome, GError **error);
+bool pentimento_edit_run(const PentimentoTask *task, const PentimentoCall *call,
+                         PentimentoOutcome *outcome, GError **error);

@@ -183,6 +183,21 @@ static void tell_progress(const PentimentoWatch *watch, GVariant *arguments)
         watch->progress(stage, step, steps, fraction, seconds_left, watch->data);
 }
 
+static void tell_preview(const PentimentoWatch *watch, GVariant *arguments)
+{
+    g_autoptr(GVariant) pixels = g_variant_get_child_value(arguments, 5);
+    PentimentoPreview preview;
+    gsize bytes;
+
+    g_variant_get(arguments, "(uiiii@ay)", NULL, &preview.step, &preview.steps, &preview.width,
+                  &preview.height, NULL);
+    preview.pixels = g_variant_get_fixed_array(pixels, &bytes, 1);
+    if (watch->preview != NULL && preview.width >= 1 && preview.width <= PENTIMENTO_MAX_PREVIEW &&
+        preview.height >= 1 && preview.height <= PENTIMENTO_MAX_PREVIEW &&
+        bytes == (gsize)preview.width * (gsize)preview.height * 3)
+        watch->preview(&preview, watch->data);
+}
+
 static void tell_losses(const PentimentoWatch *watch, GVariant *arguments)
 {
     g_autoptr(GVariant) losses = g_variant_get_child_value(arguments, 2);
@@ -212,6 +227,7 @@ static void on_signal(GDBusConnection *connection, const char *sender, const cha
         void (*tell)(const PentimentoWatch *watch, GVariant *arguments);
     } signals[] = {
         {"Progress", "(usiidd)", tell_progress},
+        {"Preview", "(uiiiiay)", tell_preview},
         {"Losses", "(uiad)", tell_losses},
         {"Sample", "(us)", tell_sample},
     };
@@ -226,11 +242,21 @@ static void on_signal(GDBusConnection *connection, const char *sender, const cha
     }
 }
 
+static void tell_worker(GDBusConnection *connection, const char *method)
+{
+    g_dbus_connection_call(connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE,
+                           method, g_variant_new("(u)", JOB), NULL, G_DBUS_CALL_FLAGS_NONE, -1,
+                           NULL, NULL, NULL);
+}
+
 static void on_cancelled(GCancellable *cancellable, gpointer data)
 {
-    g_dbus_connection_call(data, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE,
-                           "Cancel", g_variant_new("(u)", JOB), NULL, G_DBUS_CALL_FLAGS_NONE, -1,
-                           NULL, NULL, NULL);
+    tell_worker(data, "Cancel");
+}
+
+static void on_finished(GCancellable *finish, gpointer data)
+{
+    tell_worker(data, "Finish");
 }
 
 static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
@@ -265,7 +291,7 @@ static GVariant *add_pictures(const PentimentoJob *job, GVariantBuilder *handles
 }
 
 /* The arguments of Run. GIMP's pidfd lets the worker end with GIMP. */
-static GVariant *job_arguments(const PentimentoJob *job, GUnixFDList *fds)
+static GVariant *job_arguments(const PentimentoJob *job, bool previews, GUnixFDList *fds)
 {
     g_auto(GVariantDict) options = G_VARIANT_DICT_INIT(job->options);
     g_auto(GVariantBuilder) handles = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sh}"));
@@ -275,6 +301,8 @@ static GVariant *job_arguments(const PentimentoJob *job, GUnixFDList *fds)
         g_variant_dict_insert(&options, "picture-width", "i", job->width);
         g_variant_dict_insert(&options, "picture-height", "i", job->height);
     }
+    if (previews)
+        g_variant_dict_insert(&options, "previews", "b", TRUE);
     if (job->n_pictures > 0)
         g_variant_dict_insert_value(&options, "sizes", add_pictures(job, &handles, fds));
     add_handle(&handles, fds, "picture", job->picture);
@@ -287,23 +315,27 @@ static GVariant *job_arguments(const PentimentoJob *job, GUnixFDList *fds)
 
 static void converse(GDBusConnection *connection, const PentimentoJob *job, Exchange *exchange)
 {
-    GCancellable *cancellable = exchange->watch->cancellable;
+    const PentimentoWatch *watch = exchange->watch;
     g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
     g_autoptr(GMainLoop) loop = g_main_loop_new(g_main_context_get_thread_default(), FALSE);
     guint subscription = g_dbus_connection_signal_subscribe(
         connection, NULL, PENTIMENTO_WORKER_INTERFACE, NULL, PENTIMENTO_WORKER_PATH, NULL,
         G_DBUS_SIGNAL_FLAGS_NONE, on_signal, exchange, NULL);
-    gulong handler = 0;
+    gulong cancel = 0, finish = 0;
 
     exchange->loop = loop;
     g_dbus_connection_call_with_unix_fd_list(
         connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, "Run",
-        job_arguments(job, fds), G_VARIANT_TYPE("(a{sv}a{sh})"), G_DBUS_CALL_FLAGS_NONE, G_MAXINT,
-        fds, NULL, on_answer, exchange);
-    if (cancellable != NULL) /* after Run: one that is cancelled already calls at once */
-        handler = g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), connection, NULL);
+        job_arguments(job, watch->preview != NULL, fds), G_VARIANT_TYPE("(a{sv}a{sh})"),
+        G_DBUS_CALL_FLAGS_NONE, G_MAXINT, fds, NULL, on_answer, exchange);
+    if (watch->cancellable != NULL) /* after Run: one that is cancelled already calls at once */
+        cancel =
+            g_cancellable_connect(watch->cancellable, G_CALLBACK(on_cancelled), connection, NULL);
+    if (watch->finish != NULL)
+        finish = g_cancellable_connect(watch->finish, G_CALLBACK(on_finished), connection, NULL);
     g_main_loop_run(loop);
-    g_cancellable_disconnect(cancellable, handler);
+    g_cancellable_disconnect(watch->cancellable, cancel);
+    g_cancellable_disconnect(watch->finish, finish);
     g_dbus_connection_signal_unsubscribe(connection, subscription);
 }
 

@@ -32,17 +32,25 @@ typedef struct {
 void pentimento_reply_clear(PentimentoReply *reply);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PentimentoReply, pentimento_reply_clear)
 
+/* Roughly what the job is heading for after `step` of `steps`. */
+typedef struct {
+    int step, steps, width, height;
+    const guint8 *pixels; /* [height, width, 3] R'G'B' (sRGB curve); the client's */
+} PentimentoPreview;
+
 /* What is to be told while the worker works, and how to stop it; each may be NULL. All are called
  * on the thread that waits. */
 typedef struct {
     /* seconds_left < 0: not known */
     void (*progress)(const char *stage, int step, int steps, double fraction, double seconds_left,
                      gpointer data);
+    void (*preview)(const PentimentoPreview *preview, gpointer data); /* NULL: none are made */
     /* teach: of the steps `first`, `first` + 1 ...; NaN where one was not finite */
     void (*losses)(int first, const double *losses, size_t count, gpointer data);
     /* teach: a PNG picture of what the model makes now */
     void (*sample)(const char *path, gpointer data);
     GCancellable *cancellable; /* ends the job with the error CANCEL */
+    GCancellable *finish; /* lets it end after the denoising step at work, as if it were done */
     gpointer data;
 } PentimentoWatch;
 

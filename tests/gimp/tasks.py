@@ -28,6 +28,7 @@ def test_generate_draws_a_new_seed():
     one, two = (call_ok(GENERATE, seed=-1) for _ in range(2))
     check(one.seed >= 0 and two.seed >= 0 and one.seed != two.seed, "seeds are new each time")
     check(settings(one.layer)["seed"] == one.seed, "the seed used is the seed recorded")
+    check("steps-taken" not in settings(one.layer), "all its steps were taken")
     again = call_ok(GENERATE, seed=one.seed)
     check(raw(again.layer) == raw(one.layer), "the seed that was returned makes the same picture")
     check(raw(two.layer) != raw(one.layer), "another seed makes another picture")

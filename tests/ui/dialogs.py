@@ -120,6 +120,49 @@ def test_cancel_while_it_works():
     display.delete()
 
 
+def begin_long_picture(image):
+    """A thousand steps of Reimagine; waits for the window with the preview, and for a preview to keep."""
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    write("a wooden table")
+    set_steps(1000)
+    keys("alt+o")
+    dialog("Reimagine: at work")
+    time.sleep(4)
+
+
+def test_stop_and_keep():
+    image, layer = photo(120, 100)
+    feathered(image)
+    before = content(image)
+    display = show(image)
+    begin_long_picture(image)
+    shot("preview")
+    keys("alt+s")
+    kept = result_in(image)
+    made = settings(kept)
+    check(made["steps"] == 1000 and 1 <= made["steps-taken"] < 600, f"ended early, after {made['steps-taken']} steps")
+    shot("kept")
+    focus_gimp()
+    keys("ctrl+z")
+    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
+    check(content(image) == before, "one undo restores every byte")
+    display.delete()
+
+
+def test_cancel_in_the_window():
+    image, layer = photo(120, 100)
+    before = content(image)
+    display = show(image)
+    for key in "alt+c", "Escape":
+        begin_long_picture(image)
+        keys(key)
+        wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+        time.sleep(0.5)
+        check(content(image) == before, "nothing has changed")
+    display.delete()
+
+
 def test_dialog_cancelled():
     image, layer = photo(120, 100)
     before = state(image)

@@ -24,6 +24,24 @@ def test_japanese():
     display.delete()
 
 
+def test_japanese_preview():
+    image, layer = photo(120, 100)
+    feathered(image)
+    display = show(image)
+    choose(3)
+    dialog("描き変え")
+    write("coffee")
+    keys("alt+v", "alt+e", "ctrl+a")
+    write("1000")
+    keys("Tab", "alt+o")
+    dialog("描き変え: 作成中")
+    time.sleep(4)
+    shot("japanese-preview")
+    keys("alt+s")
+    check("steps-taken" in settings(result_in(image)), "stopped and kept")
+    display.delete()
+
+
 def test_japanese_teach():
     image, layer = photo(120, 100)
     display = show(image)
