@@ -3,6 +3,7 @@
 #include "pipeline/adapters.h"
 
 #include "base/error.h"
+#include "pipeline/data-path.h"
 #include "weights/lora.h"
 #include "weights/textual-inversion.h"
 
@@ -43,8 +44,9 @@ static bool load_lora(LdmAdapters *adapters, const char *path, double weight, GE
 static bool add_lora(LdmAdapters *adapters, const char *text, GError **error)
 {
     double weight;
-    g_autofree char *path = split_weight(text, &weight);
-    return load_lora(adapters, path, weight, error);
+    g_autofree char *name = split_weight(text, &weight);
+    g_autofree char *path = ldm_adapter_find(name, error);
+    return path != NULL && load_lora(adapters, path, weight, error);
 }
 
 static bool add_word(LdmAdapters *adapters, const char *path, GError **error)

@@ -7,5 +7,16 @@
  * tree where this program runs from a build folder, the installed one. Free with g_strfreev. */
 char **ldm_data_folders(void);
 
+/* The models that ldm_model_find finds by name, besides the default one, each once, sorted. Only
+ * what lies there is looked at: a folder with a model_index.json, a .safetensors file. Free with
+ * g_strfreev. */
+char **ldm_model_names(void);
+
+/* Where the user's own LoRA lie, $XDG_DATA_HOME/pentimento/adapters, and the path that a name
+ * resolves to: a file, or its name there, with or without .safetensors. Errors: MISSING. Free both
+ * with g_free. */
+char *ldm_adapter_folder(void);
+char *ldm_adapter_find(const char *name, GError **error);
+
 /* The first of those folders that has `file` ("tokenizer/clip/vocab.json"). Errors: MISSING. */
 char *ldm_data_path(const char *file, GError **error);

@@ -52,7 +52,8 @@ static const LdmOption options[] = {
     {"learn", "i", 0, LDM_LEARN_MAX, NULL, INPAINT,
      N_("Steps of learning from the picture itself before it is filled; 0 is none")},
     {"lora", "as", 0, 0, NULL, ALL,
-     N_("LoRA (.safetensors); FILE:0.5 takes half of its effect; may be given several times")},
+     N_("LoRA (.safetensors, or the name of one that was taught); FILE:0.5 takes half of its "
+        "effect; may be given several times")},
     {"embedding", "as", 0, 0, NULL, ALL,
      N_("Word for the prompt, learnt by textual inversion (.safetensors); may be given several "
         "times")},

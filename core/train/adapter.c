@@ -314,6 +314,18 @@ static bool put_scaled(LdmFileWriter *writer, const LdmTrained *trained, double 
     return true;
 }
 
+static void describe(LdmFileWriter *writer, const LdmAdapterOptions *options)
+{
+    const struct {
+        const char *key, *text;
+    } texts[] = {{LDM_LORA_TITLE, options->title},
+                 {LDM_LORA_DESCRIPTION, options->description},
+                 {LDM_LORA_TRIGGER, options->trigger}};
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
+        if (texts[i].text != NULL && *texts[i].text != '\0')
+            ldm_file_writer_describe(writer, texts[i].key, texts[i].text);
+}
+
 static bool write_lora(const LdmTrainAdapter *adapter, const LdmOptimiser *optimiser,
                        const char *path, GError **error)
 {
@@ -322,6 +334,7 @@ static bool write_lora(const LdmTrainAdapter *adapter, const LdmOptimiser *optim
     g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
     for (guint i = 0; i < adapter->layers->len; i++)
         declare(writer, g_ptr_array_index(adapter->layers, i), kohya);
+    describe(writer, &adapter->options);
     if (!ldm_file_writer_open(writer, path, error))
         return false;
     for (guint i = 0; i < adapter->layers->len; i++) {

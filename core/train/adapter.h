@@ -17,6 +17,8 @@ typedef struct {
     double alpha;                   /* scale * rank; 0 = rank */
     char targets[LDM_ADAPTER_TEXT]; /* ends of the layers' names, "to_q, to_k"; "all" */
     bool kohya;                     /* the finished file has kohya-ss's names, not PEFT's */
+    /* what that file says about itself; NULL: nothing. The caller's own */
+    const char *title, *description, *trigger;
     /* textual inversion */
     char word[LDM_ADAPTER_TEXT];    /* as prompts will write it, "<cat>" */
     char meaning[LDM_ADAPTER_TEXT]; /* what it stands for at first: its tokens, one after another */

@@ -9,6 +9,12 @@
 
 typedef struct LdmLora LdmLora;
 
+/* Metadata that say what a file is for, under the names of Stability AI's ModelSpec: what it is
+ * called, what it shows, and what prompts have to say. */
+#define LDM_LORA_TITLE       "modelspec.title"
+#define LDM_LORA_DESCRIPTION "modelspec.description"
+#define LDM_LORA_TRIGGER     "modelspec.trigger_phrase"
+
 /* Maps a file and puts its adapters beside the weights of the tables (by LdmPart; NULL or empty:
  * the model has none), `weight` times as strong as the file has it; with weight 0 the file is
  * checked and nothing is put anywhere. Errors, naming the tensor: FILE, FORMAT, MISSING, SHAPE,

@@ -25,6 +25,7 @@ typedef struct {
 
 struct LdmFileWriter {
     GPtrArray *entries;
+    JsonObject *metadata;
     char *path;
     LdmAtomicFile *file;
     guint current; /* array that the next value belongs to */
@@ -44,6 +45,8 @@ LdmFileWriter *ldm_file_writer_new(void)
     LdmFileWriter *writer = g_new0(LdmFileWriter, 1);
 
     writer->entries = g_ptr_array_new_with_free_func(entry_free);
+    writer->metadata = json_object_new();
+    json_object_set_string_member(writer->metadata, "format", "pt");
     return writer;
 }
 
@@ -52,6 +55,7 @@ void ldm_file_writer_free(LdmFileWriter *writer)
     if (writer == NULL)
         return;
     g_ptr_array_unref(writer->entries);
+    json_object_unref(writer->metadata);
     ldm_atomic_file_free(writer->file);
     g_free(writer->path);
     g_free(writer);
@@ -67,6 +71,11 @@ void ldm_file_writer_declare(LdmFileWriter *writer, const char *name, LdmDtype d
     entry->rank = rank;
     memcpy(entry->shape, shape, (size_t)rank * sizeof *shape);
     g_ptr_array_add(writer->entries, entry);
+}
+
+void ldm_file_writer_describe(LdmFileWriter *writer, const char *key, const char *text)
+{
+    json_object_set_string_member(writer->metadata, key, text);
 }
 
 /* "NAME": {"dtype": "F16", "shape": [...], "data_offsets": [first, end]} */
@@ -107,10 +116,9 @@ static GString *make_header(LdmFileWriter *writer, GError **error)
 
     json_builder_begin_object(builder);
     json_builder_set_member_name(builder, "__metadata__");
-    json_builder_begin_object(builder);
-    json_builder_set_member_name(builder, "format");
-    json_builder_add_string_value(builder, "pt");
-    json_builder_end_object(builder);
+    JsonNode *metadata = json_node_new(JSON_NODE_OBJECT);
+    json_node_set_object(metadata, writer->metadata);
+    json_builder_add_value(builder, metadata);
     for (guint i = 0; i < writer->entries->len; i++) {
         Entry *entry = g_ptr_array_index(writer->entries, i);
         if (!g_hash_table_add(names, entry->name) || !add_entry(builder, entry, &offset)) {

@@ -1,6 +1,7 @@
 /* Writing safetensors files, in pieces, so that no second copy of the weights is needed:
  *
  *     ldm_file_writer_declare(writer, name, LDM_F16, rank, shape);        every array
+ *     ldm_file_writer_describe(writer, key, text);                        what it is, perhaps
  *     ldm_file_writer_open(writer, path, &error);                         the header
  *     ldm_file_writer_put(writer, values, count, &error);                 all values, in that order
  *     ldm_file_writer_close(writer, &error);                              the file appears, whole
@@ -19,6 +20,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmFileWriter, ldm_file_writer_free)
 
 void ldm_file_writer_declare(LdmFileWriter *writer, const char *name, LdmDtype dtype, int rank,
                              const size_t *shape);
+
+/* What the file says about itself, in its __metadata__. */
+void ldm_file_writer_describe(LdmFileWriter *writer, const char *key, const char *text);
 
 /* Errors: FILE, INVALID (sizes that overflow, a name declared twice). */
 bool ldm_file_writer_open(LdmFileWriter *writer, const char *path, GError **error);

@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "worker/handles.h"
 #include "worker/log.h"
+#include "worker/offers.h"
 #include "worker/protocol.h"
 
 #include <unistd.h>
@@ -336,6 +337,7 @@ GVariant *pentimento_model_describe(const LdmModel *model)
     g_variant_dict_insert(&dict, "tokens", "i", info->tokens);
     g_variant_dict_insert(&dict, "context-width", "i", info->context_width);
     g_variant_dict_insert(&dict, "concat-inpainting", "b", info->concat_inpainting);
+    g_variant_dict_insert_value(&dict, "adapters", pentimento_offers_adapters(model));
     return g_variant_ref_sink(g_variant_dict_end(&dict));
 }
 

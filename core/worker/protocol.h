@@ -105,7 +105,14 @@
  *
  * Inspect: what a model is: path s, layout s, family s, prediction s, dtype s, parameters t,
  *   weight-bytes t, latent-channels i, downsampling i, native-size i, tokens i, context-width i,
- *   concat-inpainting b. Waits for the running job unless the model is the loaded one.
+ *   concat-inpainting b, adapters aa{sv}. Waits for the running job unless the model is the loaded
+ *   one. Of each LoRA in $XDG_DATA_HOME/pentimento/adapters "adapters" tells:
+ *       name         s  to be given as "lora"
+ *       description  s  what it shows, and
+ *       trigger      s  what prompts have to say, as the file has it; or ""
+ *       problem      s  "" where it suits the model, else why it does not, in a few words
+ *
+ * Models: the names of the models there are, besides "" for the default one. Answered at once.
  *
  * Quit: takes no more connections and frees the socket for another worker before it answers; ends
  *   once the jobs it has are done.
@@ -140,6 +147,7 @@
     "<method name='Finish'><arg name='job' type='u' direction='in'/></method>"                    \
     "<method name='Inspect'><arg name='model' type='s' direction='in'/>"                          \
     "<arg name='info' type='a{sv}' direction='out'/></method>"                                    \
+    "<method name='Models'><arg name='names' type='as' direction='out'/></method>"                \
     "<method name='Quit'/>"                                                                       \
     "<signal name='Progress'><arg name='job' type='u'/><arg name='stage' type='s'/>"              \
     "<arg name='step' type='i'/><arg name='steps' type='i'/><arg name='fraction' type='d'/>"      \

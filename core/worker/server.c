@@ -6,6 +6,7 @@
 #include "worker/handles.h"
 #include "worker/job.h"
 #include "worker/log.h"
+#include "worker/offers.h"
 #include "worker/protocol.h"
 
 #include <glib-unix.h>
@@ -293,6 +294,8 @@ static void on_call(GDBusConnection *connection, const char *sender, const char 
         call_inspect(server, invocation);
     } else if (strcmp(method, "Finish") == 0) {
         call_finish(server, invocation);
+    } else if (strcmp(method, "Models") == 0) {
+        g_dbus_method_invocation_return_value(invocation, pentimento_offers_models());
     } else {
         call_cancel(server, invocation);
     }

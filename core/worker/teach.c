@@ -207,6 +207,8 @@ static LdmTrainOptions options_of(const PentimentoTeaching *teaching, const LdmM
     options.latents.variants = large ? 2 : 8;
     options.latents.augment.crop = 0.2;
     options.adapter.rank = 8;
+    options.adapter.title = options.adapter.trigger = teaching->name;
+    options.adapter.description = teaching->description;
     return options;
 }
 

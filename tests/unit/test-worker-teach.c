@@ -3,6 +3,7 @@
 #include "worker-world.h"
 
 #include "ldm.h"
+#include "weights/safetensors-write.h"
 
 #include <math.h>
 #include <signal.h>
@@ -72,6 +73,8 @@ static void set_up(World *world, gconstpointer data)
     user = inside(world, "data");
     world->environment = g_environ_setenv(world->environment, "XDG_CACHE_HOME", cache, TRUE);
     world->environment = g_environ_setenv(world->environment, "XDG_DATA_HOME", user, TRUE);
+    world->environment = g_environ_setenv(world->environment, "XDG_DATA_DIRS", user, TRUE);
+    world->environment = g_environ_unsetenv(world->environment, "PENTIMENTO_MODEL_PATH");
     g_assert_cmpint(start_worker(world, NULL), ==, 0);
 }
 
@@ -125,7 +128,109 @@ static void test_whole(World *world, gconstpointer data)
     g_assert_false(exists(world, "cache/pentimento/teach/ein Café"));
     run_generate(&client, options);
     g_assert_no_error(client.error);
+    run_generate(&client, "{'steps': <1>, 'lora': <['ein Café']>}");
+    g_assert_no_error(client.error);
+    run_generate(&client, "{'steps': <1>, 'lora': <['kein Café:1']>}");
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_PREFIX "Missing", "“kein Café”");
     g_free(heard.sample);
+    client_close(&client);
+}
+
+/* Inspect's "adapters" of the default model, printed. */
+static char *offered(Client *client)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GVariant) answer =
+        call(client->connection, "Inspect", g_variant_new("(s)", ""), &error);
+    g_autoptr(GVariant) info = NULL, adapters = NULL;
+    GString *text = g_string_new(NULL);
+    const char *parts[] = {"name", "description", "trigger", "problem"};
+
+    g_assert_no_error(error);
+    info = g_variant_get_child_value(answer, 0);
+    adapters = g_variant_lookup_value(info, "adapters", G_VARIANT_TYPE("aa{sv}"));
+    g_assert_nonnull(adapters);
+    for (gsize i = 0; i < g_variant_n_children(adapters); i++) {
+        g_autoptr(GVariant) adapter = g_variant_get_child_value(adapters, i);
+
+        for (size_t p = 0; p < G_N_ELEMENTS(parts); p++) {
+            const char *part = NULL;
+
+            g_assert_true(g_variant_lookup(adapter, parts[p], "&s", &part));
+            g_string_append_printf(text, "%s%s", part, p < 3 ? "|" : "\n");
+        }
+    }
+    return g_string_free(text, FALSE);
+}
+
+/* A LoRA with one pair, for a layer that the default model does not have. */
+static void write_lora(const char *path)
+{
+    const float values[8] = {0};
+    g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
+    g_autoptr(GError) error = NULL;
+
+    ldm_file_writer_declare(writer, "unet.elsewhere.to_q.lora_A.weight", LDM_F32, 2,
+                            (size_t[]){1, 4});
+    ldm_file_writer_declare(writer, "unet.elsewhere.to_q.lora_B.weight", LDM_F32, 2,
+                            (size_t[]){4, 1});
+    ldm_file_writer_describe(writer, "modelspec.description", "of a\nfar \"country\"");
+    ldm_file_writer_open(writer, path, &error);
+    ldm_file_writer_put(writer, values, 8, &error);
+    ldm_file_writer_close(writer, &error);
+    g_assert_no_error(error);
+}
+
+/* What was taught is there for the next dialog; what else lies there is told apart. */
+static void test_offered(World *world, gconstpointer data)
+{
+    g_autofree char *folder = inside(world, "data/pentimento/adapters");
+    g_autofree char *strange = g_build_filename(folder, "a strange one.safetensors", NULL);
+    g_autofree char *broken = g_build_filename(folder, "broken.safetensors", NULL);
+    g_autofree char *hidden = g_build_filename(folder, ".hidden.safetensors", NULL);
+    g_autofree char *none = NULL, *found = NULL;
+    Client client;
+
+    client_open(&client, world);
+    none = offered(&client);
+    g_assert_cmpstr(none, ==, "");
+    teach(&client, "'name': <'my cup'>, 'description': <'a red cup'>, 'steps': <1>");
+    run_wait(&client);
+    g_assert_no_error(client.error);
+    write_lora(strange);
+    g_assert_true(g_file_set_contents(broken, "not at all", -1, NULL));
+    g_assert_true(g_file_set_contents(hidden, "not at all", -1, NULL));
+    found = offered(&client);
+    g_assert_cmpstr(found, ==,
+                    "a strange one|of a far \"country\"||made for another model\n"
+                    "broken|||cannot be read\n"
+                    "my cup|a red cup|my cup|\n");
+    client_close(&client);
+}
+
+/* The names of models, whatever kind of file they are. */
+static void test_models(World *world, gconstpointer data)
+{
+    static const char *const files[] = {"b/model_index.json", "a.safetensors", "none/weights.bin",
+                                        "default/model_index.json", "notes.txt"};
+    g_autoptr(GVariant) answer = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *printed = NULL;
+    Client client;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *models = inside(world, "data/pentimento/models");
+        g_autofree char *path = g_build_filename(models, files[i], NULL);
+        g_autofree char *folder = g_path_get_dirname(path);
+
+        g_assert_cmpint(g_mkdir_with_parents(folder, 0700), ==, 0);
+        g_assert_true(g_file_set_contents(path, "x", -1, NULL));
+    }
+    client_open(&client, world);
+    answer = call(client.connection, "Models", NULL, &error);
+    g_assert_no_error(error);
+    printed = g_variant_print(answer, FALSE);
+    g_assert_cmpstr(printed, ==, "(['a', 'b'],)");
     client_close(&client);
 }
 
@@ -260,6 +365,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     ADD("/worker-teach/whole", test_whole);
+    ADD("/worker-teach/offered", test_offered);
+    ADD("/worker-teach/models", test_models);
     ADD("/worker-teach/goes-on", test_goes_on);
     ADD("/worker-teach/forget", test_forget);
     ADD("/worker-teach/estimate", test_estimate);
