@@ -15,9 +15,22 @@ static void add_prompts(GimpProcedure *procedure)
         G_PARAM_READWRITE | GIMP_PARAM_DONT_SERIALIZE);
     gimp_procedure_add_string_argument(
         procedure, "model", _("_Model"),
-        _("Name or path of the model: a diffusers folder or a single file; empty = the default "
-          "model"),
+        _("Which model makes the picture. Scripts give its name, or the path of a diffusers folder "
+          "or a single file; empty = the default model"),
         "", G_PARAM_READWRITE);
+}
+
+static void add_adapter(GimpProcedure *procedure)
+{
+    gimp_procedure_add_string_argument(
+        procedure, "adapter", _("Taught st_yle"),
+        _("A thing or a style that was taught to the model. Scripts give its name, or the full "
+          "path of a LoRA file; empty = none"),
+        "", G_PARAM_READWRITE);
+    gimp_procedure_add_double_argument(
+        procedure, "adapter-weight", _("Style mi_x"),
+        _("How strong the effect of what was taught is: 0 = none, 1 = as it was taught"), 0.0, 2.0,
+        1.0, G_PARAM_READWRITE);
 }
 
 static void add_numbers(const PentimentoTask *task, GimpProcedure *procedure)
@@ -49,6 +62,21 @@ static void add_learn(GimpProcedure *procedure)
           "textures, patterns and grounds that the model does not know. The same picture filled "
           "again with the same steps and prompt is not learnt again"),
         0, most, 0, G_PARAM_READWRITE);
+}
+
+/* The words are not the command line's: exact, near, good and draft tell how much is approximated,
+ * these what one gets for it. */
+static void add_quality(GimpProcedure *procedure)
+{
+    gimp_procedure_add_choice_argument(
+        procedure, "quality", _("_Quality"),
+        _("Less quality takes less time: some of the work is left out or done roughly"),
+        gimp_choice_new_with_values(
+            "exact", 0, _("Best"), _("Nothing is left out"), "near", 1, _("High, a little faster"),
+            _("Hardly to be told from the best"), "good", 2, _("Good, about twice as fast"),
+            _("Details differ from the best"), "draft", 3, _("Draft, the fastest"),
+            _("For trying things out"), NULL),
+        "exact", G_PARAM_READWRITE);
 }
 
 static void add_choices(const PentimentoTask *task, GimpProcedure *procedure)
@@ -99,6 +127,8 @@ void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedu
     add_numbers(task, procedure);
     if (task->needs_selection)
         add_learn(procedure);
+    add_quality(procedure);
+    add_adapter(procedure);
     add_choices(task, procedure);
     gimp_procedure_add_layer_return_value(procedure, "layer", _("Layer"),
                                           _("The layer with the result"), FALSE, G_PARAM_READWRITE);

@@ -1,10 +1,10 @@
 /* The plug-in's entry: registers the procedures of the table below with GIMP and runs them.
  * In: GIMP's call (image, selected layers, arguments). Out: a layer and the seed used, or one
  * sentence that says what is wrong. The engine is in another process (worker-client.c). */
-#include "task.h"
+#include "offers.h"
 #include "region.h"
 #include "settings.h"
-#include "ui/dialog.h"
+#include "task.h"
 
 #include <gegl.h>
 #include <glib/gi18n-lib.h>
@@ -46,15 +46,22 @@ static bool ask(const PentimentoTask *task, GimpProcedure *procedure, GimpProced
                 GimpDrawable **drawables, GError **error)
 {
     PentimentoRegion region;
+    PentimentoChoosers choosers;
+    PentimentoOffers *offers;
+    GimpProcedureDialog *dialog;
+    bool confirmed;
 
     if (task->edits && !pentimento_region_find(task, drawables, config, &region, error))
         return false;
     gimp_ui_init("pentimento");
-    if (!pentimento_dialog_run(procedure, config, _(task->title))) {
+    dialog = pentimento_dialog_new(procedure, config, _(task->title), &choosers);
+    offers = pentimento_offers_new(config, &choosers);
+    confirmed = gimp_procedure_dialog_run(dialog);
+    pentimento_offers_free(offers);
+    gtk_widget_destroy(GTK_WIDGET(dialog));
+    if (!confirmed)
         pentimento_set_error(error, CANCEL, "cancelled");
-        return false;
-    }
-    return true;
+    return confirmed;
 }
 
 static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpImage *image,

@@ -29,12 +29,27 @@ static GVariant *argument_value(GimpProcedureConfig *config, GParamSpec *spec)
     return g_variant_new_int32(g_value_get_int(&value));
 }
 
+/* The command line's "NAME:WEIGHT". */
+static void add_adapter(GVariantBuilder *options, GimpProcedureConfig *config)
+{
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+    g_autofree char *name = NULL, *text = NULL;
+    double weight;
+
+    g_object_get(config, "adapter", &name, "adapter-weight", &weight, NULL);
+    if (name == NULL || *name == '\0')
+        return;
+    text = g_strconcat(name, ":", g_ascii_formatd(number, sizeof number, "%.6g", weight), NULL);
+    g_variant_builder_add(options, "{sv}", "lora",
+                          g_variant_new_strv((const char *const[]){text}, 1));
+}
+
 GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
                                       int seed)
 {
     static const char *const arguments[] = {
-        "prompt",  "negative-prompt", "model", "strength", "steps", "guidance",
-        "sampler", "schedule",        "width", "height",   "learn",
+        "prompt",  "negative-prompt", "model",    "strength", "steps",  "guidance",
+        "quality", "sampler",         "schedule", "width",    "height", "learn",
     };
     GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
 
@@ -44,6 +59,7 @@ GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureC
         if (spec != NULL)
             g_variant_builder_add(&options, "{sv}", arguments[i], argument_value(config, spec));
     }
+    add_adapter(&options, config);
     g_variant_builder_add(&options, "{sv}", "seed", g_variant_new_int64(seed));
     g_variant_builder_add(&options, "{sv}", "threads",
                           g_variant_new_int32(MIN(gimp_get_num_processors(), 256)));

@@ -1,9 +1,9 @@
 /* plug-in-pentimento-teach: what layers show, learnt as a LoRA for the other tasks. In: layers, a
  * name. Out: NAME.safetensors among the user's adapters; the image stays as it is. GIMP's Cancel,
  * and GIMP's end, kill us: the worker keeps a checkpoint, and the same call goes on from there. */
+#include "offers.h"
 #include "progress.h"
 #include "teach.h"
-#include "ui/dialog.h"
 
 #include "core/worker/protocol.h"
 
@@ -75,15 +75,19 @@ static const PentimentoTask recalled = {.name = "teach"}; /* under which words a
 static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError **error)
 {
     PentimentoEstimate *estimate;
+    PentimentoChoosers choosers;
+    PentimentoOffers *offers;
     GimpProcedureDialog *dialog;
     GtkLabel *cost;
     bool confirmed;
 
     gimp_ui_init("pentimento");
-    dialog = pentimento_teach_dialog_new(procedure, lesson->config, &cost);
+    dialog = pentimento_teach_dialog_new(procedure, lesson->config, &choosers, &cost);
+    offers = pentimento_offers_new(lesson->config, &choosers);
     estimate = pentimento_estimate_new(lesson, cost);
     confirmed = gimp_procedure_dialog_run(dialog);
     pentimento_estimate_free(estimate);
+    pentimento_offers_free(offers);
     gtk_widget_destroy(GTK_WIDGET(dialog));
     if (!confirmed)
         pentimento_set_error(error, CANCEL, "cancelled");
@@ -106,10 +110,14 @@ static char *teach(const PentimentoLesson *lesson, bool live, GError **error)
     return pictures != NULL ? learn(lesson, pictures, live, error) : NULL;
 }
 
-static void tell(const char *path)
+static void tell(GimpProcedureConfig *config, const char *path)
 {
-    g_autofree char *text =
-        g_strdup_printf(_("What was taught is in %s. Its name is the word for prompts."), path);
+    g_autofree char *name = name_of(config);
+    /* a name, a name, a path */
+    g_autofree char *text = g_strdup_printf(
+        _("“%s” is learnt. Choose it as Taught style in Generate, Reimagine or Fill Selection, and "
+          "say “%s” in the prompt. It is the file %s."),
+        name, name, path);
 
     gimp_message(text);
 }
@@ -134,7 +142,7 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
     if (path == NULL)
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        tell(path);
+        tell(config, path);
     file = g_file_new_for_path(path);
     values = gimp_procedure_new_return_values(procedure, GIMP_PDB_SUCCESS, NULL);
     GIMP_VALUES_SET_FILE(values, 1, file);
@@ -148,7 +156,7 @@ static void add_arguments(GimpProcedure *procedure)
         _("What the new thing or style is called: the name of the file, and the word for prompts"),
         "", G_PARAM_READWRITE | GIMP_PARAM_DONT_SERIALIZE);
     gimp_procedure_add_string_argument(
-        procedure, "description", _("_Description"),
+        procedure, "description", _("Descri_ption"),
         _("What the pictures show, in a few words the model knows; may be empty"), "",
         G_PARAM_READWRITE | GIMP_PARAM_DONT_SERIALIZE);
     gimp_procedure_add_choice_argument(
@@ -165,8 +173,8 @@ static void add_arguments(GimpProcedure *procedure)
         PENTIMENTO_MAX_TEACH_STEPS, 300, G_PARAM_READWRITE);
     gimp_procedure_add_string_argument(
         procedure, "model", _("_Model"),
-        _("Name or path of the model: a diffusers folder or a single file; empty = the default "
-          "model"),
+        _("Which model learns. Scripts give its name, or the path of a diffusers folder or a "
+          "single file; empty = the default model"),
         "", G_PARAM_READWRITE);
     gimp_procedure_add_int_argument(procedure, "seed", _("See_d"),
                                     _("The same seed and pictures teach the same"), 0, G_MAXINT32,

@@ -465,3 +465,22 @@ bool pentimento_worker_run(const PentimentoJob *job, const PentimentoWatch *watc
     g_clear_error(&exchange.error);
     return done;
 }
+
+GVariant *pentimento_worker_ask(const char *method, GVariant *arguments, const char *type,
+                                GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GVariant) held = g_variant_ref_sink(arguments);
+    g_autoptr(GDBusConnection) connection = connect_worker(error);
+    g_autoptr(GError) cause = NULL;
+    GVariant *answer;
+
+    if (connection == NULL)
+        return NULL;
+    answer = g_dbus_connection_call_sync(
+        connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, method, held,
+        G_VARIANT_TYPE(type), G_DBUS_CALL_FLAGS_NONE, G_MAXINT, cancellable, &cause);
+    g_dbus_connection_close_sync(connection, NULL, NULL);
+    if (answer == NULL)
+        explain(cause, error);
+    return answer;
+}

@@ -2,6 +2,8 @@
 
 #include "task.h"
 
+#include <gio/gio.h>
+
 /* One of several pictures: a sealed memfd (pixels-in.h). */
 typedef struct {
     int fd, width, height;
@@ -53,6 +55,11 @@ typedef struct {
     GCancellable *finish; /* lets it end after the denoising step at work, as if it were done */
     gpointer data;
 } PentimentoWatch;
+
+/* Calls one of the worker's other methods (protocol.h), starting the worker where none runs, and
+ * blocks until it answers: for a thread that may wait. `type` is the answer's. Errors: as below. */
+GVariant *pentimento_worker_ask(const char *method, GVariant *arguments, const char *type,
+                                GCancellable *cancellable, GError **error);
 
 /* Has the worker do a job, starting the worker where none runs, and waits for it in the main loop
  * of the calling thread. Errors: those of the worker, in its words; a worker that cannot be found,

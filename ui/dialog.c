@@ -2,6 +2,10 @@
  * expander. In: a procedure and its config. Out: the config as the user left it, and OK or not. */
 #include "ui/dialog.h"
 
+#include "ui/adapter-chooser.h"
+#include "ui/model-chooser.h"
+#include "ui/row.h"
+
 #include <glib/gi18n-lib.h>
 
 static bool has(GimpProcedureConfig *config, const char *argument)
@@ -13,7 +17,7 @@ static bool has(GimpProcedureConfig *config, const char *argument)
  * helper knows text fields without labels only, so without mnemonics. Returns the text field. */
 static GtkWidget *add_prompt(GtkBox *box, GimpProcedureConfig *config, const char *argument)
 {
-    const int width = 360, height = 64, spacing = 4;
+    const int width = 360, height = 64, spacing = 4, margin = 3;
     GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), argument);
     g_autoptr(GtkTextBuffer) buffer = gimp_prop_text_buffer_new(G_OBJECT(config), argument, -1);
     GtkWidget *text = gtk_text_view_new_with_buffer(buffer);
@@ -23,6 +27,9 @@ static GtkWidget *add_prompt(GtkBox *box, GimpProcedureConfig *config, const cha
 
     gtk_text_view_set_wrap_mode(GTK_TEXT_VIEW(text), GTK_WRAP_WORD_CHAR);
     gtk_text_view_set_accepts_tab(GTK_TEXT_VIEW(text), FALSE);
+    gtk_text_view_set_left_margin(GTK_TEXT_VIEW(text), margin);
+    gtk_text_view_set_right_margin(GTK_TEXT_VIEW(text), margin);
+    gtk_text_view_set_top_margin(GTK_TEXT_VIEW(text), margin);
     gtk_widget_set_tooltip_text(text, g_param_spec_get_blurb(spec));
     gtk_label_set_mnemonic_widget(GTK_LABEL(title), text);
     gtk_label_set_xalign(GTK_LABEL(title), 0);
@@ -37,14 +44,72 @@ static GtkWidget *add_prompt(GtkBox *box, GimpProcedureConfig *config, const cha
     return text;
 }
 
-static void add_advanced(GimpProcedureDialog *dialog, GimpProcedureConfig *config)
+/* Rows of the dialog itself. GIMP aligns the labels only of those that it is given at once. */
+typedef struct {
+    GimpProcedureDialog *dialog;
+    GtkSizeGroup *labels;
+} Rows;
+
+static void add_row(const Rows *rows, GtkWidget *row)
 {
+    gtk_size_group_add_widget(rows->labels, pentimento_row_label(row));
+    gtk_box_pack_start(GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(rows->dialog))), row, FALSE,
+                       FALSE, 0);
+}
+
+static void align(const Rows *rows, const char *argument)
+{
+    GtkWidget *widget = gimp_procedure_dialog_get_widget(rows->dialog, argument, G_TYPE_NONE);
+
+    if (GIMP_IS_LABELED(widget))
+        gtk_size_group_add_widget(rows->labels, gimp_labeled_get_label(GIMP_LABELED(widget)));
+}
+
+static void add_argument(const Rows *rows, const char *argument)
+{
+    align(rows, argument);
+    gimp_procedure_dialog_fill(rows->dialog, argument, NULL);
+}
+
+static void add_scale(const Rows *rows, const char *argument)
+{
+    gimp_procedure_dialog_get_spin_scale(rows->dialog, argument, 1);
+    gimp_procedure_dialog_fill(rows->dialog, argument, NULL);
+}
+
+/* Where none is chosen there is nothing whose effect could be stronger or weaker. */
+static void follow_adapter(GimpProcedureConfig *config, GParamSpec *spec, GtkWidget *weight)
+{
+    g_autofree char *adapter = NULL;
+
+    g_object_get(config, "adapter", &adapter, NULL);
+    gtk_widget_set_visible(weight, adapter != NULL && *adapter != '\0');
+}
+
+static GtkWidget *add_adapter(const Rows *rows, GimpProcedureConfig *config)
+{
+    GtkWidget *chooser = pentimento_adapter_chooser_new(config), *weight;
+
+    add_row(rows, chooser);
+    add_scale(rows, "adapter-weight");
+    weight = gimp_procedure_dialog_get_widget(rows->dialog, "adapter-weight", G_TYPE_NONE);
+    g_signal_connect_object(config, "notify::adapter", G_CALLBACK(follow_adapter), weight, 0);
+    follow_adapter(config, NULL, weight);
+    return chooser;
+}
+
+static void add_advanced(const Rows *rows, GimpProcedureConfig *config)
+{
+    GimpProcedureDialog *dialog = rows->dialog;
     GtkWidget *box, *label, *expander;
 
     gimp_procedure_dialog_get_spin_scale(dialog, "steps", 1);
     gimp_procedure_dialog_get_spin_scale(dialog, "guidance", 1);
     box = gimp_procedure_dialog_fill_box(dialog, "advanced-box", "steps", "guidance", "sampler",
-                                         "schedule", "seed", "model", NULL);
+                                         "schedule", "seed", NULL);
+    align(rows, "sampler");
+    align(rows, "schedule");
+    align(rows, "seed");
     add_prompt(GTK_BOX(box), config, "negative-prompt");
     label = gimp_procedure_dialog_get_label(dialog, "advanced-label", _("Ad_vanced settings"),
                                             FALSE, TRUE);
@@ -68,41 +133,54 @@ static void add_learn(GimpProcedureDialog *dialog)
     gimp_procedure_dialog_fill(dialog, "learn", "learn-hint", NULL);
 }
 
-bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config, const char *title)
+GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedureConfig *config,
+                                           const char *title, PentimentoChoosers *choosers)
 {
     GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, title);
     GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
+    g_autoptr(GtkSizeGroup) labels = gtk_size_group_new(GTK_SIZE_GROUP_HORIZONTAL);
+    const Rows rows = {dialog, labels};
     GtkBox *content = GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(widget)));
     GtkWidget *prompt = add_prompt(content, config, "prompt");
-    bool confirmed;
 
-    if (has(config, "width"))
-        gimp_procedure_dialog_fill(dialog, "width", "height", NULL);
-    if (has(config, "strength")) {
-        gimp_procedure_dialog_get_spin_scale(dialog, "strength", 1);
-        gimp_procedure_dialog_fill(dialog, "strength", "output", NULL);
+    if (has(config, "width")) {
+        add_argument(&rows, "width");
+        add_argument(&rows, "height");
     }
+    if (has(config, "strength")) {
+        add_scale(&rows, "strength");
+        add_argument(&rows, "output");
+    }
+    choosers->model = pentimento_model_chooser_new(config);
+    add_row(&rows, choosers->model);
+    choosers->adapter = add_adapter(&rows, config);
+    add_argument(&rows, "quality");
     if (has(config, "learn"))
         add_learn(dialog);
-    add_advanced(dialog, config);
+    add_advanced(&rows, config);
     gimp_procedure_dialog_fill(dialog, "advanced", NULL);
     gtk_widget_grab_focus(prompt);
-    confirmed = gimp_procedure_dialog_run(dialog);
-    gtk_widget_destroy(widget);
-    return confirmed;
+    return dialog;
 }
 
 GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,
-                                                 GimpProcedureConfig *config, GtkLabel **cost)
+                                                 GimpProcedureConfig *config,
+                                                 PentimentoChoosers *choosers, GtkLabel **cost)
 {
+    const char *const arguments[] = {"name", "description", "pictures", "steps"};
     const int columns = 50;
     GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, _("Teach"));
     GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
     GtkWidget *label = gtk_label_new(NULL), *name;
+    g_autoptr(GtkSizeGroup) labels = gtk_size_group_new(GTK_SIZE_GROUP_HORIZONTAL);
+    const Rows rows = {dialog, labels};
 
     gimp_procedure_dialog_set_ok_label(dialog, _("_Teach"));
-    gimp_procedure_dialog_fill(dialog, "name", "description", "pictures", "steps", "model", "seed",
-                               NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(arguments); i++)
+        add_argument(&rows, arguments[i]);
+    *choosers = (PentimentoChoosers){.model = pentimento_model_chooser_new(config)};
+    add_row(&rows, choosers->model);
+    add_argument(&rows, "seed");
     gtk_label_set_xalign(GTK_LABEL(label), 0);
     gtk_label_set_line_wrap(GTK_LABEL(label), TRUE);
     gtk_label_set_width_chars(GTK_LABEL(label), columns);

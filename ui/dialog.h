@@ -4,11 +4,17 @@
 #include <libgimp/gimpui.h>
 #include <stdbool.h>
 
-/* Shows the dialog with the config's values; true where the user pressed the main button.
- * gimp_ui_init was called before. */
-bool pentimento_dialog_run(GimpProcedure *procedure, GimpProcedureConfig *config,
-                           const char *title);
+/* Rows that want to be told what there is to choose from. */
+typedef struct {
+    GtkWidget *model;   /* ui/model-chooser.h */
+    GtkWidget *adapter; /* ui/adapter-chooser.h; NULL in Teach */
+} PentimentoChoosers;
+
+/* The dialog of a task, with the config's values. gimp_ui_init was called before. */
+GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedureConfig *config,
+                                           const char *title, PentimentoChoosers *choosers);
 
 /* The dialog of the procedure that teaches; `cost` is a label in it for what the teaching takes. */
 GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,
-                                                 GimpProcedureConfig *config, GtkLabel **cost);
+                                                 GimpProcedureConfig *config,
+                                                 PentimentoChoosers *choosers, GtkLabel **cost);

@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 /* Grows with every change that an older side would misunderstand. */
-#define PENTIMENTO_WORKER_VERSION 3u
+#define PENTIMENTO_WORKER_VERSION 4u
 
 #define PENTIMENTO_WORKER_PATH      "/org/pentimento/Worker"
 #define PENTIMENTO_WORKER_INTERFACE "org.pentimento.Worker"

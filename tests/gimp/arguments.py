@@ -18,9 +18,9 @@ ldm.ldm_request_new.restype = ldm.ldm_request_get.restype = ctypes.c_void_p
 glib = ctypes.CDLL("libglib-2.0.so.0")
 glib.g_variant_print.restype = ctypes.c_char_p
 
-OWN = {"model", "output"}          # the plug-in's, which are no options of a request
+OWN = {"model", "output", "adapter", "adapter-weight"}  # the plug-in's, which are no options of a request
 # only for the command line
-NOT_IN_GIMP = {"eta", "lora", "embedding", "quality", "guidance-start", "guidance-end", "reuse", "merge", "surroundings",
+NOT_IN_GIMP = {"eta", "lora", "embedding", "guidance-start", "guidance-end", "reuse", "merge", "surroundings",
                "precision"}
 SEED_MAXIMUM = GLib.MAXINT32       # GIMP's arguments have 32 bits, the library's seeds 63
 
@@ -76,6 +76,15 @@ def compare(procedure, task):
         own = default(task, name)
         same = float(own) == value if option.type != b"s" else own == (value or "")
         check(same, f"{where}default {value}, the library's is {own}")
+
+
+def test_mnemonics():
+    """No letter twice in a dialog. GIMP's own: Reset, Cancel, OK, Load, Save, Help; and Advanced settings."""
+    for name in (GENERATE, IMG2IMG, INPAINT, "plug-in-pentimento-teach"):
+        specs = Gimp.get_pdb().lookup_procedure(name).get_arguments()[3:]
+        letters = [spec.get_nick().split("_", 1)[1][0].lower() for spec in specs if spec.name not in {"run-mode", "image"}]
+        check(len(letters) == len(specs), f"{name}: {letters}")
+        check(sorted(letters) == sorted(set(letters)) and not set(letters) & set("rcolsv"), f"{name}: {letters}")
 
 
 def test_generate():

@@ -1,4 +1,6 @@
 """The real dialogs in a real GIMP: OK, Undo, Repeat, Cancel while it works."""
+import teach
+
 from harness import *
 from screen import *
 
@@ -185,6 +187,70 @@ def test_generate():
     shot("generate")
     keys("alt+o")
     check(prompts(result_in(image))["prompt"] == "a red apple", "made from what was typed")
+    display.delete()
+
+
+def models():
+    """The default model under another name, in the user's folder."""
+    folder = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
+    os.makedirs(folder, exist_ok=True)
+    source = os.path.join(os.environ["TEST_HERE"], "..", "..", "data", "models", "default")
+    os.symlink(os.path.realpath(source), os.path.join(folder, "another"))
+
+
+def open_choosers():
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    told()
+
+
+def test_quality_model_and_what_was_taught():
+    image, layer = photo(120, 100)
+    check(teach.teach(image, [layer], name="my cup", description="a cup of coffee").ok, "taught")
+    with open(taught("broken"), "w") as file:
+        file.write("this is no such file")
+    models()
+    display = show(image)
+    open_choosers()
+    write("a tea cup")
+    keys("alt+y", "space")
+    time.sleep(1)
+    shot("adapters")
+    keys("Escape", "Down")
+    time.sleep(1)
+    shot("adapter")
+    keys("Down")  # to what cannot be chosen
+    time.sleep(0.5)
+    keys("alt+q", "Down", "Down", "Down", "alt+m", "Down")
+    told()
+    set_steps(2)
+    shot("chosen")
+    keys("alt+o")
+    kept = settings(result_in(image))
+    check(kept["lora"] == ["my cup:1"] and kept["quality"] == "draft" and kept["model"] == "another", f"chosen: {kept}")
+    display.delete()
+
+
+def test_what_was_taught_deleted():
+    image, layer = photo(120, 100)
+    check(teach.teach(image, [layer], name="a cup", description="a cup of coffee").ok, "taught")
+    with open(taught("other"), "w") as file:
+        file.write("this is no such file")
+    display = show(image)
+    open_choosers()
+    keys("alt+y", "Home", "Down")
+    for answer, there in (("Escape", True), ("alt+d", False)):
+        keys("alt+y", "Tab", "space")
+        dialog("Delete")
+        shot("delete")
+        keys(answer)
+        told()
+        check(os.path.exists(taught("a cup")) == there, f"{answer} in the question")
+    shot("deleted")
+    check(os.path.exists(taught("other")), "nothing else goes with it")
+    set_steps(2)
+    keys("alt+o")
+    check("lora" not in settings(result_in(image)), "then nothing is chosen")
     display.delete()
 
 

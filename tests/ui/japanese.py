@@ -1,26 +1,29 @@
 """With GIMP in Japanese the dialog, the layer's name and the refusals are Japanese."""
+import teach
+
 from harness import *
 from screen import *
 
 
 def test_japanese():
     image, layer = photo(120, 100)
-    answer = call(INPAINT, image, [layer])
-    check("選択されていません" in answer.message, f"a refusal in Japanese: {answer.message}")
-    answer = call(IMG2IMG, image, [layer], model="no-such-model")
-    check("no-such-model" in answer.message and answer.message.endswith("。"), f"so is the worker's: {answer.message}")
     feathered(image)
+    check(teach.teach(image, [layer], name="私のカップ", description="コーヒー").ok, "taught")
     display = show(image)
     choose(3)
     dialog("描き変え")
     write("coffee")
+    told()
+    keys("alt+y", "Down")
+    shot("japanese-adapter")
     keys("alt+v", "alt+e", "ctrl+a")
     write("2")
     keys("Tab")
     shot("japanese")
     keys("alt+o")
-    name = result_in(image).get_name()
-    check(name.startswith("描き変え、シード "), name)
+    made = result_in(image)
+    check(made.get_name().startswith("描き変え、シード "), made.get_name())
+    check(settings(made)["lora"] == ["私のカップ:1"], "what was taught is chosen")
     display.delete()
 
 
@@ -57,3 +60,12 @@ def test_japanese_teach():
     keys("Escape")
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)
     display.delete()
+
+
+def test_japanese_refusals():
+    """Last, since GIMP shows them in a window that stays."""
+    image, layer = photo(120, 100)
+    answer = call(INPAINT, image, [layer])
+    check("選択されていません" in answer.message, f"a refusal in Japanese: {answer.message}")
+    answer = call(IMG2IMG, image, [layer], model="no-such-model")
+    check("no-such-model" in answer.message and answer.message.endswith("。"), f"so is the worker's: {answer.message}")

@@ -61,6 +61,21 @@ def dialog(title, seconds=20):
     time.sleep(0.3)
 
 
+def told():
+    """Waits until the open dialog has been told all it asks the worker: nobody is connected to that for a while."""
+    socket = os.environ["PENTIMENTO_WORKER_SOCKET"]
+    since = time.monotonic()
+
+    def quiet():
+        nonlocal since
+        lines = [line.split() for line in open("/proc/net/unix")]
+        if not processes(WORKER) or any(line[-1] == socket and line[5] == "03" for line in lines):
+            since = time.monotonic()
+        return time.monotonic() - since > 2
+
+    wait_for("what the worker tells the dialog", quiet)
+
+
 def write(text):
     xdotool("type", "--delay", "20", text)
 

@@ -1,0 +1,183 @@
+/* A combo of models. In: the names there are, the argument "model". Out: the argument, a name or a
+ * path; "" is the default model. */
+#include "ui/model-chooser.h"
+
+#include "ui/row.h"
+
+#include <glib/gi18n-lib.h>
+
+enum { COLUMN_KIND, COLUMN_VALUE, COLUMN_TEXT, N_COLUMNS };
+enum { MODEL, SEPARATOR, OTHER_FILE, OTHER_FOLDER };
+
+typedef struct {
+    GimpProcedureConfig *config;
+    GtkWidget *combo;
+    GtkListStore *store;
+    const char *tooltip; /* where no path is to be told */
+    char **names;
+    gboolean filling; /* the changes are ours and not the user's */
+} Chooser;
+
+static void chooser_free(gpointer data, GObject *row)
+{
+    Chooser *chooser = data;
+
+    g_signal_handlers_disconnect_by_data(chooser->config, chooser);
+    g_object_unref(chooser->store);
+    g_strfreev(chooser->names);
+    g_free(chooser);
+}
+
+/* ---- rows -------------------------------------------------------------------------------- */
+
+static void add(const Chooser *chooser, int kind, const char *value, const char *text)
+{
+    gtk_list_store_insert_with_values(chooser->store, NULL, -1, COLUMN_KIND, kind, COLUMN_VALUE,
+                                      value, COLUMN_TEXT, text, -1);
+}
+
+/* A path by the last part of it. */
+static void add_current(const Chooser *chooser, const char *model)
+{
+    g_autofree char *base = g_path_get_basename(model);
+
+    if (*model != '\0' &&
+        (chooser->names == NULL || !g_strv_contains((const char *const *)chooser->names, model)))
+        add(chooser, MODEL, model, base);
+}
+
+static void select_current(const Chooser *chooser, const char *model)
+{
+    GtkTreeModel *rows = GTK_TREE_MODEL(chooser->store);
+    GtkTreeIter iter;
+    gboolean more = gtk_tree_model_get_iter_first(rows, &iter);
+
+    for (; more; more = gtk_tree_model_iter_next(rows, &iter)) {
+        g_autofree char *value = NULL;
+
+        gtk_tree_model_get(rows, &iter, COLUMN_VALUE, &value, -1);
+        if (g_strcmp0(value, model) == 0)
+            gtk_combo_box_set_active_iter(GTK_COMBO_BOX(chooser->combo), &iter);
+    }
+}
+
+static void fill(Chooser *chooser)
+{
+    g_autofree char *set = NULL;
+    const char *model;
+
+    g_object_get(chooser->config, "model", &set, NULL);
+    model = set != NULL ? set : "";
+    chooser->filling = TRUE;
+    gtk_list_store_clear(chooser->store);
+    add(chooser, MODEL, "", _("Default model"));
+    for (size_t i = 0; chooser->names != NULL && chooser->names[i] != NULL; i++)
+        add(chooser, MODEL, chooser->names[i], chooser->names[i]);
+    add_current(chooser, model);
+    add(chooser, SEPARATOR, NULL, NULL);
+    add(chooser, OTHER_FILE, NULL, _("Other file…"));
+    add(chooser, OTHER_FOLDER, NULL, _("Other folder…"));
+    select_current(chooser, model);
+    gtk_widget_set_tooltip_text(chooser->combo,
+                                strchr(model, '/') != NULL ? model : chooser->tooltip);
+    chooser->filling = FALSE;
+}
+
+void pentimento_model_chooser_set(GtkWidget *row, char *const *names)
+{
+    Chooser *chooser = g_object_get_data(G_OBJECT(row), "chooser");
+
+    g_strfreev(chooser->names);
+    chooser->names = g_strdupv((char **)names);
+    fill(chooser);
+}
+
+/* ---- elsewhere --------------------------------------------------------------------------- */
+
+static void add_filter(GtkFileChooser *files)
+{
+    GtkFileFilter *filter = gtk_file_filter_new();
+
+    gtk_file_filter_set_name(filter, _("Models (*.safetensors)"));
+    gtk_file_filter_add_pattern(filter, "*.safetensors");
+    gtk_file_chooser_add_filter(files, filter);
+}
+
+/* The path that the user picks; NULL where none. */
+static char *ask_elsewhere(GtkWidget *combo, int kind)
+{
+    const gboolean folder = kind == OTHER_FOLDER;
+    GtkWidget *dialog = gtk_file_chooser_dialog_new(
+        folder ? _("Folder of a Model") : _("File of a Model"),
+        GTK_WINDOW(gtk_widget_get_toplevel(combo)),
+        folder ? GTK_FILE_CHOOSER_ACTION_SELECT_FOLDER : GTK_FILE_CHOOSER_ACTION_OPEN, _("_Cancel"),
+        GTK_RESPONSE_CANCEL, _("_Open"), GTK_RESPONSE_ACCEPT, NULL);
+    char *path = NULL;
+
+    gtk_dialog_set_default_response(GTK_DIALOG(dialog), GTK_RESPONSE_ACCEPT);
+    if (!folder)
+        add_filter(GTK_FILE_CHOOSER(dialog));
+    if (gtk_dialog_run(GTK_DIALOG(dialog)) == GTK_RESPONSE_ACCEPT)
+        path = gtk_file_chooser_get_filename(GTK_FILE_CHOOSER(dialog));
+    gtk_widget_destroy(dialog);
+    if (path == NULL || g_utf8_validate(path, -1, NULL))
+        return path;
+    gimp_message(_("A model's path has to be in UTF-8: rename what is not."));
+    g_free(path);
+    return NULL;
+}
+
+/* ---- the widget -------------------------------------------------------------------------- */
+
+static void on_changed(GtkComboBox *combo, gpointer data)
+{
+    Chooser *chooser = data;
+    g_autofree char *value = NULL;
+    GtkTreeIter iter;
+    int kind;
+
+    if (chooser->filling || !gtk_combo_box_get_active_iter(combo, &iter))
+        return;
+    gtk_tree_model_get(GTK_TREE_MODEL(chooser->store), &iter, COLUMN_KIND, &kind, COLUMN_VALUE,
+                       &value, -1);
+    if (kind != MODEL)
+        value = ask_elsewhere(GTK_WIDGET(combo), kind);
+    if (value != NULL)
+        g_object_set(chooser->config, "model", value, NULL); /* fills anew */
+    else
+        fill(chooser);
+}
+
+static gboolean is_separator(GtkTreeModel *rows, GtkTreeIter *iter, gpointer data)
+{
+    int kind;
+
+    gtk_tree_model_get(rows, iter, COLUMN_KIND, &kind, -1);
+    return kind == SEPARATOR;
+}
+
+GtkWidget *pentimento_model_chooser_new(GimpProcedureConfig *config)
+{
+    Chooser *chooser = g_new0(Chooser, 1);
+    GtkCellRenderer *cell = gtk_cell_renderer_text_new();
+    GtkWidget *row;
+
+    chooser->config = config;
+    chooser->store = gtk_list_store_new(N_COLUMNS, G_TYPE_INT, G_TYPE_STRING, G_TYPE_STRING);
+    chooser->combo = gtk_combo_box_new_with_model(GTK_TREE_MODEL(chooser->store));
+    /* else it would lose the focus while it is filled anew */
+    gtk_combo_box_set_button_sensitivity(GTK_COMBO_BOX(chooser->combo), GTK_SENSITIVITY_ON);
+    g_object_set(cell, "ellipsize", PANGO_ELLIPSIZE_END, NULL);
+    gtk_cell_layout_pack_start(GTK_CELL_LAYOUT(chooser->combo), cell, TRUE);
+    gtk_cell_layout_add_attribute(GTK_CELL_LAYOUT(chooser->combo), cell, "text", COLUMN_TEXT);
+    gtk_combo_box_set_row_separator_func(GTK_COMBO_BOX(chooser->combo), is_separator, NULL, NULL);
+    row = pentimento_row_new(config, "model", chooser->combo);
+    chooser->tooltip =
+        g_param_spec_get_blurb(g_object_class_find_property(G_OBJECT_GET_CLASS(config), "model"));
+    g_object_set_data(G_OBJECT(row), "chooser", chooser);
+    g_object_weak_ref(G_OBJECT(row), chooser_free, chooser);
+    fill(chooser);
+    g_signal_connect_swapped(config, "notify::model", G_CALLBACK(fill), chooser);
+    g_signal_connect(chooser->combo, "changed", G_CALLBACK(on_changed), chooser);
+    return row;
+}
