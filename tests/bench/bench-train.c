@@ -1,8 +1,8 @@
 /* Times training steps of a model's UNet (forward, backward, AdamW), one a line on standard input,
  * so that a driver can alternate with another engine:
  *     bench-train MODEL BATCH SIDE TOKENS
- * Answers "seconds, peak resident kB so far, loss" to each; the first line out is the loading. The
- * inputs are torch's numbers of seed 1, so that both engines' losses must agree. */
+ * Answers "seconds, peak resident kB so far, loss, processor seconds" to each; the first line is
+ * the loading. Inputs are torch's numbers of seed 1: both engines' losses must agree. */
 #include "base/rng.h"
 #include "denoise/unet.h"
 #include "layers/tape.h"
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 typedef struct {
     LdmUnet *unet;
@@ -30,6 +31,15 @@ static long peak_kilobytes(void)
         return 0;
     const char *line = strstr(status, "VmHWM:");
     return line != NULL ? atol(line + 6) : 0;
+}
+
+/* Of all threads, in the system as well: what a step costs whatever else the machine does. */
+static double processor_seconds(void)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
 }
 
 static LdmTensor *noise(LdmRng *rng, size_t n, size_t h, size_t w, size_t c)
@@ -119,10 +129,10 @@ static bool step(Bench *bench, double *loss, GError **error)
     return done;
 }
 
-static void answer(gint64 start, double loss)
+static void answer(gint64 start, double spent, double loss)
 {
-    printf("%.6f %ld %.9g\n", (double)(g_get_monotonic_time() - start) * 1e-6, peak_kilobytes(),
-           loss);
+    printf("%.6f %ld %.9g %.6f\n", (double)(g_get_monotonic_time() - start) * 1e-6,
+           peak_kilobytes(), loss, processor_seconds() - spent);
     fflush(stdout);
 }
 
@@ -142,12 +152,13 @@ int main(int argc, char **argv)
     double loss = 0;
     bool good = source != NULL && prepare(&bench, source, size, &error);
     if (good)
-        answer(start, 0);
+        answer(start, 0, 0);
     while (good && fgets(line, sizeof line, stdin) != NULL) {
         start = g_get_monotonic_time();
+        double spent = processor_seconds();
         good = step(&bench, &loss, &error);
         if (good)
-            answer(start, loss);
+            answer(start, spent, loss);
     }
     if (!good)
         fprintf(stderr, "%s\n", error->message);

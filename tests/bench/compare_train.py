@@ -1,6 +1,6 @@
 """Training steps (forward, backward, AdamW) of UNets: libldm against PyTorch eager, both fp32, two threads, steps
-alternating, medians with their spread; each in a process of its own for its peak memory. Weights and inputs are the same
-ones, so the losses of every step are compared as well.
+alternating, medians with their spread, of processor time as well, which says more where the machine has other work; each
+in a process of its own for its peak memory. Weights and inputs are the same ones, so the losses of every step are compared.
 
     compare_train.py BENCH_TRAIN MADE DEFAULT OUT [--runs N] [--only 36m,default]    writes OUT.json, OUT.md
     compare_train.py --torch FOLDER BATCH SIDE TOKENS                                   the other engine (internal)
@@ -60,45 +60,46 @@ def torch_engine(folder, batch, side, tokens):
     context = noise(batch, tokens, config.cross_attention_dim)
     target = noise(batch, side, side, config.out_channels).permute(0, 3, 1, 2).contiguous()
     timesteps = torch.tensor([i * 999 // batch for i in range(batch)])
-    print(time.monotonic() - start, peak_kilobytes(), 0, flush=True)
+    print(time.monotonic() - start, peak_kilobytes(), 0, time.process_time(), flush=True)
     for _ in sys.stdin:
-        start = time.monotonic()
+        start, spent = time.monotonic(), time.process_time()
         loss = torch.nn.functional.mse_loss(unet(x, timesteps, context, return_dict=False)[0], target)
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
         schedule.step()
-        print(time.monotonic() - start, peak_kilobytes(), loss.item(), flush=True)
+        print(time.monotonic() - start, peak_kilobytes(), loss.item(), time.process_time() - spent, flush=True)
 
 
 class Engine:
     """Either, behind a pipe."""
 
     def __init__(self, name, command):
-        self.name, self.times, self.losses, self.peak = name, [], [], 0
+        self.name, self.times, self.losses, self.spent, self.peak = name, [], [], [], 0
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=environment())
         self.answer()
 
     def answer(self):
         line = self.process.stdout.readline().split()
-        if len(line) != 3:
+        if len(line) != 4:
             raise SystemExit(f"{self.name} ended early")
         self.peak = int(line[1]) / 1024
-        return float(line[0]), float(line[2])
+        return float(line[0]), float(line[2]), float(line[3])
 
     def step(self):
         self.process.stdin.write("step\n")
         self.process.stdin.flush()
-        seconds, loss = self.answer()
+        seconds, loss, spent = self.answer()
         self.times.append(seconds)
         self.losses.append(loss)
+        self.spent.append(spent)
 
     def result(self):
         self.process.stdin.close()
         self.process.wait()
         times = self.times[1:]  # the first warms up
-        return {**spread(times), "peak_mb": self.peak, "losses": self.losses}
+        return {**spread(times), "peak_mb": self.peak, "losses": self.losses, "processor": spread(self.spent[1:])}
 
 
 def measure(program, model, folder, runs):
@@ -111,17 +112,20 @@ def measure(program, model, folder, runs):
     row = {"model": model, "batch": MODELS[model][0], "side": MODELS[model][1]}
     row.update({engine.name: engine.result() for engine in engines})
     row["speed"] = row["PyTorch"]["median"] / row["libldm"]["median"]
+    row["cost"] = row["PyTorch"]["processor"]["median"] / row["libldm"]["processor"]["median"]
     row["loss_difference"] = max(abs(a / b - 1) for a, b in zip(row["libldm"]["losses"], row["PyTorch"]["losses"]))
     return row
 
 
-HEAD = ["UNet", "batch, latent", "libldm, s", "PyTorch, s", "times as fast", "peak MB, libldm / PyTorch", "losses apart"]
+HEAD = ["UNet", "batch, latent", "libldm, s", "PyTorch, s", "times as fast", "processor s, libldm / PyTorch", "times as cheap",
+        "peak MB, libldm / PyTorch", "losses apart"]
 
 
 def cells(row):
     both = row["libldm"], row["PyTorch"]
     return [row["model"], f"{row['batch']}, {row['side']} × {row['side']}", *(cell(engine) for engine in both),
-            f"{row['speed']:.2f}", " / ".join(f"{engine['peak_mb']:.0f}" for engine in both),
+            f"{row['speed']:.2f}", " / ".join(cell(engine["processor"]) for engine in both), f"{row['cost']:.2f}",
+            " / ".join(f"{engine['peak_mb']:.0f}" for engine in both),
             f"{row['loss_difference']:.1e}"]
 
 
