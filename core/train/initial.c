@@ -3,7 +3,8 @@
  * U(-b, b) with b = 1 / sqrt(fan in), for weight and bias; norms begin with 1 and 0, embeddings
  * with N(0, 0.02) as in CLIP. In the reference's denoiser (openaimodel.py) the last convolutions of
  * resblocks and transformers and that of the whole network begin with zero: every residual branch
- * is then the identity at first. */
+ * is then the identity at first. Autoencoders begin nearly linear: their branches end with zero,
+ * too, and what remains keeps the variance of what it is given. */
 #include "train/initial.h"
 
 #include "base/checked.h"
@@ -16,6 +17,9 @@
 
 #define ALIGN      16 /* floats of a cache line */
 #define NORMAL_STD 0.02
+
+#define CODEBOOK     "quantize.embedding.weight"
+#define LOG_VARIANCE (-6.0)
 
 /* FNV-1a */
 static uint64_t hash(const char *part, const char *name)
@@ -35,14 +39,14 @@ static void fill_uniform(float *x, size_t n, double bound, LdmKeyed keyed)
         x[i] = (float)(bound * (2.0 * ldm_keyed_uniform(&keyed) - 1.0));
 }
 
-static void fill_normal(float *x, size_t n, LdmKeyed keyed)
+static void fill_normal(float *x, size_t n, double deviation, LdmKeyed keyed)
 {
     LdmRng rng;
 
     ldm_rng_seed(&rng, ldm_keyed_next(&keyed));
     ldm_rng_normal(&rng, x, n);
     for (size_t i = 0; i < n; i++)
-        x[i] *= (float)NORMAL_STD;
+        x[i] *= (float)deviation;
 }
 
 /* The weight that a bias belongs to, the weight itself for a weight; NULL where there is none. */
@@ -61,6 +65,21 @@ static bool ends_branch(const char *name)
            g_str_has_prefix(name, "conv_out.");
 }
 
+/* Those of the autoencoder's attention are named otherwise, and its conv_out is no branch's. */
+static bool ends_autoencoder_branch(const char *name)
+{
+    return strstr(name, ".conv2.") != NULL || strstr(name, ".to_out.") != NULL;
+}
+
+static double fan_in_of(const LdmParam *weight)
+{
+    double fan_in = 1.0;
+
+    for (int i = 1; i < weight->rank; i++)
+        fan_in *= (double)weight->shape[i];
+    return fan_in;
+}
+
 /* Codebooks are drawn as linear layers are, about as wide as the first latents: from the
  * reference's U(-1/K, 1/K) all of these are nearest to the same few entries, and no others ever
  * learn. */
@@ -73,16 +92,17 @@ static void draw(const LdmParams *params, const LdmParam *param, LdmInitial kind
     if (is_norm) {
         for (size_t i = 0; i < n; i++)
             x[i] = param == weight ? 1.0f : 0.0f;
-    } else if (kind == LDM_INITIAL_DENOISER && ends_branch(param->name)) {
+    } else if ((kind == LDM_INITIAL_DENOISER && ends_branch(param->name)) ||
+               (kind == LDM_INITIAL_AUTOENCODER &&
+                (param != weight || ends_autoencoder_branch(param->name)))) {
         memset(x, 0, n * sizeof *x);
     } else if (g_str_has_suffix(param->name, "_embedding.weight") ||
                (kind == LDM_INITIAL_DISCRIMINATOR && param == weight)) {
-        fill_normal(x, n, keyed);
+        fill_normal(x, n, NORMAL_STD, keyed);
+    } else if (kind == LDM_INITIAL_AUTOENCODER && strcmp(param->name, CODEBOOK) != 0) {
+        fill_normal(x, n, 1.0 / sqrt(fan_in_of(weight)), keyed);
     } else {
-        double fan_in = 1.0;
-        for (int i = 1; i < weight->rank; i++)
-            fan_in *= (double)weight->shape[i];
-        fill_uniform(x, n, 1.0 / sqrt(fan_in), keyed);
+        fill_uniform(x, n, 1.0 / sqrt(fan_in_of(weight)), keyed);
     }
 }
 
@@ -117,6 +137,23 @@ float *ldm_params_draw(LdmParams *params, LdmInitial kind, const char *part, uin
     return memory;
 }
 
+/* The posterior begins narrow everywhere, so that what the decoder sees is the picture and no
+ * noise: log sigma^2 is constant. */
+static void narrow_posterior(const LdmModel *model)
+{
+    const LdmVaeConfig *vae = &model->config.vae;
+    const char *layer = vae->quant_conv ? "quant_conv" : "encoder.conv_out";
+    g_autofree char *weight_name = g_strconcat(layer, ".weight", NULL);
+    g_autofree char *bias_name = g_strconcat(layer, ".bias", NULL);
+    LdmParam *weight = ldm_params_find(model->vae_params, weight_name);
+    LdmParam *bias = ldm_params_find(model->vae_params, bias_name);
+    size_t z = (size_t)vae->latent_channels, row = (size_t)fan_in_of(weight);
+
+    memset((float *)weight->data + z * row, 0, z * row * sizeof(float));
+    for (size_t i = z; i < 2 * z; i++)
+        ((float *)bias->data)[i] = (float)LOG_VARIANCE;
+}
+
 bool ldm_model_draw_part(LdmModel *model, LdmPart part, uint64_t seed, GError **error)
 {
     const struct {
@@ -124,7 +161,7 @@ bool ldm_model_draw_part(LdmModel *model, LdmPart part, uint64_t seed, GError **
         LdmInitial kind;
         const char *name;
     } parts[LDM_N_PARTS] = {
-        [LDM_PART_VAE] = {model->vae_params, LDM_INITIAL_LAYERS, "vae"},
+        [LDM_PART_VAE] = {model->vae_params, LDM_INITIAL_AUTOENCODER, "vae"},
         [LDM_PART_UNET] = {model->unet_params, LDM_INITIAL_DENOISER, "unet"},
         [LDM_PART_TEXT] = {model->text_params, LDM_INITIAL_LAYERS, "text"},
     };
@@ -133,6 +170,9 @@ bool ldm_model_draw_part(LdmModel *model, LdmPart part, uint64_t seed, GError **
     if (ldm_params_length(params) == 0 || ldm_params_at(params, 0)->data != NULL)
         return true;
     model->drawn[part] = ldm_params_draw(params, parts[part].kind, parts[part].name, seed, error);
+    if (part == LDM_PART_VAE && model->drawn[part] != NULL &&
+        ldm_vae_moments(&model->config.vae) == 2 * (size_t)model->config.vae.latent_channels)
+        narrow_posterior(model);
     return model->drawn[part] != NULL;
 }
 

@@ -7,6 +7,7 @@
 typedef enum {
     LDM_INITIAL_LAYERS,        /* as PyTorch makes convolutions, linear layers and norms */
     LDM_INITIAL_DENOISER,      /* besides: the convolutions that end residual branches are zero */
+    LDM_INITIAL_AUTOENCODER,   /* nearly linear: branches end with zero, others keep the variance */
     LDM_INITIAL_DISCRIMINATOR, /* besides: convolutions N(0, 0.02), as PatchGAN's */
 } LdmInitial;
 

@@ -116,6 +116,40 @@ static void test_kinds(void)
     g_assert_cmpint(ldm_params_at(model->vae_params, 0)->dtype, ==, LDM_F16);
 }
 
+/* Of a new autoencoder: branches are nothing, what is left keeps the variance, and the posterior is
+ * narrow. */
+static void test_autoencoder(void)
+{
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    const LdmWanted wanted = {.made_new = 1u << LDM_PART_VAE};
+    g_autoptr(LdmModel) model = ldm_model_load_wanted(place.model_folder, &wanted, &error);
+    static const char *const zero[] = {
+        "encoder.down_blocks.0.resnets.0.conv2.weight",
+        "decoder.mid_block.attentions.0.to_out.0.weight",
+        "decoder.conv_out.bias",
+    };
+
+    g_assert_no_error(error);
+    g_assert_true(ldm_model_draw(model, 1, &error));
+    for (size_t i = 0; i < G_N_ELEMENTS(zero); i++)
+        g_assert_cmpfloat(numbers_of(ldm_params_find(model->vae_params, zero[i])).largest, ==, 0);
+    const LdmParam *conv = ldm_params_find(model->vae_params, "decoder.conv_in.weight");
+    double fan_in = 9.0 * (double)conv->shape[1];
+    g_assert_cmpfloat_with_epsilon(numbers_of(conv).spread, 1 / sqrt(fan_in), 0.2 / sqrt(fan_in));
+
+    size_t z = (size_t)model->config.vae.latent_channels;
+    const LdmParam *weight = ldm_params_find(model->vae_params, "quant_conv.weight");
+    const LdmParam *bias = ldm_params_find(model->vae_params, "quant_conv.bias");
+    for (size_t i = 0; i < 2 * z; i++) {
+        double largest = 0.0;
+        for (size_t k = 0; k < 2 * z; k++)
+            largest = MAX(largest, fabs(((const float *)weight->data)[i * 2 * z + k]));
+        g_assert_true((largest > 0.0) == (i < z));
+        g_assert_cmpfloat(((const float *)bias->data)[i], ==, i < z ? 0.0 : -6.0);
+    }
+}
+
 static bool same(const LdmParam *a, const LdmParam *b)
 {
     return memcmp(a->data, b->data, made_bytes(a) * 2) == 0;
@@ -194,6 +228,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/initial/kinds", test_kinds);
     g_test_add_func("/initial/if-missing", test_if_missing);
+    g_test_add_func("/initial/autoencoder", test_autoencoder);
     g_test_add_func("/initial/seed", test_seed);
     g_test_add_func("/initial/learns", test_learns);
     return g_test_run();
