@@ -1,25 +1,26 @@
 #!/usr/bin/env bash
 # train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
-# Data set, autoencoder, text encoder, latents, denoiser with both, decoder of previews, finished decoder; each stage goes on from
-# its newest checkpoint.
+# Data set, autoencoder, text encoder, denoiser with both, small pictures first, decoder of previews, finished decoder; each stage goes
+# on from its newest checkpoint. data/default/stages has what earlier runs have learnt of some: they begin with it.
 set -euo pipefail
 tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 recipe=$tree/data/default
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
-stages=(data autoencoder text ldm preview decoder features)
-steps=() hours='' from='' last=decoder
+stages=(data autoencoder text small ldm preview decoder features)
+steps=() hours='' from='' afresh='' last=decoder
 
 usage() {
     cat <<'TEXT'
 Usage: ./dev train-default [OPTIONS]     train the default model, or go on with it
 
-  --stage S      the last stage to run: data, autoencoder, text, ldm, preview or decoder (default); text needs the data
+  --stage S      the last stage to run: data, autoencoder, text, small, ldm, preview or decoder (default); text needs the data
                  alone, and so does features, the network by which models are evaluated, which is no part of the model
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
+  --afresh       begin with random weights, not with what data/default/stages has
   --from DIR     begin with the checkpoints of another run's folder, where this one has none
   -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/decoder
 
@@ -35,6 +36,7 @@ die() {
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage && exit ;;
+        --afresh) afresh=1 && shift && continue ;;
         --stage | --steps | --hours | --data | --from | -o) [ $# -gt 1 ] || die "$1 needs a value" 2 ;;
         *) echo "train-default: no such option: $1 (--help lists them)" >&2 && exit 2 ;;
     esac
@@ -79,21 +81,37 @@ train() { # STAGE KIND WHERE-IT-BEGINS
         { status=$? && [ $status = 124 ] && exit 130 || exit $status; }
 }
 
+finished() { [ -e "$run/$1/model_index.json" ] || [ -e "$run/$1/preview/config.json" ]; }
+
+# Trains a stage that is not finished; one that is the last wanted goes on from its checkpoints even then. What earlier runs have
+# learnt lies over the folder that it begins with.
+stage() { # STAGE KIND HOW-IT-BEGINS FOLDER-IT-BEGINS-WITH
+    local how=$3 folder=$4
+    if ! finished "$1" || { [ "$1" = "$last" ] && [ -d "$run/$1/checkpoints" ]; }; then
+        if [ -z "$afresh" ] && [ -d "$recipe/stages/$1" ]; then
+            how=--model folder=$run/begin/$1
+            mkdir -p "$run/begin"
+            rm -rf "$folder"
+            cp -R "$4" "$folder"
+            cp -R "$recipe/stages/$1/." "$folder/"
+        fi
+        train "$1" "$2" "$how" "$folder"
+    fi
+    [ "$1" != "$last" ] || exit 0
+}
+
 make_data
-[ "$last" != data ] || exit 0
-if [ "$last" = features ]; then # $run/features/image_tower is what lies in data/default/features
-    train features contrastive --init "$recipe/model"
-    cp "$data/set/ATTRIBUTION.txt" "$run/features/image_tower/"
-    exit 0
-fi
-if [ "$last" != text ] && { [ ! -e "$run/autoencoder/model_index.json" ] || [ "$last" = autoencoder ]; }; then
-    train autoencoder autoencoder --init "$recipe/model"
-fi
-[ "$last" != autoencoder ] || exit 0
-if [ ! -e "$run/text/model_index.json" ] || [ "$last" = text ]; then
-    train text contrastive --init "$recipe/model"
-fi
-[ "$last" != text ] || exit 0
+case $last in
+    data) exit ;;
+    features) # its image_tower is what lies in data/default/features
+        train features contrastive --init "$recipe/model"
+        cp "$data/set/ATTRIBUTION.txt" "$run/features/image_tower/"
+        exit
+        ;;
+    text) stage text contrastive --init "$recipe/model" ;;
+esac
+stage autoencoder autoencoder --init "$recipe/model"
+stage text contrastive --init "$recipe/model"
 if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration with the trained autoencoder, which stays,
     rm -rf "$run/start.part"                    # and the text encoder, which learns on with the denoiser
     cp -R "$recipe/model" "$run/start.part"
@@ -101,14 +119,9 @@ if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration 
     cp "$run"/text/text_encoder/* "$run/start.part/text_encoder/"
     mv "$run/start.part" "$run/start"
 fi
-if [ ! -e "$run/ldm/model_index.json" ] || [ "$last" = ldm ]; then
-    train ldm ldm --init "$run/start"
-fi
-[ "$last" != ldm ] || exit 0
-if [ ! -e "$run/preview/preview/config.json" ] || [ "$last" = preview ]; then
-    train preview tiny --model "$run/ldm"
-fi
-[ "$last" != preview ] || exit 0
+stage small ldm --init "$run/start"
+stage ldm ldm --model "$run/small"
+stage preview tiny --model "$run/ldm"
 train decoder autoencoder --model "$run/ldm"
 cp -R "$run/preview/preview" "$run/decoder/" # of the same latents
 cp "$data/set/ATTRIBUTION.txt" "$run/decoder/"
