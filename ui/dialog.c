@@ -121,12 +121,15 @@ static void add_advanced(const Rows *rows, GimpProcedureConfig *config)
 /* Steps of learning, and in words what they cost and what they are good for. */
 static void add_learn(GimpProcedureDialog *dialog)
 {
+    const double usual = 3000; /* steps; more can be typed */
+    GtkWidget *scale = gimp_procedure_dialog_get_spin_scale(dialog, "learn", 1);
     GtkWidget *hint = gimp_procedure_dialog_get_label(
         dialog, "learn-hint",
         _("For textures, patterns and grounds that the model does not know: 1000 steps take one or "
           "two minutes with the default model. 0 does not learn."),
         FALSE, FALSE);
 
+    gimp_spin_scale_set_scale_limits(GIMP_SPIN_SCALE(scale), 0, usual);
     gtk_label_set_line_wrap(GTK_LABEL(hint), TRUE);
     gtk_label_set_max_width_chars(GTK_LABEL(hint), 50);
     gtk_label_set_xalign(GTK_LABEL(hint), 0);
