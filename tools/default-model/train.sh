@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
 # Data set, autoencoder, text encoder, denoiser with both, small pictures first, decoder of previews, finished decoder; each stage goes
-# on from its newest checkpoint. data/default/stages has what earlier runs have learnt of some: they begin with it.
+# on from its newest checkpoint.
 set -euo pipefail
 tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 recipe=$tree/data/default
@@ -9,7 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
 stages=(data autoencoder text small ldm preview decoder features)
-steps=() hours='' from='' afresh='' last=decoder
+steps=() hours='' from='' last=decoder
 
 usage() {
     cat <<'TEXT'
@@ -20,7 +20,6 @@ Usage: ./dev train-default [OPTIONS]     train the default model, or go on with 
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
-  --afresh       begin with random weights, not with what data/default/stages has
   --from DIR     begin with the checkpoints of another run's folder, where this one has none
   -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/decoder
 
@@ -36,7 +35,6 @@ die() {
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage && exit ;;
-        --afresh) afresh=1 && shift && continue ;;
         --stage | --steps | --hours | --data | --from | -o) [ $# -gt 1 ] || die "$1 needs a value" 2 ;;
         *) echo "train-default: no such option: $1 (--help lists them)" >&2 && exit 2 ;;
     esac
@@ -83,20 +81,9 @@ train() { # STAGE KIND WHERE-IT-BEGINS
 
 finished() { [ -e "$run/$1/model_index.json" ] || [ -e "$run/$1/preview/config.json" ]; }
 
-# Trains a stage that is not finished; one that is the last wanted goes on from its checkpoints even then. What earlier runs have
-# learnt lies over the folder that it begins with.
-stage() { # STAGE KIND HOW-IT-BEGINS FOLDER-IT-BEGINS-WITH
-    local how=$3 folder=$4
-    if ! finished "$1" || { [ "$1" = "$last" ] && [ -d "$run/$1/checkpoints" ]; }; then
-        if [ -z "$afresh" ] && [ -d "$recipe/stages/$1" ]; then
-            how=--model folder=$run/begin/$1
-            mkdir -p "$run/begin"
-            rm -rf "$folder"
-            cp -R "$4" "$folder"
-            cp -R "$recipe/stages/$1/." "$folder/"
-        fi
-        train "$1" "$2" "$how" "$folder"
-    fi
+# Trains a stage that is not finished; one that is the last wanted goes on from its checkpoints even then.
+stage() { # STAGE KIND WHERE-IT-BEGINS
+    if ! finished "$1" || [ "$1" = "$last" ]; then train "$@"; fi
     [ "$1" != "$last" ] || exit 0
 }
 
