@@ -1,10 +1,8 @@
-/* Training from random weights. In: a table of parameters without data. Out: numbers for all of
- * them. PyTorch's default for convolutions and linear layers (kaiming uniform, a = sqrt 5) is
- * U(-b, b) with b = 1 / sqrt(fan in), for weight and bias; norms begin with 1 and 0, embeddings
- * with N(0, 0.02) as in CLIP. In the reference's denoiser (openaimodel.py) the last convolutions of
- * resblocks and transformers and that of the whole network begin with zero: every residual branch
- * is then the identity at first. Autoencoders begin nearly linear: their branches end with zero,
- * too, and what remains keeps the variance of what it is given. */
+/* Training from random weights. In: parameters without data. Out: numbers for all of them. As
+ * PyTorch has it (kaiming uniform, a = sqrt 5), weights and biases are U(-b, b), b = 1 / sqrt(fan
+ * in); norms begin with 1 and 0, embeddings with N(0, 0.02) as in CLIP. Residual branches of the
+ * denoiser, and its end, end in zero (openaimodel.py): the identity at first. Autoencoders begin
+ * nearly linear: their branches do, too, and what remains keeps the variance it is given. */
 #include "train/initial.h"
 
 #include "base/checked.h"
