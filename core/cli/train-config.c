@@ -88,6 +88,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {"codebook-dim", INT, offsetof(LdmAutoencoderOptions, vae.width)},
     {"adversarial", DOUBLE, offsetof(LdmAutoencoderOptions, weights.adversarial)},
     {"adversarial-start", UINT64, offsetof(LdmAutoencoderOptions, adversarial_start)},
+    {"feature-matching", DOUBLE, offsetof(LdmAutoencoderOptions, weights.matching)},
     {"freeze-encoder", BOOL, offsetof(LdmAutoencoderOptions, freeze_encoder)},
     {"adversarial-rate", DOUBLE, offsetof(LdmAutoencoderOptions, adversarial_rate)},
     {"disc-channels", SIZE, offsetof(LdmAutoencoderOptions, discriminator.channels)},

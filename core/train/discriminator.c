@@ -57,15 +57,28 @@ size_t ldm_discriminator_side(const LdmDiscriminatorConfig *config)
     return (size_t)3 << config->layers;
 }
 
+/* One layer and its activation; takes h over. */
+static LdmTensor *layer(LdmPass *pass, const LdmDiscriminator *d, size_t i, LdmTensor *h)
+{
+    h = ldm_conv2d_forward(pass, &d->convs[i], h, NULL);
+    if (i > 0)
+        h = ldm_group_norm_forward(pass, &d->norms[i], h, false);
+    return ldm_leaky_relu_forward(pass, h, SLOPE);
+}
+
+size_t ldm_discriminator_features(LdmPass *pass, const LdmDiscriminator *d, LdmTensor *x,
+                                  LdmTensor *features[LDM_DISCRIMINATOR_LAYERS + 1])
+{
+    for (size_t i = 0; i <= d->layers; i++)
+        features[i] = layer(pass, d, i, ldm_pass_keep(pass, i > 0 ? features[i - 1] : x));
+    return d->layers + 1;
+}
+
 LdmTensor *ldm_discriminator_forward(LdmPass *pass, const LdmDiscriminator *d, LdmTensor *x)
 {
-    LdmTensor *h = ldm_conv2d_forward(pass, &d->convs[0], ldm_pass_keep(pass, x), NULL);
+    LdmTensor *h = ldm_pass_keep(pass, x);
 
-    h = ldm_leaky_relu_forward(pass, h, SLOPE);
-    for (size_t i = 1; i <= d->layers; i++) {
-        h = ldm_conv2d_forward(pass, &d->convs[i], h, NULL);
-        h = ldm_group_norm_forward(pass, &d->norms[i], h, false);
-        h = ldm_leaky_relu_forward(pass, h, SLOPE);
-    }
+    for (size_t i = 0; i <= d->layers; i++)
+        h = layer(pass, d, i, h);
     return ldm_conv2d_forward(pass, &d->convs[d->layers + 1], h, NULL);
 }

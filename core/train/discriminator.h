@@ -26,6 +26,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmDiscriminator, ldm_discriminator_free)
 /* Shortest side of a picture that it says anything about. */
 size_t ldm_discriminator_side(const LdmDiscriminatorConfig *config);
 
+/* x [N, H, W, 3] -> what it makes of x on its way to the logits, from the first layer on: handles
+ * to drop. Returns their number; borrows x. */
+size_t ldm_discriminator_features(LdmPass *pass, const LdmDiscriminator *discriminator,
+                                  LdmTensor *x, LdmTensor *features[LDM_DISCRIMINATOR_LAYERS + 1]);
+
 /* x [N, H, W, 3] -> logits [N, h, w, 1], positive = real; borrows x. */
 LdmTensor *ldm_discriminator_forward(LdmPass *pass, const LdmDiscriminator *discriminator,
                                      LdmTensor *x);

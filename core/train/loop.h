@@ -32,7 +32,7 @@ typedef struct {
     uint64_t first_step, steps;
 } LdmTrainPlan;
 
-#define LDM_TRAIN_TERMS 6
+#define LDM_TRAIN_TERMS 7
 
 typedef struct {
     uint64_t step, steps; /* 1-based */

@@ -286,6 +286,51 @@ static void add_generator(Call *call, const LdmTensor *h, const LdmTensor *y)
     }
 }
 
+/* mean |a - b|; weight times its gradient by a is a's from now on. NaN stays NaN in both. */
+static double match(LdmPass *pass, LdmTensor *a, const LdmTensor *b, double weight)
+{
+    LdmTensor *d = ldm_pass_like(pass, a, a->shape[3]);
+    size_t n = ldm_tensor_count(a);
+    double sum = 0.0;
+
+    for (size_t i = 0; ldm_tape_computes(pass) && i < n; i++) {
+        double distance = (double)((const float *)a->data)[i] - ((const float *)b->data)[i];
+        double sign = distance > 0.0 ? 1.0 : distance < 0.0 ? -1.0 : distance;
+        sum += fabs(distance);
+        ldm_tensor_f32(d)[i] = (float)(weight * sign / (double)n);
+    }
+    ldm_pass_seed(pass, a, d);
+    ldm_pass_drop(pass, d);
+    return sum / (double)n;
+}
+
+/* Adds matching dL_FM/dx' to d_y. Planning: counts. */
+static void add_matching(Call *call, const LdmTensor *y)
+{
+    LdmAutoencoderLoss *loss = call->loss;
+    const LdmDiscriminator *discriminator = loss->task.discriminator;
+    LdmPass *pass = loss->judge;
+    LdmTensor *wanted[LDM_DISCRIMINATOR_LAYERS + 1], *made[LDM_DISCRIMINATOR_LAYERS + 1];
+    LdmTensor *x = ldm_pass_input(pass, call->batch->x), *own = ldm_pass_input(pass, y);
+
+    set_trained(loss->task.discriminator_params, false);
+    ldm_discriminator_features(pass, discriminator, x, wanted);
+    ldm_pass_want_gradient(pass, own);
+    size_t layers = ldm_discriminator_features(pass, discriminator, own, made);
+    for (size_t i = 0; i < layers; i++) {
+        call->terms.matching += match(pass, made[i], wanted[i], loss->task.weights.matching);
+        ldm_pass_drop(pass, made[i]);
+        ldm_pass_drop(pass, wanted[i]);
+    }
+    ldm_pass_backward(pass);
+    set_trained(loss->task.discriminator_params, true);
+    const LdmTensor *d = ldm_pass_gradient(pass, own);
+    for (size_t i = 0; d != NULL && d->data != NULL && i < ldm_tensor_count(d); i++)
+        ldm_tensor_f32(loss->d_y)[i] += ((const float *)d->data)[i];
+    ldm_pass_drop(pass, own);
+    ldm_pass_drop(pass, x);
+}
+
 /* The discriminator's part of a step: d_y gets the generator's, its own parameters theirs. */
 static void oppose(Call *call, const LdmTensor *h, const LdmTensor *y)
 {
@@ -296,6 +341,11 @@ static void oppose(Call *call, const LdmTensor *h, const LdmTensor *y)
     add_generator(call, h, y);
     if (!judge_end(call, call->loss->pass))
         return;
+    if (call->loss->task.weights.matching > 0.0) {
+        add_matching(call, y);
+        if (!judge_end(call, call->loss->pass))
+            return;
+    }
     judge(call, call->batch->x, real_loss, scale, &call->terms.discriminator, false);
     if (!judge_end(call, call->loss->pass))
         return;
@@ -335,7 +385,8 @@ static void run(Call *call)
     ldm_pass_seed(pass, y, loss->d_y);
     ldm_pass_drop(pass, y);
     ldm_pass_backward(pass);
-    terms->loss = terms->reconstruction + share + terms->adaptive * terms->generator;
+    terms->loss = terms->reconstruction + share + terms->adaptive * terms->generator +
+                  loss->task.weights.matching * terms->matching;
 }
 
 /* ---- planning ---- */
@@ -453,5 +504,6 @@ bool ldm_autoencoder_loss_backward(LdmAutoencoderLoss *loss, const LdmAutoencode
     terms->adaptive += batch->scale * t->adaptive;
     terms->discriminator += batch->scale * t->discriminator;
     terms->perplexity += batch->scale * t->perplexity;
+    terms->matching += batch->scale * t->matching;
     return done;
 }

@@ -1,13 +1,19 @@
 /* The losses of the first stage (LDM, section 3.1 and appendix G; the reference's
  * losses/contperceptual.py and vqperceptual.py):
  *
- *     L      = L_rec + L_reg + lambda L_GAN,
+ *     L      = L_rec + L_reg + lambda L_GAN + matching L_FM,
  *     L_rec  = l1 |x' - x| + l2 |x' - x|^2 + perceptual P(x', x),
  *     L_GAN  = -mean D(x'),
  *     lambda = adversarial |grad L_rec| / (|grad L_GAN| + 1e-4), at most 1e4 adversarial,
+ *     L_FM   = sum over i of mean |D_i(x') - D_i(x)|,
  *
  * with gradients by the weights of the decoder's last layer, and for the discriminator the hinge
  * loss mean(max(0, 1 - D(x)) + max(0, 1 + D(x'))) / 2. P is the pyramid distance of pyramid.h.
+ * L_FM is feature matching (arXiv 1711.11585, equation 8): D_i are the discriminator's activations
+ * behind each of its layers but the last, which gives the logits; D_i(x) is a constant, and D
+ * learns nothing by it. Its weight is fixed, as there, beside lambda, and neither part of lambda
+ * sees it: it is a distance as L_rec is one, whose gradient does not fade where that of L_GAN does,
+ * and lambda would then raise it without need.
  * Everything is a mean over the numbers of a picture, so that losses do not depend on the size.
  * Unlike in the reference, the discriminator sees the same x' as L_GAN, not one decoded anew after
  * the update: one decoding less.
@@ -34,6 +40,7 @@ typedef struct {
     double kl;                   /* of KL autoencoders */
     double codebook, commitment; /* of VQ autoencoders */
     double adversarial;          /* 0: without a discriminator */
+    double matching;             /* of its features; needs it */
 } LdmAutoencoderWeights;
 
 /* Means over a batch. */
@@ -45,6 +52,7 @@ typedef struct {
     double adaptive;       /* lambda */
     double discriminator;  /* hinge loss */
     double perplexity;     /* VQ: exp of the entropy of a pass's entries: how many are in use */
+    double matching;       /* L_FM */
 } LdmAutoencoderTerms;
 
 typedef struct LdmAutoencoderLoss LdmAutoencoderLoss;

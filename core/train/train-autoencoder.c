@@ -92,6 +92,11 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
                       o->discriminator.channels, 8);
         return false;
     }
+    if (o->weights.matching > 0.0 && o->weights.adversarial <= 0.0) {
+        ldm_set_error(error, INVALID,
+                      _("feature-matching needs a discriminator: adversarial must be above 0"));
+        return false;
+    }
     return check_wish(model, &o->vae, error) &&
            ldm_option_check("disc-layers", (double)o->discriminator.layers, 1,
                             LDM_DISCRIMINATOR_LAYERS, error) &&
@@ -105,6 +110,7 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
            ldm_option_check("codebook", o->weights.codebook, 0.0, 1e6, error) &&
            ldm_option_check("commitment", o->weights.commitment, 0.0, 1e6, error) &&
            ldm_option_check("adversarial", o->weights.adversarial, 0.0, 1e6, error) &&
+           ldm_option_check("feature-matching", o->weights.matching, 0.0, 1e6, error) &&
            ldm_option_check("adversarial-rate", o->adversarial_rate, 0.0, 1.0, error);
 }
 
@@ -136,6 +142,9 @@ static char *settings_text(const Run *run)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
+    if (w->matching > 0.0)
+        g_string_append_printf(text, " feature-matching=%s",
+                               g_ascii_dtostr(number, sizeof number, w->matching));
     if (is_vq(run)) {
         g_string_append_printf(text, " codebook=%s",
                                g_ascii_dtostr(number, sizeof number, w->codebook));
@@ -180,10 +189,11 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
             return false;
     if (!ldm_autoencoder_loss_backward(run->loss, &batch, &terms, error))
         return false;
-    /* without the adversarial term, whose weight changes from step to step: outliers are judged by
-     * this number, and the curve shows it */
-    step->loss +=
-        terms.loss - (batch.adversarial ? terms.adaptive * terms.generator / batch.scale : 0.0);
+    /* without the discriminator's terms, whose weight or measure changes from step to step:
+     * outliers are judged by this number, and the curve shows it */
+    step->loss += terms.loss -
+                  (batch.adversarial ? terms.adaptive * terms.generator / batch.scale : 0.0) -
+                  o->weights.matching * terms.matching;
     step->adversary += terms.discriminator;
     ldm_train_step_add(step, "reconstruction", terms.reconstruction);
     ldm_train_step_add(step, is_vq(run) ? "codebook" : "kl", terms.regulariser);
@@ -193,6 +203,8 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
         ldm_train_step_add(step, "generator", terms.generator);
         ldm_train_step_add(step, "adaptive", terms.adaptive);
         ldm_train_step_add(step, "discriminator", terms.discriminator);
+        if (o->weights.matching > 0.0)
+            ldm_train_step_add(step, "matching", terms.matching);
     }
     return true;
 }

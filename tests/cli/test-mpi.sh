@@ -31,11 +31,12 @@ for i in 1 2 3 4 5 6; do
 done
 printf 'size = 64\nseed = 3\nclip = 0\nsave-every = 1\nkeep = 20\n' >ldm.conf
 printf 'size = 64\nseed = 3\nclip = 0\nsave-every = 1\nkeep = 20\ndisc-channels = 16\nadversarial-start = 0\n' >autoencoder.conf
+(cat autoencoder.conf && echo 'feature-matching = 2') >matching.conf
 printf 'size = 64\nseed = 3\nclip = 0\nsave-every = 1\nkeep = 20\n' >lora.conf
 
-declare -A steps=([ldm]=2 [autoencoder]=4 [lora]=10)
-for kind in autoencoder lora ldm; do
-    training=(train "$kind" --data pictures --config "$kind.conf" --steps "${steps[$kind]}")
+declare -A steps=([ldm]=2 [autoencoder]=4 [matching]=2 [lora]=10)
+for kind in autoencoder matching lora ldm; do
+    training=(train "${kind/matching/autoencoder}" --data pictures --config "$kind.conf" --steps "${steps[$kind]}")
     "$cli" "${training[@]}" --batch 4 -o "$kind-1" >out 2>err </dev/null
     ok $? "$kind: one process"
     together 2 "${training[@]}" --batch 2 -o "$kind-2"

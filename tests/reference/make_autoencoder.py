@@ -1,6 +1,7 @@
-"""What PyTorch makes of the first stage's losses, on the tiny autoencoder "sd1" of make_networks.py and on the one with
-a codebook of make_vq.py (tests/reference/data/autoencoder/; the latter's files begin with vq-): terms and gradients of one pass with all of them, and ten steps of which the
-last seven have the discriminator. The discriminator's random weights are kept in discriminator.safetensors.
+"""What PyTorch makes of the first stage's losses, on the tiny autoencoder "sd1" of make_networks.py, on the same with
+feature matching (tests/reference/data/autoencoder/; its files begin with matching-) and on the one with a codebook of
+make_vq.py (vq-): terms and gradients of one pass with all of them, and ten steps of which the last seven have the
+discriminator. The discriminator's random weights are kept in discriminator.safetensors.
 Gradients are kept as rows of length and four products with signs, as in make_gradients.py."""
 
 import copy
@@ -19,7 +20,7 @@ DATA = Path(__file__).resolve().parent / "data" / "autoencoder"
 NETWORKS = DATA.parent / "networks"
 STEPS, BATCH, SIDE, START = 10, 2, 16, 3
 L1, L2, PERCEPTUAL, KL, ADVERSARIAL = 1.0, 0.5, 0.7, 1e-2, 0.5
-CODEBOOK, COMMITMENT = 0.8, 0.3
+CODEBOOK, COMMITMENT, MATCHING = 0.8, 0.3, 0.6
 SLOPE, GROUPS, CHANNELS, LAYERS = 0.2, 8, 8, 2
 
 
@@ -78,9 +79,15 @@ class Losses:
             lengths = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (rec, gan)]
             weight = ADVERSARIAL * (lengths[0] / (lengths[1] + 1e-4)).clamp(0, 1e4).detach()
             hinge = 0.5 * (F.relu(1 - self.judge(x)).mean() + F.relu(1 + self.judge(y.detach())).mean())
-            loss = loss + weight * gan
+            matching = self.match(x, y)
+            loss = loss + weight * gan + sum(share for share, _ in matching.values())
             terms |= dict(generator=gan, adaptive=weight, discriminator=hinge)
+            others |= {name: term for name, (_, term) in matching.items()}
         return loss, dict(loss=loss) | terms | others
+
+    def match(self, x, y):
+        """Shares of the loss, and terms, by the discriminator's features."""
+        return {}
 
     def backward(self, x, noise, adversarial):
         loss, terms = self.forward(x, noise, adversarial)
@@ -90,6 +97,22 @@ class Losses:
         loss.backward()
         self.judge.requires_grad_(True)
         return [float(torch.as_tensor(value).detach()) for value in terms.values()]
+
+
+class MatchingLosses(Losses):
+    def reconstruct(self, x, noise):
+        return *super().reconstruct(x, noise)[:3], dict(perplexity=0.0, matching=0.0)
+
+    def features(self, x):
+        for layer in self.judge:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                yield x
+
+    def match(self, x, y):
+        pairs = zip(self.features(y), self.features(x))
+        term = sum((made - true.detach()).abs().mean() for made, true in pairs)
+        return dict(matching=(MATCHING * term, term))
 
 
 class VqLosses(Losses):
@@ -179,6 +202,7 @@ def main():
     noise = torch.randn(n, vae.config.latent_channels, SIDE // 4, SIDE // 4)
     save("x", x)
     save("noise", noise)
+    make("matching-", MatchingLosses, copy.deepcopy(vae), copy.deepcopy(judge), x, noise)
     make("", Losses, vae, copy.deepcopy(judge), x, noise)
     make("vq-", VqLosses, vq, judge, x, noise)
 

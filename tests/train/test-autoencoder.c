@@ -1,6 +1,6 @@
-/* The first stage's losses beside PyTorch's (reference/make_autoencoder.py), with a posterior and
- * with a codebook: every term and every gradient of one pass, and ten steps of which the last seven
- * are against the discriminator. */
+/* The first stage's losses beside PyTorch's (reference/make_autoencoder.py), with a posterior, with
+ * feature matching besides and with a codebook: every term and every gradient of one pass, and ten
+ * steps of which the last seven are against the discriminator. */
 #include "train/loss-autoencoder.h"
 #include "train/optimiser.h"
 #include "weights/safetensors.h"
@@ -15,7 +15,7 @@
 #define BATCH 2
 #define SIDE  16
 #define START 3 /* steps before the discriminator takes part */
-#define TERMS 7 /* at most */
+#define TERMS 8 /* at most */
 
 static const LdmAutoencoderWeights weights = {.l1 = 1.0,
                                               .l2 = 0.5,
@@ -45,7 +45,11 @@ static LdmTensor *fixture(const char *name)
 /* The tiny models, and what the files of each begin with. */
 static const struct {
     const char *folder, *prefix;
-} kinds[] = {{"networks/sd1", ""}, {"vq", "vq-"}};
+    bool vq;
+    double matching;
+} kinds[] = {{"networks/sd1", "", false, 0.0},
+             {"networks/sd1", "matching-", false, 0.6},
+             {"vq", "vq-", true, 0.0}};
 
 typedef struct {
     LdmModel *model;
@@ -54,6 +58,7 @@ typedef struct {
     LdmFiles *files;
     LdmTensor *x, *noise; /* of all steps; VQ: no noise */
     const char *prefix;
+    double matching;
 } Case;
 
 /* What PyTorch found. */
@@ -70,7 +75,9 @@ static Case case_new(int kind)
         g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), kinds[kind].folder, NULL);
     g_autofree char *path = fixture_path("discriminator.safetensors");
     g_autoptr(GError) error = NULL;
-    Case c = {.model = ldm_model_load_first_stage(folder, &error), .prefix = kinds[kind].prefix};
+    Case c = {.model = ldm_model_load_first_stage(folder, &error),
+              .prefix = kinds[kind].prefix,
+              .matching = kinds[kind].matching};
 
     g_assert_no_error(error);
     c.params = ldm_params_new();
@@ -89,7 +96,7 @@ static Case case_new(int kind)
     for (size_t i = 0; i < ldm_params_length(c.model->vae_params); i++)
         ldm_params_at(c.model->vae_params, i)->trained = true;
     c.x = fixture("x");
-    c.noise = kind == 0 ? fixture("noise") : NULL;
+    c.noise = kinds[kind].vq ? NULL : fixture("noise");
     return c;
 }
 
@@ -107,15 +114,16 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Case, case_clear)
 static LdmAutoencoderLoss *loss_new(const Case *c)
 {
     g_autoptr(GError) error = NULL;
-    const LdmAutoencoderTask task = {.model = c->model,
-                                     .discriminator = c->discriminator,
-                                     .discriminator_params = c->params,
-                                     .weights = weights,
-                                     .N = BATCH,
-                                     .H = SIDE,
-                                     .W = SIDE};
-    LdmAutoencoderLoss *loss = ldm_autoencoder_loss_new(&task, NULL, &error);
+    LdmAutoencoderTask task = {.model = c->model,
+                               .discriminator = c->discriminator,
+                               .discriminator_params = c->params,
+                               .weights = weights,
+                               .N = BATCH,
+                               .H = SIDE,
+                               .W = SIDE};
 
+    task.weights.matching = c->matching;
+    LdmAutoencoderLoss *loss = ldm_autoencoder_loss_new(&task, NULL, &error);
     g_assert_no_error(error);
     return loss;
 }
@@ -184,6 +192,70 @@ static void test_pass(gconstpointer kind)
     signs_check(c.params, discriminator, "discriminator, accumulated");
 }
 
+static bool is_encoder(const LdmParam *param)
+{
+    return g_str_has_prefix(param->name, "encoder.") ||
+           g_str_has_prefix(param->name, "quant_conv.");
+}
+
+/* The decoder's gradients of one pass, one after another. */
+static GArray *decoder_gradients(const Case *c, LdmAutoencoderTerms *terms)
+{
+    GArray *all = g_array_new(FALSE, FALSE, sizeof(float));
+    g_autoptr(LdmAutoencoderLoss) loss = loss_new(c);
+
+    g_assert_true(ldm_params_make_gradients(c->model->vae_params, NULL));
+    g_assert_true(ldm_params_make_gradients(c->params, NULL));
+    *terms = backward(c, loss, 0, 1.0, true);
+    for (size_t i = 0; i < ldm_params_length(c->model->vae_params); i++) {
+        const LdmParam *param = ldm_params_at(c->model->vae_params, i);
+        size_t count = 1;
+        for (int k = 0; k < param->rank; k++)
+            count *= param->shape[k];
+        if (!is_encoder(param))
+            g_array_append_vals(all, param->gradient, (guint)count);
+    }
+    return all;
+}
+
+/* They do not depend on whether the encoder learns. */
+static void test_frozen(void)
+{
+    g_auto(Case) c = case_new(1), frozen = case_new(1);
+    LdmAutoencoderTerms terms, same;
+
+    for (size_t i = 0; i < ldm_params_length(frozen.model->vae_params); i++) {
+        LdmParam *param = ldm_params_at(frozen.model->vae_params, i);
+        param->trained = !is_encoder(param);
+    }
+    g_autoptr(GArray) all = decoder_gradients(&c, &terms);
+    g_autoptr(GArray) rest = decoder_gradients(&frozen, &same);
+    g_assert_cmpfloat(terms.matching, >, 0.0);
+    g_assert_cmpmem(&terms, sizeof terms, &same, sizeof same);
+    g_assert_cmpmem(all->data, all->len * sizeof(float), rest->data, rest->len * sizeof(float));
+}
+
+/* What is no number in the discriminator is none in the term and in the gradients either, by which
+ * the step is left out. */
+static void test_nonfinite(void)
+{
+    g_auto(Case) c = case_new(1);
+    LdmParam *first = ldm_params_at(c.params, 0);
+    g_autofree float *weight = g_memdup2(first->data, 3 * 16 * 8 * sizeof(float));
+
+    LdmAutoencoderTerms terms;
+    double sum = 0.0;
+
+    weight[5] = NAN;
+    first->data = weight;
+    g_autoptr(GArray) d = decoder_gradients(&c, &terms);
+    for (guint i = 0; i < d->len; i++)
+        sum += g_array_index(d, float, i);
+    g_assert_true(isnan(terms.matching));
+    g_assert_true(isnan(terms.loss));
+    g_assert_false(isfinite(sum));
+}
+
 static LdmOptimiser *optimiser_new(LdmParams *params, const char *part)
 {
     LdmOptimiserOptions options = ldm_optimiser_defaults();
@@ -233,7 +305,11 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/autoencoder/kl/pass", GINT_TO_POINTER(0), test_pass);
     g_test_add_data_func("/autoencoder/kl/curve", GINT_TO_POINTER(0), test_curve);
-    g_test_add_data_func("/autoencoder/vq/pass", GINT_TO_POINTER(1), test_pass);
-    g_test_add_data_func("/autoencoder/vq/curve", GINT_TO_POINTER(1), test_curve);
+    g_test_add_data_func("/autoencoder/matching/pass", GINT_TO_POINTER(1), test_pass);
+    g_test_add_data_func("/autoencoder/matching/curve", GINT_TO_POINTER(1), test_curve);
+    g_test_add_func("/autoencoder/matching/frozen", test_frozen);
+    g_test_add_func("/autoencoder/matching/nonfinite", test_nonfinite);
+    g_test_add_data_func("/autoencoder/vq/pass", GINT_TO_POINTER(2), test_pass);
+    g_test_add_data_func("/autoencoder/vq/curve", GINT_TO_POINTER(2), test_curve);
     return g_test_run();
 }

@@ -115,11 +115,14 @@ static void check_resume(const Place *place, LdmAutoencoderOptions options)
         assert_same_file(place, "whole", "parts", same[i]);
 }
 
-static void test_resume(void)
+static void test_resume(gconstpointer frozen)
 {
     g_auto(Place) place = place_new();
+    LdmAutoencoderOptions options = options_new();
 
-    check_resume(&place, options_new());
+    options.weights.matching = 1.0;
+    options.freeze_encoder = GPOINTER_TO_INT(frozen) != 0;
+    check_resume(&place, options);
 }
 
 static LdmTensor *window(float value)
@@ -318,6 +321,12 @@ static void test_refusals(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_clear_error(&error);
     options = options_new();
+    options.weights.matching = 1.0;
+    options.weights.adversarial = 0.0; /* no discriminator whose features could be matched */
+    g_assert_false(train(&place, "run", &watch, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    options = options_new();
     options.weights.kl = -1.0;
     g_assert_false(train(&place, "run", &watch, &options, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
@@ -331,7 +340,8 @@ static void test_refusals(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/train-autoencoder/resume", test_resume);
+    g_test_add_data_func("/train-autoencoder/resume", GINT_TO_POINTER(0), test_resume);
+    g_test_add_data_func("/train-autoencoder/resume-frozen", GINT_TO_POINTER(1), test_resume);
     g_test_add_func("/train-autoencoder/result", test_result);
     g_test_add_func("/train-autoencoder/scale", test_scale);
     g_test_add_func("/train-autoencoder/frozen", test_frozen);
