@@ -11,41 +11,12 @@
 #include "encode/vae-encoder.h"
 #include "tensor/tensor.h"
 
+#include "sd15.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-static const LdmUnetConfig unet_config = {
-    .in_channels = 4,
-    .out_channels = 4,
-    .levels = 4,
-    .channels = {320, 640, 1280, 1280},
-    .layers_per_block = 2,
-    .attention = {true, true, true, false},
-    .heads = {8, 8, 8, 8},
-    .depth = {1, 1, 1, 1},
-    .context_width = 768,
-    .norm_groups = 32,
-    .norm_eps = 1e-5,
-    .mid_attention = true,
-    .sample_size = 64,
-};
-static const LdmVaeConfig vae_config = {
-    .regulariser = LDM_REGULARISER_KL,
-    .in_channels = 3,
-    .out_channels = 3,
-    .latent_channels = 4,
-    .levels = 4,
-    .channels = {128, 256, 512, 512},
-    .layers_per_block = 2,
-    .norm_groups = 32,
-    .mid_attention = true,
-    .quant_conv = true,
-    .post_quant_conv = true,
-    .scale_factor = 0.18215,
-    .sample_size = 512,
-};
 
 typedef struct {
     LdmParams *params;
@@ -188,11 +159,11 @@ int main(int argc, char **argv)
     const char *network = argc > 1 ? argv[1] : "unet";
     size_t side = argc > 2 ? strtoul(argv[2], NULL, 10) : 64, channels = 4;
     if (strcmp(network, "unet") == 0)
-        bench.unet = ldm_unet_new(&unet_config, bench.params);
+        bench.unet = ldm_unet_new(&sd15_unet, bench.params);
     else if (strcmp(network, "decoder") == 0)
-        bench.decoder = ldm_vae_decoder_new(&vae_config, bench.params);
+        bench.decoder = ldm_vae_decoder_new(&sd15_vae, bench.params);
     else {
-        bench.encoder = ldm_vae_encoder_new(&vae_config, bench.params);
+        bench.encoder = ldm_vae_encoder_new(&sd15_vae, bench.params);
         channels = 3;
     }
     fill(bench.params);

@@ -6,33 +6,7 @@
 #include "denoise/unet.h"
 #include "encode/vae-encoder.h"
 
-static const LdmUnetConfig sd1_unet = {
-    .in_channels = 4,
-    .out_channels = 4,
-    .levels = 4,
-    .channels = {320, 640, 1280, 1280},
-    .layers_per_block = 2,
-    .attention = {true, true, true, false},
-    .heads = {8, 8, 8, 8},
-    .depth = {1, 1, 1, 1},
-    .context_width = 768,
-    .norm_groups = 32,
-    .norm_eps = 1e-5,
-    .mid_attention = true,
-};
-
-static const LdmVaeConfig sd_vae = {
-    .in_channels = 3,
-    .out_channels = 3,
-    .latent_channels = 4,
-    .levels = 4,
-    .channels = {128, 256, 512, 512},
-    .layers_per_block = 2,
-    .norm_groups = 32,
-    .mid_attention = true,
-    .quant_conv = true,
-    .post_quant_conv = true,
-};
+#include "sd15.h"
 
 static const LdmTextConfig sd1_text = {
     .vocab_size = 49408,
@@ -113,7 +87,7 @@ static void measure(const char *what, LdmForward forward, const Call *call, doub
 static void test_unet(void)
 {
     g_autoptr(LdmParams) params = ldm_params_new();
-    Call call = {.unet = ldm_unet_new(&sd1_unet, params), .H = 64, .W = 64};
+    Call call = {.unet = ldm_unet_new(&sd15_unet, params), .H = 64, .W = 64};
     g_assert_cmpuint(count_parameters(params), ==, 859520964);
     measure("SD 1.5 UNet, 64x64", unet_forward, &call, 803.3, 500);
     call.contexts = 2;
@@ -124,8 +98,8 @@ static void test_unet(void)
 static void test_vae(void)
 {
     g_autoptr(LdmParams) params = ldm_params_new();
-    Call call = {.encoder = ldm_vae_encoder_new(&sd_vae, params),
-                 .decoder = ldm_vae_decoder_new(&sd_vae, params),
+    Call call = {.encoder = ldm_vae_encoder_new(&sd15_vae, params),
+                 .decoder = ldm_vae_decoder_new(&sd15_vae, params),
                  .H = 512,
                  .W = 512};
     g_assert_cmpuint(count_parameters(params), ==, 83653863);
@@ -148,7 +122,7 @@ static void test_text(void)
 /* SD 2: linear projections, heads of 64 channels, a wider context. */
 static void test_sd2(void)
 {
-    LdmUnetConfig config = sd1_unet;
+    LdmUnetConfig config = sd15_unet;
     int heads[] = {5, 10, 20, 20};
     memcpy(config.heads, heads, sizeof heads);
     config.context_width = 1024;
@@ -174,7 +148,7 @@ static void test_zoo(void)
         {5, {128, 128, 256, 256, 512}, 16384, 8, true, 69593371},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(zoo); i++) {
-        LdmVaeConfig config = sd_vae;
+        LdmVaeConfig config = sd15_vae;
         g_autoptr(LdmParams) params = ldm_params_new();
         config.regulariser = LDM_REGULARISER_VQ;
         config.latent_channels = config.inner_channels = zoo[i].z;
