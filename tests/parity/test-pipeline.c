@@ -1,27 +1,17 @@
 /* The whole line with the default model against diffusers: same seed, same prompt, same picture.
  * Arrays: tests/reference/make_pipeline.py. */
 #include "ldm.h"
-#include "tensor/tensor.h"
+
+#include "fixture.h"
 
 #include <math.h>
 
 static LdmModel *model;
 
-static LdmTensor *fixture(const char *name)
-{
-    g_autoptr(GError) error = NULL;
-    g_autofree char *file = g_strconcat(name, ".npy", NULL);
-    g_autofree char *path =
-        g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "pipeline", file, NULL);
-    LdmTensor *t = ldm_npy_read(path, &error);
-    g_assert_no_error(error);
-    return t;
-}
-
 /* The first three channels of `found`: max|a - b| <= 1e-3 max|b|. */
 static void compare(const LdmTensor *found, const char *name)
 {
-    g_autoptr(LdmTensor) expected = fixture(name);
+    g_autoptr(LdmTensor) expected = fixture_array("pipeline", "%s", name);
     double most = 0.0, scale = 0.0;
     size_t C = found->shape[3];
     g_assert_cmpuint(ldm_tensor_count(found) / C, ==, ldm_tensor_count(expected) / 3);
@@ -44,7 +34,7 @@ static LdmRequest *request_for(LdmTask task, const char *prompt, int steps)
     request->guidance = 4.0;
     request->seed = 7;
     if (task != LDM_TASK_GENERATE)
-        request->picture = fixture("picture");
+        request->picture = fixture_array("pipeline", "picture");
     return request;
 }
 
@@ -69,7 +59,7 @@ static void test_generate(void)
 static void test_decode(void)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(LdmTensor) latent = fixture("generate-latent");
+    g_autoptr(LdmTensor) latent = fixture_array("pipeline", "generate-latent");
     g_autoptr(LdmTensor) picture = ldm_decode(model, latent, NULL, &error);
     g_assert_no_error(error);
     for (size_t i = 0; i < ldm_tensor_count(picture); i++)
@@ -88,7 +78,7 @@ static void test_img2img(void)
 static void test_inpaint(void)
 {
     g_autoptr(LdmRequest) request = request_for(LDM_TASK_INPAINT, "a yellow sun", 8);
-    request->mask = fixture("mask");
+    request->mask = fixture_array("pipeline", "mask");
     run(request, "inpaint");
 }
 

@@ -1,9 +1,10 @@
-/* A folder for training runs: a made model, pictures with captions (one of them broken), and what
- * reads them. */
+/* A folder for training runs: a made model, pictures with captions (one of them broken), what reads
+ * them, and what watches a run. */
 #pragma once
 
 #include "made-model.h"
 #include "pipeline/model.h"
+#include "train/loop.h"
 
 typedef struct {
     char *folder, *model_folder, *pictures;
@@ -75,6 +76,82 @@ static inline LdmTensor *read_picture(const char *path, void *data, GError **err
     for (size_t i = 0; i < ldm_tensor_count(picture); i++)
         ldm_tensor_f32(picture)[i] = i % 4 == 3 ? 1.0f : (float)(text[0] - '0') / 8.0f;
     return picture;
+}
+
+/* ---- a run ---- */
+
+#define WATCH_STEPS 64 /* of a run, at most */
+
+/* What a run is to do, and what it told. */
+typedef struct {
+    const char *from;    /* a run whose model is trained further; NULL: the place's own */
+    uint64_t stop_after; /* this step; 0: never */
+    GCancellable *cancellable;
+    size_t taken; /* steps, since it was made */
+    double losses[WATCH_STEPS];
+    LdmTrainStep last;
+    LdmTrainPlan plan;
+    char *skipped; /* pictures, a line each */
+} Watch;
+
+static inline void watch_clear(Watch *watch)
+{
+    g_clear_object(&watch->cancellable);
+    g_clear_pointer(&watch->skipped, g_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Watch, watch_clear)
+
+static inline void watch_stepped(const LdmTrainStep *step, void *data)
+{
+    Watch *watch = data;
+
+    g_assert_cmpuint(step->step, <=, WATCH_STEPS);
+    watch->losses[step->step - 1] = step->loss;
+    watch->last = *step;
+    watch->taken++;
+    if (step->step == watch->stop_after)
+        g_cancellable_cancel(watch->cancellable);
+}
+
+static inline void watch_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
+{
+    Watch *watch = data;
+    GString *lines = g_string_new(NULL);
+
+    for (guint i = 0; i < skipped->len; i++)
+        g_string_append_printf(lines, "%s\n", (const char *)g_ptr_array_index(skipped, i));
+    g_assert_cmpuint(plan->skipped, ==, skipped->len);
+    watch->plan = *plan;
+    g_free(watch->skipped);
+    watch->skipped = g_string_free(lines, FALSE);
+}
+
+/* For one run. */
+static inline LdmTrainWatch watch_run(Watch *watch, LdmPictureRead read)
+{
+    g_clear_object(&watch->cancellable);
+    watch->cancellable = g_cancellable_new();
+    return (LdmTrainWatch){.read = read,
+                           .cancellable = watch->cancellable,
+                           .planned = watch_planned,
+                           .stepped = watch_stepped,
+                           .data = watch};
+}
+
+/* The folder of the model that a run begins with. */
+static inline char *watch_model(const Watch *watch, const Place *place)
+{
+    return watch->from == NULL ? g_strdup(place->model_folder)
+                               : g_build_filename(place->folder, watch->from, NULL);
+}
+
+static inline double mean(const double *losses, size_t n)
+{
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += losses[i] / (double)n;
+    return sum;
 }
 
 static inline void assert_same_file(const Place *place, const char *a, const char *b,

@@ -1,24 +1,13 @@
 /* The optimiser beside torch.optim.AdamW, and what it does with steps that must not be taken. */
 #include "kernels/kernels.h"
-#include "tensor/tensor.h"
 #include "train/optimiser.h"
+
+#include "fixture.h"
 
 #include <math.h>
 #include <string.h>
 
 #define COUNT 37
-
-static LdmTensor *fixture(const char *name)
-{
-    g_autofree char *file = g_strconcat("adamw-", name, ".npy", NULL);
-    g_autofree char *path =
-        g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "training", file, NULL);
-    g_autoptr(GError) error = NULL;
-    LdmTensor *array = ldm_npy_read(path, &error);
-
-    g_assert_no_error(error);
-    return array;
-}
 
 typedef struct {
     LdmParams *params;
@@ -53,11 +42,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Case, case_clear)
 
 static void test_torch(void)
 {
-    g_autoptr(LdmTensor) start = fixture("start");
-    g_autoptr(LdmTensor) gradients = fixture("gradients");
-    g_autoptr(LdmTensor) weights = fixture("weights");
-    g_autoptr(LdmTensor) norms = fixture("norms");
-    g_autoptr(LdmTensor) rates = fixture("rates");
+    g_autoptr(LdmTensor) start = fixture_array("training", "adamw-start");
+    g_autoptr(LdmTensor) gradients = fixture_array("training", "adamw-gradients");
+    g_autoptr(LdmTensor) weights = fixture_array("training", "adamw-weights");
+    g_autoptr(LdmTensor) norms = fixture_array("training", "adamw-norms");
+    g_autoptr(LdmTensor) rates = fixture_array("training", "adamw-rates");
     LdmOptimiserOptions options = ldm_optimiser_defaults();
     options.rate = 0.02;
     options.beta2 = 0.99;

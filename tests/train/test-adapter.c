@@ -2,6 +2,7 @@
  * PyTorch's and peft's (reference/make_adapters.py), on frozen f16 weights; whole runs, resumed to
  * the same bytes; what they write changes pictures, and with weight 0 not one bit. */
 #include "diffuse/schedule.h"
+#include "fixture.h"
 #include "place.h"
 #include "train/estimate.h"
 #include "weights/safetensors.h"
@@ -15,23 +16,9 @@
 
 /* ---- beside PyTorch ---- */
 
-static char *fixture(const char *folder, const char *name)
-{
-    return g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), folder, name, NULL);
-}
-
-static LdmTensor *array(const char *folder, const char *name)
-{
-    g_autofree char *path = fixture(folder, name);
-    g_autoptr(GError) error = NULL;
-    LdmTensor *tensor = ldm_npy_read(path, &error);
-    g_assert_no_error(error);
-    return tensor;
-}
-
 static LdmModel *load_sd1(void)
 {
-    g_autofree char *path = fixture("networks", "sd1");
+    g_autofree char *path = fixture_path("networks", "sd1");
     g_autoptr(GError) error = NULL;
     LdmModel *model = ldm_model_load(path, &error);
     g_assert_no_error(error);
@@ -40,7 +27,7 @@ static LdmModel *load_sd1(void)
 
 static LdmFiles *files(const char *name)
 {
-    g_autofree char *path = fixture("adapters", name);
+    g_autofree char *path = fixture_path("adapters", name);
     g_autoptr(GError) error = NULL;
     LdmFiles *opened = ldm_files_new();
     g_assert_true(ldm_files_add(opened, path, &error));
@@ -66,10 +53,10 @@ static double distance(const float *a, const float *b, size_t n)
 
 static void set_batch(LdmBatch *batch, const LdmModel *model, size_t step, bool words)
 {
-    g_autoptr(LdmTensor) z0 = array("training", "curve-sd1-z0.npy");
-    g_autoptr(LdmTensor) noise = array("training", "curve-sd1-noise.npy");
-    g_autoptr(LdmTensor) times = array("training", "curve-sd1-timesteps.npy");
-    g_autoptr(LdmTensor) ids = array("training", "curve-sd1-ids.npy");
+    g_autoptr(LdmTensor) z0 = fixture_array("training", "curve-sd1-z0");
+    g_autoptr(LdmTensor) noise = fixture_array("training", "curve-sd1-noise");
+    g_autoptr(LdmTensor) times = fixture_array("training", "curve-sd1-timesteps");
+    g_autoptr(LdmTensor) ids = fixture_array("training", "curve-sd1-ids");
     g_autofree double *alpha_bar = g_new(double, model->config.schedule.train_steps);
     size_t tokens = (size_t)model->config.text.tokens;
     ldm_schedule_alpha_bar(&model->config.schedule, alpha_bar);
@@ -114,9 +101,8 @@ typedef void (*CheckGradients)(const LdmOptimiser *optimiser);
 static void run_curve(LdmModel *model, LdmOptimiser *optimiser, const char *name, bool words,
                       CheckGradients check)
 {
-    g_autofree char *losses_name = g_strconcat(name, "-losses.npy", NULL);
-    g_autoptr(LdmTensor) losses = array("adapters", losses_name);
-    g_autoptr(LdmTensor) z0 = array("training", "curve-sd1-z0.npy");
+    g_autoptr(LdmTensor) losses = fixture_array("adapters", "%s-losses", name);
+    g_autoptr(LdmTensor) z0 = fixture_array("training", "curve-sd1-z0");
     g_auto(LdmBatch) batch = {0};
     g_autoptr(GError) error = NULL;
     double worst = 0.0;
@@ -180,7 +166,7 @@ static void test_lora_curve(void)
 
 static void check_word_gradients(const LdmOptimiser *optimiser)
 {
-    g_autoptr(LdmTensor) expected = array("adapters", "inversion-gradients.npy");
+    g_autoptr(LdmTensor) expected = fixture_array("adapters", "inversion-gradients");
     const LdmTrained *trained = ldm_optimiser_at(optimiser, 0);
     double found = distance(trained->gradient, ldm_tensor_f32(expected), trained->count);
     g_test_message("gradient %.1e", found);
@@ -192,7 +178,7 @@ static void test_word_curve(void)
 {
     LdmAdapterOptions options = ldm_adapter_defaults(LDM_ADAPTER_WORD);
     g_autoptr(LdmModel) model = load_sd1();
-    g_autoptr(LdmTensor) start = array("adapters", "inversion-start.npy");
+    g_autoptr(LdmTensor) start = fixture_array("adapters", "inversion-start");
     g_autoptr(GError) error = NULL;
     g_strlcpy(options.word, "<cat>", sizeof options.word);
     options.vectors = 2;
@@ -205,25 +191,6 @@ static void test_word_curve(void)
 }
 
 /* ---- whole runs ---- */
-
-typedef struct {
-    GCancellable *cancellable;
-    uint64_t stop_after, steps; /* steps: taken */
-    LdmTrainPlan plan;
-} Watch;
-
-static void stepped(const LdmTrainStep *step, void *data)
-{
-    Watch *watch = data;
-    watch->steps++;
-    if (step->step == watch->stop_after)
-        g_cancellable_cancel(watch->cancellable);
-}
-
-static void planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
-{
-    ((Watch *)data)->plan = *plan;
-}
 
 static LdmTrainOptions options_of(LdmAdapterKind kind)
 {
@@ -248,13 +215,7 @@ static bool train(const Place *place, const char *run, const LdmTrainOptions *op
     g_autoptr(LdmModel) model = ldm_model_load(place->model_folder, error);
     g_autoptr(LdmDataset) dataset = model != NULL ? ldm_dataset_open(place->pictures, error) : NULL;
     g_autofree char *folder = g_build_filename(place->folder, run, NULL);
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
-    watch->cancellable = cancellable;
-    const LdmTrainWatch callbacks = {.read = read_picture,
-                                     .cancellable = cancellable,
-                                     .planned = planned,
-                                     .stepped = stepped,
-                                     .data = watch};
+    const LdmTrainWatch callbacks = watch_run(watch, read_picture);
     if (dataset == NULL)
         return false;
     bool done = ldm_train_ldm(model, dataset, options, &callbacks, folder, error);
@@ -266,7 +227,7 @@ static bool train(const Place *place, const char *run, const LdmTrainOptions *op
 static void assert_trains(const Place *place, const char *run, const LdmTrainOptions *options)
 {
     g_autoptr(GError) error = NULL;
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
     bool done = train(place, run, options, &watch, &error);
     g_assert_no_error(error);
     g_assert_true(done);
@@ -343,7 +304,7 @@ static void test_resume(void)
     LdmTrainOptions options = options_of(LDM_ADAPTER_LORA);
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
-    Watch parts = {.stop_after = 3}, rest = {0}, others = {0};
+    g_auto(Watch) parts = {.stop_after = 3}, rest = {0}, others = {0};
     assert_trains(&place, "whole", &options);
     g_assert_false(train(&place, "parts", &options, &parts, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
@@ -369,14 +330,14 @@ static void test_finish(void)
     g_autofree char *file =
         g_build_filename(place.folder, "early", "pytorch_lora_weights.safetensors", NULL);
     g_autoptr(GError) error = NULL;
-    Watch parts = {.stop_after = 3}, rest = {0};
+    g_auto(Watch) parts = {.stop_after = 3}, rest = {0};
     g_assert_false(train(&place, "early", &options, &parts, &error));
     g_clear_error(&error);
     options.loop.resume = options.loop.finish = true;
     g_assert_true(train(&place, "early", &options, &rest, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(rest.plan.first_step, ==, 3);
-    g_assert_cmpuint(rest.steps, ==, 0);
+    g_assert_cmpuint(rest.taken, ==, 0);
     g_autoptr(LdmTensor) plain = picture_of(&place, "a picture", NULL, NULL);
     g_autoptr(LdmTensor) moved = picture_of(&place, "a picture", file, NULL);
     g_assert_false(same(plain, moved));
@@ -390,7 +351,7 @@ static void test_estimate(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(LdmModel) model = ldm_model_load(place.model_folder, &error);
     LdmTrainEstimate with, without;
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
     options.loop.look_every = 0;
     g_assert_true(ldm_train_estimate(model, &options, 4, NULL, &without, &error));
     options.loop.look_every = 2;
@@ -409,7 +370,7 @@ static void test_estimate(void)
 static void refuse(const Place *place, const LdmTrainOptions *options, const char *part)
 {
     g_autoptr(GError) error = NULL;
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
     g_assert_false(train(place, "refused", options, &watch, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_assert_nonnull(strstr(error->message, part));

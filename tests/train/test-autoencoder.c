@@ -5,6 +5,7 @@
 #include "train/optimiser.h"
 #include "weights/safetensors.h"
 
+#include "fixture.h"
 #include "parity/networks.h"
 #include "signs.h"
 
@@ -25,22 +26,6 @@ static const LdmAutoencoderWeights weights = {.l1 = 1.0,
                                               .commitment = 0.3,
                                               .adversarial = 0.5};
 static const LdmDiscriminatorConfig shape = {.channels = 8, .layers = 2};
-
-static char *fixture_path(const char *name)
-{
-    return g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "autoencoder", name, NULL);
-}
-
-static LdmTensor *fixture(const char *name)
-{
-    g_autofree char *file = g_strconcat(name, ".npy", NULL);
-    g_autofree char *path = fixture_path(file);
-    g_autoptr(GError) error = NULL;
-    LdmTensor *array = ldm_npy_read(path, &error);
-
-    g_assert_no_error(error);
-    return array;
-}
 
 /* The tiny models, and what the files of each begin with. */
 static const struct {
@@ -64,16 +49,13 @@ typedef struct {
 /* What PyTorch found. */
 static LdmTensor *answer(const Case *c, const char *name)
 {
-    g_autofree char *own = g_strconcat(c->prefix, name, NULL);
-
-    return fixture(own);
+    return fixture_array("autoencoder", "%s%s", c->prefix, name);
 }
 
 static Case case_new(int kind)
 {
-    g_autofree char *folder =
-        g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), kinds[kind].folder, NULL);
-    g_autofree char *path = fixture_path("discriminator.safetensors");
+    g_autofree char *folder = fixture_path(kinds[kind].folder, NULL);
+    g_autofree char *path = fixture_path("autoencoder", "discriminator.safetensors");
     g_autoptr(GError) error = NULL;
     Case c = {.model = ldm_model_load_first_stage(folder, &error),
               .prefix = kinds[kind].prefix,
@@ -95,8 +77,8 @@ static Case case_new(int kind)
     g_assert_cmpuint(ldm_files_length(c.files), ==, ldm_params_length(c.params));
     for (size_t i = 0; i < ldm_params_length(c.model->vae_params); i++)
         ldm_params_at(c.model->vae_params, i)->trained = true;
-    c.x = fixture("x");
-    c.noise = kinds[kind].vq ? NULL : fixture("noise");
+    c.x = fixture_array("autoencoder", "x");
+    c.noise = kinds[kind].vq ? NULL : fixture_array("autoencoder", "noise");
     return c;
 }
 

@@ -4,6 +4,7 @@
 #include "train/optimiser.h"
 #include "weights/source.h"
 
+#include "fixture.h"
 #include "parity/networks.h"
 #include "signs.h"
 
@@ -12,22 +13,6 @@
 
 #define STEPS 10
 #define BATCH 4
-
-static char *fixture_path(const char *name)
-{
-    return g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "contrastive", name, NULL);
-}
-
-static LdmTensor *fixture(const char *name)
-{
-    g_autofree char *file = g_strconcat(name, ".npy", NULL);
-    g_autofree char *path = fixture_path(file);
-    g_autoptr(GError) error = NULL;
-    LdmTensor *array = ldm_npy_read(path, &error);
-
-    g_assert_no_error(error);
-    return array;
-}
 
 typedef struct {
     LdmModel *model;
@@ -46,7 +31,8 @@ static void train(LdmParams *params)
 static Case case_new(void)
 {
     g_autofree char *folder = network_folder("sd1");
-    g_autofree char *tower = fixture_path("tower"), *head = fixture_path("head.safetensors");
+    g_autofree char *tower = fixture_path("contrastive", "tower");
+    g_autofree char *head = fixture_path("contrastive", "head.safetensors");
     g_autoptr(GError) error = NULL;
     Case c = {.model = ldm_model_load(folder, &error)};
 
@@ -63,9 +49,9 @@ static Case case_new(void)
     train(c.contrast.params);
     train(ldm_image_tower_params(loaded));
     g_assert_true(ldm_contrast_batch_init(&c.batch, c.model, &c.contrast, BATCH, &error));
-    c.x = fixture("x");
-    c.ids = fixture("ids");
-    c.ends = fixture("ends");
+    c.x = fixture_array("contrastive", "x");
+    c.ids = fixture_array("contrastive", "ids");
+    c.ends = fixture_array("contrastive", "ends");
     return c;
 }
 
@@ -116,7 +102,7 @@ static void test_pass(void)
     g_auto(Case) c = case_new();
     LdmParams *tables[3];
     static const char *const names[] = {"text", "tower", "head"};
-    g_autoptr(LdmTensor) expected = fixture("loss");
+    g_autoptr(LdmTensor) expected = fixture_array("contrastive", "loss");
     g_autoptr(LdmContrastLoss) loss = NULL;
 
     make_gradients(&c, tables);
@@ -128,7 +114,7 @@ static void test_pass(void)
     backward(&c, loss);
     for (size_t i = 0; i < 3; i++) {
         g_autofree char *name = g_strconcat("gradients-", names[i], NULL);
-        g_autoptr(LdmTensor) rows = fixture(name);
+        g_autoptr(LdmTensor) rows = fixture_array("contrastive", "%s", name);
         signs_check(tables[i], rows, names[i]);
     }
 }
@@ -158,7 +144,7 @@ static void test_curve(void)
 {
     g_auto(Case) c = case_new();
     LdmOptimiserOptions options = ldm_optimiser_defaults();
-    g_autoptr(LdmTensor) curve = fixture("curve");
+    g_autoptr(LdmTensor) curve = fixture_array("contrastive", "curve");
     double worst = 0.0;
 
     options.rate = 1e-3;

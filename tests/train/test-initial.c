@@ -172,20 +172,6 @@ static void test_seed(void)
                       *(const float *)ldm_params_find(first->unet_params, b)->data);
 }
 
-static void stepped(const LdmTrainStep *step, void *data)
-{
-    ((double *)data)[step->step - 1] = step->loss;
-}
-
-static double mean(const double *losses, size_t n)
-{
-    double sum = 0.0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += losses[i] / (double)n;
-    return sum;
-}
-
 /* From the loss of a network that says nothing, E|noise|^2 = 1, downwards; the model is whole. */
 static void test_learns(void)
 {
@@ -194,8 +180,8 @@ static void test_learns(void)
     g_autofree char *unet =
         g_build_filename(place.model_folder, "unet", "diffusion_pytorch_model.safetensors", NULL);
     g_autofree char *run = g_build_filename(place.folder, "run", NULL);
-    double losses[STEPS];
-    const LdmTrainWatch watch = {.read = read_picture, .stepped = stepped, .data = losses};
+    g_auto(Watch) watch = {0};
+    const LdmTrainWatch callbacks = watch_run(&watch, read_picture);
 
     g_assert_cmpint(g_remove(unet), ==, 0);
     g_assert_null(ldm_model_load(place.model_folder, &error));
@@ -212,11 +198,12 @@ static void test_learns(void)
     options.loop.optimiser.steps = STEPS;
     options.train_text = true;
     options.loop.half = true;
-    g_assert_true(ldm_train_ldm(model, dataset, &options, &watch, run, &error));
+    g_assert_true(ldm_train_ldm(model, dataset, &options, &callbacks, run, &error));
     g_assert_no_error(error);
-    g_test_message("loss %.3f, then %.3f", losses[0], mean(losses + STEPS - 8, 8));
-    g_assert_cmpfloat_with_epsilon(losses[0], 1.0, 0.2);
-    g_assert_cmpfloat(mean(losses + STEPS - 8, 8), <, 0.9 * mean(losses, 8));
+    double first = watch.losses[0], last = mean(watch.losses + STEPS - 8, 8);
+    g_test_message("loss %.3f, then %.3f", first, last);
+    g_assert_cmpfloat_with_epsilon(first, 1.0, 0.2);
+    g_assert_cmpfloat(last, <, 0.9 * mean(watch.losses, 8));
     g_autoptr(LdmModel) trained = ldm_model_load(run, &error);
     g_assert_no_error(error);
     g_assert_cmpint(ldm_model_info(model)->dtype, ==, LDM_F32);

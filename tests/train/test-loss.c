@@ -2,9 +2,10 @@
  * and v, min-SNR weights, masks, the text encoder frozen and trained. */
 #include "diffuse/schedule.h"
 #include "pipeline/model.h"
-#include "tensor/tensor.h"
 #include "train/loss-ldm.h"
 #include "train/optimiser.h"
+
+#include "fixture.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,22 +21,9 @@ typedef struct {
 
 static const Curve curves[] = {{"sd1", 0.0, false}, {"sd2", 5.0, false}, {"inpaint", 5.0, true}};
 
-static LdmTensor *fixture(const char *model, const char *name)
-{
-    g_autofree char *file = g_strdup_printf("curve-%s-%s.npy", model, name);
-    g_autofree char *path =
-        g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "training", file, NULL);
-    g_autoptr(GError) error = NULL;
-    LdmTensor *array = ldm_npy_read(path, &error);
-
-    g_assert_no_error(error);
-    return array;
-}
-
 static LdmModel *load(const char *name)
 {
-    g_autofree char *path =
-        g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "networks", name, NULL);
+    g_autofree char *path = fixture_path("networks", name);
     g_autoptr(GError) error = NULL;
     LdmModel *model = ldm_model_load(path, &error);
 
@@ -50,12 +38,13 @@ typedef struct {
 static Arrays arrays_load(const LdmModel *model, const char *name)
 {
     return (Arrays){
-        .z0 = fixture(name, "z0"),
-        .noise = fixture(name, "noise"),
-        .timesteps = fixture(name, "timesteps"),
-        .ids = fixture(name, "ids"),
-        .losses = fixture(name, "losses"),
-        .hole = model->info.concat_inpainting ? fixture(name, "hole") : NULL,
+        .z0 = fixture_array("training", "curve-%s-z0", name),
+        .noise = fixture_array("training", "curve-%s-noise", name),
+        .timesteps = fixture_array("training", "curve-%s-timesteps", name),
+        .ids = fixture_array("training", "curve-%s-ids", name),
+        .losses = fixture_array("training", "curve-%s-losses", name),
+        .hole =
+            model->info.concat_inpainting ? fixture_array("training", "curve-%s-hole", name) : NULL,
     };
 }
 

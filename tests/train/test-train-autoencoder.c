@@ -11,30 +11,6 @@
 #define STEPS 24
 #define SIDE  16
 
-typedef struct {
-    const char *from; /* a run whose model is trained further; NULL: new weights */
-    GCancellable *cancellable;
-    uint64_t stop_after;
-    double losses[STEPS];
-    LdmTrainStep last;
-    guint skipped;
-} Watch;
-
-static void stepped(const LdmTrainStep *step, void *data)
-{
-    Watch *watch = data;
-
-    watch->losses[step->step - 1] = step->loss;
-    watch->last = *step;
-    if (step->step == watch->stop_after)
-        g_cancellable_cancel(watch->cancellable);
-}
-
-static void planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
-{
-    ((Watch *)data)->skipped = skipped->len;
-}
-
 static LdmAutoencoderOptions options_new(void)
 {
     LdmAutoencoderOptions options = ldm_autoencoder_defaults();
@@ -59,33 +35,16 @@ static bool train(const Place *place, const char *run, Watch *watch,
     const LdmWanted wanted = {.first_stage = true,
                               .made_new = watch->from == NULL ? 1u << LDM_PART_VAE : 0,
                               .vae = options->vae};
-    g_autofree char *from = watch->from == NULL
-                                ? g_strdup(place->model_folder)
-                                : g_build_filename(place->folder, watch->from, NULL);
+    g_autofree char *from = watch_model(watch, place);
     g_autoptr(LdmModel) model = ldm_model_load_wanted(from, &wanted, error);
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, error);
     g_autofree char *folder = g_build_filename(place->folder, run, NULL);
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
 
     g_assert_true(model != NULL && dataset != NULL);
     g_assert_true(watch->from != NULL ||
                   ldm_model_draw(model, (uint64_t)options->loop.seed, error));
-    watch->cancellable = cancellable;
-    const LdmTrainWatch callbacks = {.read = read_picture,
-                                     .cancellable = cancellable,
-                                     .planned = planned,
-                                     .stepped = stepped,
-                                     .data = watch};
+    const LdmTrainWatch callbacks = watch_run(watch, read_picture);
     return ldm_train_autoencoder(model, dataset, options, &callbacks, folder, error);
-}
-
-static double mean(const double *losses, size_t n)
-{
-    double sum = 0.0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += losses[i] / (double)n;
-    return sum;
 }
 
 /* Interrupted twice and resumed, against a run of one piece. */
@@ -99,18 +58,18 @@ static void check_resume(const Place *place, LdmAutoencoderOptions options)
         "checkpoints/step-0000000024.json",
     };
     g_autoptr(GError) error = NULL;
-    Watch whole = {0}, parts = {.stop_after = 5};
+    g_auto(Watch) whole = {0}, parts = {.stop_after = 5};
 
     g_assert_true(train(place, "whole", &whole, &options, &error));
     g_assert_no_error(error);
-    g_assert_cmpuint(whole.skipped, ==, 1);
+    g_assert_cmpuint(whole.plan.skipped, ==, 1);
     for (int k = 0; k < 3; k++) { /* before the discriminator takes part and after, then the end */
         g_assert_cmpint(train(place, "parts", &parts, &options, &error), ==, k == 2);
         g_clear_error(&error);
         options.loop.resume = true;
         parts.stop_after = k == 0 ? 15 : 0;
     }
-    g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
+    g_assert_cmpmem(whole.losses, STEPS * sizeof(double), parts.losses, STEPS * sizeof(double));
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         assert_same_file(place, "whole", "parts", same[i]);
 }
@@ -143,7 +102,7 @@ static void test_result(void)
     g_autofree char *unet = g_build_filename(folder, "unet", "config.json", NULL);
     g_autoptr(GError) error = NULL;
     LdmAutoencoderOptions options = options_new();
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
 
     options.weights.adversarial = 0.0;
     g_assert_true(train(&place, "run", &watch, &options, &error));
@@ -175,7 +134,7 @@ static void test_scale(void)
     g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
     g_autoptr(GError) error = NULL;
     LdmAutoencoderOptions options = options_new();
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
     double sum = 0.0, squares = 0.0, count = 0.0;
 
     options.weights.adversarial = 0.0;
@@ -214,7 +173,7 @@ static void test_frozen(void)
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
     LdmAutoencoderOptions options = options_new();
-    Watch first = {0}, second = {.from = "first"};
+    g_auto(Watch) first = {0}, second = {.from = "first"};
 
     options.loop.optimiser.steps = 4;
     options.adversarial_start = 2;
@@ -252,7 +211,7 @@ static void test_vq(void)
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
     LdmAutoencoderOptions options = options_new();
-    Watch further = {.from = "whole"}, back = {0};
+    g_auto(Watch) further = {.from = "whole"}, back = {0};
 
     options.loop.accumulate = 1;
     options.vae = (LdmVaeWish){LDM_REGULARISER_VQ, .codebook = 50, .width = 3};
@@ -309,7 +268,7 @@ static void test_refusals(void)
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
     LdmAutoencoderOptions options = options_new();
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
 
     options.augment.side = 10; /* too small for the discriminator */
     g_assert_false(train(&place, "run", &watch, &options, &error));

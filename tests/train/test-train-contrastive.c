@@ -10,44 +10,6 @@
 
 #define STEPS 24
 
-typedef struct {
-    const char *from; /* a run that goes on; NULL: a text encoder made new */
-    GCancellable *cancellable;
-    uint64_t stop_after;
-    double losses[STEPS];
-    LdmTrainStep last;
-    LdmTrainPlan plan;
-    char *skipped; /* all of them, a line each */
-} Watch;
-
-static void watch_clear(Watch *watch)
-{
-    g_clear_pointer(&watch->skipped, g_free);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Watch, watch_clear)
-
-static void stepped(const LdmTrainStep *step, void *data)
-{
-    Watch *watch = data;
-
-    watch->losses[step->step - 1] = step->loss;
-    watch->last = *step;
-    if (step->step == watch->stop_after)
-        g_cancellable_cancel(watch->cancellable);
-}
-
-static void planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
-{
-    Watch *watch = data;
-    GString *lines = g_string_new(NULL);
-
-    for (guint i = 0; i < skipped->len; i++)
-        g_string_append_printf(lines, "%s\n", (const char *)g_ptr_array_index(skipped, i));
-    watch->plan = *plan;
-    g_free(watch->skipped);
-    watch->skipped = g_string_free(lines, FALSE);
-}
-
 static LdmContrastOptions options_new(void)
 {
     LdmContrastOptions options = ldm_contrast_defaults();
@@ -87,23 +49,15 @@ static bool train(const Place *place, const char *run, Watch *watch,
     const unsigned others = 1u << LDM_PART_UNET | 1u << LDM_PART_VAE;
     const LdmWanted wanted = {.made_new =
                                   watch->from == NULL ? others | 1u << LDM_PART_TEXT : others};
-    g_autofree char *from = watch->from == NULL
-                                ? g_strdup(place->model_folder)
-                                : g_build_filename(place->folder, watch->from, NULL);
+    g_autofree char *from = watch_model(watch, place);
     g_autofree char *folder = g_build_filename(place->folder, run, NULL);
     g_autoptr(LdmModel) model = ldm_model_load_wanted(from, &wanted, error);
     g_autoptr(LdmDataset) dataset = dataset_new(place);
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
 
     g_assert_nonnull(model);
     g_assert_true(watch->from != NULL ||
                   ldm_model_draw_part(model, LDM_PART_TEXT, (uint64_t)options->loop.seed, error));
-    watch->cancellable = cancellable;
-    const LdmTrainWatch callbacks = {.read = read_picture,
-                                     .cancellable = cancellable,
-                                     .planned = planned,
-                                     .stepped = stepped,
-                                     .data = watch};
+    const LdmTrainWatch callbacks = watch_run(watch, read_picture);
     return ldm_train_contrastive(model, dataset, options, &callbacks, folder, error);
 }
 
@@ -139,7 +93,7 @@ static void test_resume(void)
         options.loop.resume = true;
         parts.stop_after = k == 0 ? 15 : 0;
     }
-    g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
+    g_assert_cmpmem(whole.losses, STEPS * sizeof(double), parts.losses, STEPS * sizeof(double));
     assert_same_run(&place, "whole", "parts");
 
     options.loop.resume = false;
@@ -166,15 +120,6 @@ static void test_skipped(void)
     g_assert_nonnull(strstr(watch.skipped, "0.png: it has no caption\n"));
     g_assert_nonnull(strstr(watch.skipped, "0.png: the prompt is not valid UTF-8 text\n"));
     g_assert_nonnull(strstr(watch.skipped, "0.png: the prompt is longer than 64 KiB\n"));
-}
-
-static double mean(const double *losses, size_t n)
-{
-    double sum = 0.0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += losses[i] / (double)n;
-    return sum;
 }
 
 /* What a run leaves: a model that loads whole, in f16, and a tower; both go on. */

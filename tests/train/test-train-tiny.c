@@ -8,29 +8,6 @@
 
 #define STEPS 40
 
-typedef struct {
-    GCancellable *cancellable;
-    uint64_t stop_after;
-    double losses[STEPS];
-    size_t trained;
-    guint skipped;
-} Watch;
-
-static void stepped(const LdmTrainStep *step, void *data)
-{
-    Watch *watch = data;
-
-    watch->losses[step->step - 1] = step->loss;
-    if (step->step == watch->stop_after)
-        g_cancellable_cancel(watch->cancellable);
-}
-
-static void planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
-{
-    ((Watch *)data)->skipped = skipped->len;
-    ((Watch *)data)->trained = plan->trained;
-}
-
 static LdmTinyOptions options_new(void)
 {
     LdmTinyOptions options = ldm_tiny_defaults();
@@ -64,15 +41,9 @@ static bool train(const Place *place, const char *run, Watch *watch, const LdmTi
     g_autoptr(LdmModel) model = ldm_model_load_wanted(place->model_folder, &wanted, error);
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, error);
     g_autofree char *folder = g_build_filename(place->folder, run, NULL);
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
 
     g_assert_true(model != NULL && dataset != NULL);
-    watch->cancellable = cancellable;
-    const LdmTrainWatch callbacks = {.read = read_bright,
-                                     .cancellable = cancellable,
-                                     .planned = planned,
-                                     .stepped = stepped,
-                                     .data = watch};
+    const LdmTrainWatch callbacks = watch_run(watch, read_bright);
     return ldm_train_tiny(model, dataset, options, &callbacks, folder, error);
 }
 
@@ -112,20 +83,20 @@ static void test_run(void)
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
     LdmTinyOptions options = options_new();
-    Watch whole = {0}, parts = {.stop_after = 11};
+    g_auto(Watch) whole = {0}, parts = {.stop_after = 11};
     double first = 0.0, last = 0.0;
 
     g_assert_true(train(&place, "whole", &whole, &options, &error));
-    g_assert_cmpuint(whole.skipped, ==, 1);
+    g_assert_cmpuint(whole.plan.skipped, ==, 1);
     /* two levels, z 4: conv_in, a block each, one enlargement, conv_out */
-    g_assert_cmpuint(whole.trained, ==, 4 * 72 + 8 + 6 * (8 * 72 + 8) + 8 * 72 + 3 * 72 + 3);
+    g_assert_cmpuint(whole.plan.trained, ==, 4 * 72 + 8 + 6 * (8 * 72 + 8) + 8 * 72 + 3 * 72 + 3);
     for (int k = 0; k < 2; k++) {
         g_assert_cmpint(train(&place, "parts", &parts, &options, &error), ==, k == 1);
         g_clear_error(&error);
         options.loop.resume = true;
         parts.stop_after = 0;
     }
-    g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
+    g_assert_cmpmem(whole.losses, STEPS * sizeof(double), parts.losses, STEPS * sizeof(double));
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         assert_same_file(&place, "whole", "parts", same[i]);
     for (int i = 0; i < 5; i++) {
@@ -140,7 +111,7 @@ static void test_run(void)
 static void assert_refused(const Place *place, const LdmTinyOptions *options, const char *words)
 {
     g_autoptr(GError) error = NULL;
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
 
     g_assert_false(train(place, "refused", &watch, options, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);

@@ -8,34 +8,13 @@
 
 #define STEPS 8
 
+/* What differs between the runs. */
 typedef struct {
-    GCancellable *cancellable;
-    uint64_t stop_after;
+    bool resume, buckets;
     size_t look_every;
-    bool buckets;
-    double losses[STEPS];
-    LdmTrainPlan plan;
-    guint skipped;
-} Watch;
+} Wish;
 
-static void stepped(const LdmTrainStep *step, void *data)
-{
-    Watch *watch = data;
-
-    watch->losses[step->step - 1] = step->loss;
-    if (step->step == watch->stop_after)
-        g_cancellable_cancel(watch->cancellable);
-}
-
-static void planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void *data)
-{
-    Watch *watch = data;
-
-    watch->plan = *plan;
-    watch->skipped = skipped->len;
-}
-
-static LdmTrainOptions options_of(const LdmModel *model)
+static LdmTrainOptions options_of(const Wish *wish)
 {
     LdmTrainOptions options = ldm_train_defaults();
 
@@ -49,6 +28,10 @@ static LdmTrainOptions options_of(const LdmModel *model)
     options.train_text = true;
     options.loop.seed = 5;
     options.loop.save_every = 3;
+    options.loop.look_every = wish->look_every;
+    options.loop.resume = wish->resume;
+    options.latents.buckets = wish->buckets;
+    options.samples = 3;
     return options;
 }
 
@@ -68,26 +51,17 @@ static LdmTensor *read_aspects(const char *path, void *data, GError **error)
     return shaped;
 }
 
-static bool train(const Place *place, const char *run, Watch *watch, bool resume, GError **error)
+static bool train(const Place *place, const char *run, Watch *watch, const Wish *wish,
+                  GError **error)
 {
     g_autoptr(LdmModel) model = ldm_model_load(place->model_folder, error);
     g_autoptr(LdmDataset) dataset = model ? ldm_dataset_open(place->pictures, error) : NULL;
     g_autofree char *folder = g_build_filename(place->folder, run, NULL);
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
 
     if (dataset == NULL)
         return false;
-    LdmTrainOptions options = options_of(model);
-    options.loop.look_every = watch->look_every;
-    options.samples = 3;
-    options.latents.buckets = watch->buckets;
-    watch->cancellable = cancellable;
-    options.loop.resume = resume;
-    const LdmTrainWatch callbacks = {.read = watch->buckets ? read_aspects : read_picture,
-                                     .cancellable = cancellable,
-                                     .planned = planned,
-                                     .stepped = stepped,
-                                     .data = watch};
+    const LdmTrainOptions options = options_of(wish);
+    const LdmTrainWatch callbacks = watch_run(watch, wish->buckets ? read_aspects : read_picture);
     return ldm_train_ldm(model, dataset, &options, &callbacks, folder, error);
 }
 
@@ -104,24 +78,25 @@ static void check_resume(bool buckets)
     };
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
-    Watch whole = {.buckets = buckets}, parts = {.buckets = buckets, .stop_after = 5};
+    g_auto(Watch) whole = {0}, parts = {.stop_after = 5};
+    Wish looking = {.buckets = buckets, .look_every = buckets ? 0 : 6}; /* changes nothing */
+    Wish wish = {.buckets = buckets};
 
-    whole.look_every = buckets ? 0 : 6; /* changes nothing */
-
-    g_assert_true(train(&place, "whole", &whole, false, &error));
+    g_assert_true(train(&place, "whole", &whole, &looking, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(whole.plan.examples, ==, 4);
-    g_assert_cmpuint(whole.skipped, ==, 1);
+    g_assert_cmpuint(whole.plan.skipped, ==, 1);
     g_assert_cmpuint(whole.plan.bytes, >, 1000000);
 
-    g_assert_false(train(&place, "parts", &parts, false, &error));
+    g_assert_false(train(&place, "parts", &parts, &wish, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     g_clear_error(&error);
     parts.stop_after = 0;
-    g_assert_true(train(&place, "parts", &parts, true, &error));
+    wish.resume = true;
+    g_assert_true(train(&place, "parts", &parts, &wish, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(parts.plan.first_step, ==, 5);
-    g_assert_cmpmem(whole.losses, sizeof whole.losses, parts.losses, sizeof parts.losses);
+    g_assert_cmpmem(whole.losses, STEPS * sizeof(double), parts.losses, STEPS * sizeof(double));
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         assert_same_file(&place, "whole", "parts", same[i]);
 }
@@ -157,9 +132,9 @@ static void test_pictures(void)
 {
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
-    Watch watch = {.look_every = STEPS};
+    g_auto(Watch) watch = {0};
 
-    g_assert_true(train(&place, "run", &watch, false, &error));
+    g_assert_true(train(&place, "run", &watch, &(Wish){.look_every = STEPS}, &error));
     g_assert_no_error(error);
     assert_picture(&place, "loss.png", 960, 540);
     assert_picture(&place, "samples.png", 8 + 2 * (16 + 8), 8 + 2 * (16 + 8 + 18));
@@ -170,9 +145,10 @@ static void test_result(void)
     g_auto(Place) place = place_new();
     g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
     g_autoptr(GError) error = NULL;
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
+    const Wish begin = {0};
 
-    g_assert_true(train(&place, "run", &watch, false, &error));
+    g_assert_true(train(&place, "run", &watch, &begin, &error));
     g_autoptr(LdmModel) before = ldm_model_load(place.model_folder, &error);
     g_autoptr(LdmModel) after = ldm_model_load(folder, &error);
     g_assert_no_error(error);
@@ -196,23 +172,24 @@ static void test_refusals(void)
     g_auto(Place) place = place_new();
     g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
     g_autoptr(GError) error = NULL;
-    Watch watch = {0};
+    g_auto(Watch) watch = {0};
+    const Wish begin = {0}, resume = {.resume = true};
 
-    g_assert_false(train(&place, "run", &watch, true, &error)); /* nothing to resume */
+    g_assert_false(train(&place, "run", &watch, &resume, &error)); /* nothing to resume */
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
     g_clear_error(&error);
     g_autoptr(LdmCheckpoints) other = ldm_checkpoints_open(folder, 1, &error);
     g_assert_no_error(error);
-    g_assert_false(train(&place, "run", &watch, false, &error)); /* another run is at work */
+    g_assert_false(train(&place, "run", &watch, &begin, &error)); /* another run is at work */
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
     g_clear_error(&error);
     g_clear_pointer(&other, ldm_checkpoints_free);
-    g_assert_true(train(&place, "run", &watch, false, &error));
-    g_assert_false(train(&place, "run", &watch, false, &error)); /* it would be overwritten */
+    g_assert_true(train(&place, "run", &watch, &begin, &error));
+    g_assert_false(train(&place, "run", &watch, &begin, &error)); /* it would be overwritten */
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_clear_error(&error);
     /* a finished run resumed: nothing to do, and the model is still there */
-    g_assert_true(train(&place, "run", &watch, true, &error));
+    g_assert_true(train(&place, "run", &watch, &resume, &error));
     g_assert_no_error(error);
 }
 
