@@ -1,12 +1,13 @@
 /* `pentimento train`: a model, or the configuration of one, pictures and settings in, a trained
  * model out, or what was learnt beside it. What it needs is told before the first step; Ctrl-C
- * saves and stops, --resume goes on. */
+ * saves and stops, --resume goes on. `pentimento train ema` averages a run's weights anew. */
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
 #include "cli/ranks.h"
 #include "cli/train-config.h"
 #include "train/initial.h"
+#include "train/snapshots.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -19,14 +20,16 @@ typedef struct {
     PentimentoCommon common;
     LdmRanks *ranks; /* or NULL */
     char *data, *config, *init, *steps, *batch, *rate, *seed, *rank, *word, *regulariser;
+    char *sigma_rel;
     gboolean resume;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
 {
-    char *texts[] = {arguments->data,  arguments->config,     arguments->init, arguments->steps,
-                     arguments->batch, arguments->rate,       arguments->seed, arguments->rank,
-                     arguments->word,  arguments->regulariser};
+    char *texts[] = {arguments->data,        arguments->config,   arguments->init,
+                     arguments->steps,       arguments->batch,    arguments->rate,
+                     arguments->seed,        arguments->rank,     arguments->word,
+                     arguments->regulariser, arguments->sigma_rel};
 
     pentimento_common_clear(&arguments->common);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -61,6 +64,8 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
          _("embedding: the new word for prompts, such as <cat>"), _("WORD")},
         {"regulariser", 0, 0, G_OPTION_ARG_STRING, &arguments->regulariser,
          _("autoencoder: kl, or vq for a codebook; else as the model"), "kl|vq"},
+        {"sigma-rel", 0, 0, G_OPTION_ARG_STRING, &arguments->sigma_rel,
+         _("ema: width of the average, as a share of the run"), _("X")},
         {"resume", 0, 0, G_OPTION_ARG_NONE, &arguments->resume,
          _("Go on from the newest checkpoint in the folder"), NULL},
         G_OPTION_ENTRY_NULL,
@@ -96,11 +101,15 @@ static bool check_arguments(const Arguments *arguments, GError **error)
     if (arguments->common.files == NULL)
         pentimento_set_usage(
             error, _("say what to train: ldm, autoencoder, contrastive, lora, embedding or tiny"));
+    else if (arguments->common.files[1] != NULL)
+        pentimento_set_usage(error, _("“%s” is one argument too many"), arguments->common.files[1]);
     else if (kind_of(arguments) == NULL)
         pentimento_set_usage(error,
                              _("“%s” cannot be trained; ldm, autoencoder, contrastive, lora, "
                                "embedding and tiny can"),
                              arguments->common.files[0]);
+    else if (arguments->sigma_rel != NULL)
+        pentimento_set_usage(error, _("--sigma-rel applies to train ema alone"));
     else if (arguments->init != NULL &&
              (kind_of(arguments) == train_lora || kind_of(arguments) == train_embedding ||
               kind_of(arguments) == train_tiny))
@@ -187,6 +196,12 @@ static void on_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void 
     }
     if (plan->first_step < plan->steps)
         pentimento_report_note(report, text);
+    if (plan->snapshots > 0) {
+        g_autofree char *disk = g_format_size(plan->snapshot_bytes);
+        g_autofree char *note =
+            g_strdup_printf(_("%zu snapshots of the averages, %s of disk"), plan->snapshots, disk);
+        pentimento_report_note(report, note);
+    }
     if (plan->processes > 1) {
         g_autofree char *note =
             g_strdup_printf(_("%d processes, so much memory for each"), plan->processes);
@@ -354,29 +369,65 @@ static bool train(const Arguments *arguments, const PentimentoReport *report, GE
     return dataset != NULL && kind_of(arguments)(arguments, dataset, &watch, error);
 }
 
+/* ---- averaging anew ---------------------------------------------------------------------- */
+
+static bool is_ema(const Arguments *arguments)
+{
+    char **files = arguments->common.files;
+
+    return files != NULL && strcmp(files[0], "ema") == 0;
+}
+
+static bool check_ema(const Arguments *arguments, double *sigma_rel, GError **error)
+{
+    if (arguments->common.files[1] == NULL)
+        pentimento_set_usage(error, _("say whose weights: train ema RUN"));
+    else if (arguments->data != NULL || arguments->config != NULL || arguments->init != NULL ||
+             arguments->resume)
+        pentimento_set_usage(error, _("train ema trains nothing: it takes --sigma-rel and -o"));
+    else if (arguments->sigma_rel == NULL)
+        pentimento_set_usage(error, _("--sigma-rel is needed: how wide the average is, as a share "
+                                      "of the run"));
+    else if (arguments->common.output == NULL || *arguments->common.output == '\0')
+        pentimento_set_usage(error, _("an output folder is missing: give one with -o DIR"));
+    else
+        return pentimento_parse_double("sigma-rel", arguments->sigma_rel, sigma_rel, error);
+    return false;
+}
+
+static bool average(const Arguments *arguments, GError **error)
+{
+    double sigma_rel;
+
+    return check_ema(arguments, &sigma_rel, error) &&
+           (!ldm_ranks_first(arguments->ranks) ||
+            ldm_snapshots_average(arguments->common.files[1], sigma_rel, arguments->common.output,
+                                  error));
+}
+
 static bool run(int argc, char **argv, LdmRanks *ranks, GError **error)
 {
     g_auto(Arguments) arguments = {.ranks = ranks};
     g_autoptr(GOptionContext) context = pentimento_context_new(
         &arguments.common, PENTIMENTO_NO_OUTPUT,
-        _("ldm|autoencoder|contrastive|lora|embedding|tiny"),
+        _("ldm|autoencoder|contrastive|lora|embedding|tiny|ema RUN"),
         _("Trains on pictures with captions: a latent diffusion model; its first stage, the "
           "autoencoder; its text encoder, by telling pictures and captions apart; a LoRA, which is "
           "added to a model; a new word for its prompts; or a tiny decoder that previews a model's "
-          "pictures."));
+          "pictures. Or averages the weights of a run over another share of it."));
     PentimentoReport report;
     bool done;
 
     add_entries(context, &arguments);
-    if (!pentimento_context_parse(context, &arguments.common, argc, argv, (int[]){0, 1}, error) ||
-        !check_arguments(&arguments, error))
+    if (!pentimento_context_parse(context, &arguments.common, argc, argv, (int[]){0, 2}, error) ||
+        (!is_ema(&arguments) && !check_arguments(&arguments, error)))
         return false;
     if (!pentimento_ranks_speaks()) {
         arguments.common.quiet = TRUE;
         arguments.common.json = FALSE;
     }
     pentimento_report_init(&report, &arguments.common);
-    done = train(&arguments, &report, error);
+    done = is_ema(&arguments) ? average(&arguments, error) : train(&arguments, &report, error);
     pentimento_report_end(&report);
     if (done)
         report_end(&report, arguments.common.output);

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, BOOL, TEXT, CHOICE } Kind;
+typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, PAIR, BOOL, TEXT, CHOICE } Kind;
 
 struct PentimentoSetting {
     const char *name;
@@ -37,6 +37,13 @@ static const PentimentoSetting loop_table[] = {
     {"samples-every", SIZE, offsetof(LdmLoopOptions, look_every)},
     {"keep", INT, offsetof(LdmLoopOptions, keep)},
     {"half", BOOL, offsetof(LdmLoopOptions, half)},
+    {NULL},
+};
+
+/* Of trainings that write whole models. */
+static const PentimentoSetting profiles_table[] = {
+    {"ema-profiles", PAIR, offsetof(LdmLoopOptions, optimiser.profiles)},
+    {"ema-snapshots", SIZE, offsetof(LdmLoopOptions, snapshots)},
     {NULL},
 };
 
@@ -120,18 +127,24 @@ static const PentimentoSetting tiny_table[] = {
 PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options)
 {
     static const PentimentoSetting *const adapters[] = {
-        [LDM_ADAPTER_NONE] = NULL,
         [LDM_ADAPTER_LORA] = lora_table,
         [LDM_ADAPTER_WORD] = word_table,
     };
-    return (PentimentoSettings){{{loop_table, &options->loop},
-                                 {ldm_table, options},
-                                 {adapters[options->adapter.kind], &options->adapter}}};
+    PentimentoSettings settings = {
+        {{loop_table, &options->loop}, {ldm_table, options}, {profiles_table, &options->loop}}};
+
+    if (options->adapter.kind != LDM_ADAPTER_NONE) {
+        settings.groups[2].table = adapters[options->adapter.kind];
+        settings.groups[2].options = &options->adapter;
+    }
+    return settings;
 }
 
 PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options)
 {
-    return (PentimentoSettings){{{loop_table, &options->loop}, {autoencoder_table, options}}};
+    return (PentimentoSettings){{{loop_table, &options->loop},
+                                 {autoencoder_table, options},
+                                 {profiles_table, &options->loop}}};
 }
 
 PentimentoSettings pentimento_settings_contrastive(LdmContrastOptions *options)
@@ -165,6 +178,20 @@ static const PentimentoSetting *find(const PentimentoSettings *settings, const c
                 return s;
             }
     return NULL;
+}
+
+/* Two numbers with a blank or a comma between. */
+static bool set_pair(double *place, const char *text)
+{
+    char *end = (char *)text;
+
+    for (int i = 0; i < 2; i++) {
+        const char *from = end + (i > 0 && *end == ',');
+        place[i] = g_ascii_strtod(from, &end);
+        if (end == from)
+            return false;
+    }
+    return *end == '\0';
 }
 
 static bool set_number(void *place, Kind kind, const char *text)
@@ -204,6 +231,7 @@ static bool set_value(void *place, const PentimentoSetting *setting, const char 
     switch (setting->kind) {
     case CHOICE: return set_choice(place, setting->choices, text);
     case BOOL: *(bool *)place = yes; return yes || strcmp(text, "false") == 0;
+    case PAIR: return set_pair(place, text);
     case TEXT: return g_strlcpy(place, text, LDM_ADAPTER_TEXT) < LDM_ADAPTER_TEXT;
     default: return set_number(place, setting->kind, text);
     }
@@ -232,6 +260,7 @@ bool pentimento_train_set(const PentimentoSettings *settings, const char *name, 
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                 setting->kind == BOOL   ? _("%s must be true or false, not “%s”")
                 : setting->kind == TEXT ? _("%s is longer than 255 bytes: “%s”")
+                : setting->kind == PAIR ? _("%s must be two numbers, not “%s”")
                                         : _("%s must be a number, not “%s”"),
                 name, text);
     return false;

@@ -30,11 +30,14 @@ static const struct {
     {"moment1/", offsetof(LdmTrained, moment1)},
     {"moment2/", offsetof(LdmTrained, moment2)},
     {"ema/", offsetof(LdmTrained, ema)},
+    {"profile0/", offsetof(LdmTrained, profiles[0])},
+    {"profile1/", offsetof(LdmTrained, profiles[1])},
 };
 
-static float *array_of(LdmTrained *trained, size_t kind)
+/* NULL where the run has none of this kind. */
+static float *array_of(const LdmTrained *trained, size_t kind)
 {
-    return *(float **)((char *)trained + kinds[kind].offset);
+    return *(float *const *)((const char *)trained + kinds[kind].offset);
 }
 
 struct LdmCheckpoints {
@@ -188,8 +191,9 @@ static bool save_arrays(const GPtrArray *all, const char *path, GError **error)
         for (guint i = 0; i < all->len; i++) {
             const LdmTrained *trained = g_ptr_array_index(all, i);
             g_autofree char *name = g_strconcat(kinds[kind].prefix, trained->name, NULL);
-            ldm_file_writer_declare(writer, name, LDM_F32, trained->param->rank,
-                                    trained->param->shape);
+            if (array_of(trained, kind) != NULL)
+                ldm_file_writer_declare(writer, name, LDM_F32, trained->param->rank,
+                                        trained->param->shape);
         }
     }
     if (!ldm_file_writer_open(writer, path, error))
@@ -197,7 +201,8 @@ static bool save_arrays(const GPtrArray *all, const char *path, GError **error)
     for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
         for (guint i = 0; i < all->len; i++) {
             LdmTrained *trained = g_ptr_array_index(all, i);
-            if (!ldm_file_writer_put(writer, array_of(trained, kind), trained->count, error))
+            const float *values = array_of(trained, kind);
+            if (values != NULL && !ldm_file_writer_put(writer, values, trained->count, error))
                 return false;
         }
     }
@@ -293,7 +298,7 @@ static const char *member_string(JsonObject *object, const char *name)
 }
 
 /* The words of `theirs` that are not in `ours`: "batch=4 rate=0.001". */
-static char *difference(const char *theirs, const char *ours)
+static char *words_beyond(const char *theirs, const char *ours)
 {
     g_auto(GStrv) words = g_strsplit(theirs, " ", -1);
     g_auto(GStrv) known = g_strsplit(ours, " ", -1);
@@ -303,6 +308,15 @@ static char *difference(const char *theirs, const char *ours)
         if (!g_strv_contains((const char *const *)known, words[i]))
             g_string_append_printf(text, "%s%s", text->len > 0 ? " " : "", words[i]);
     return g_string_free(text, FALSE);
+}
+
+/* What the checkpoint has that this run has not, or the other way round. */
+static char *difference(const char *theirs, const char *ours)
+{
+    g_autofree char *more = words_beyond(theirs, ours);
+    g_autofree char *less = words_beyond(ours, theirs);
+
+    return *more != '\0' ? g_steal_pointer(&more) : g_strdup_printf(_("without %s"), less);
 }
 
 static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
@@ -343,7 +357,8 @@ static bool check_arrays(const LdmFiles *files, const GPtrArray *all, GError **e
         g_autofree char *name =
             g_strconcat(kinds[k % G_N_ELEMENTS(kinds)].prefix, trained->name, NULL);
         const LdmFileTensor *t = ldm_files_find(files, name);
-        if (t != NULL && same_shape(t, trained->param))
+        bool wanted = array_of(trained, k % G_N_ELEMENTS(kinds)) != NULL;
+        if (!wanted || (t != NULL && same_shape(t, trained->param)))
             continue;
         ldm_set_error(error, SHAPE, _("%s is of another model: its tensor %s is not what it needs"),
                       ldm_files_path(files), name);
@@ -362,8 +377,9 @@ static bool load_arrays(const GPtrArray *all, const char *path, GError **error)
         LdmTrained *trained = g_ptr_array_index(all, i);
         for (size_t kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
             g_autofree char *name = g_strconcat(kinds[kind].prefix, trained->name, NULL);
-            memcpy(array_of(trained, kind), ldm_files_find(files, name)->data,
-                   trained->count * sizeof(float));
+            float *values = array_of(trained, kind);
+            if (values != NULL)
+                memcpy(values, ldm_files_find(files, name)->data, trained->count * sizeof(float));
         }
         memset(trained->gradient, 0, trained->count * sizeof(float));
     }

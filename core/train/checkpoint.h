@@ -1,6 +1,6 @@
 /* Checkpoints: everything that a training run needs to go on as if it had never stopped. The folder
- * of a run holds "checkpoints/" with two files for each: step-N.safetensors (weights, moments,
- * moving averages, f32) and step-N.json (the optimiser's counters, the run's settings), written in
+ * of a run holds "checkpoints/" with two files for each: step-N.safetensors (weights, moments, all
+ * averages, f32) and step-N.json (the optimiser's counters, the run's settings), written in
  * this order, so that the .json file stands for a whole checkpoint. Noise, data order and masks
  * need no state: they follow from (seed, step, sample). */
 #pragma once

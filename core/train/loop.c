@@ -9,6 +9,7 @@
 #include "train/check.h"
 #include "train/keyed.h"
 #include "train/plot.h"
+#include "train/snapshots.h"
 #include "train/train-log.h"
 
 #include <string.h>
@@ -41,6 +42,7 @@ LdmLoopOptions ldm_loop_defaults(void)
         .save_every = 100,
         .keep = 2,
         .look_every = 500,
+        .snapshots = 16,
     };
 }
 
@@ -64,7 +66,8 @@ static bool check_options(const LdmLoopOptions *o, GError **error)
            ldm_option_check("seed", (double)o->seed, 0.0, 9.3e18, error) &&
            ldm_option_check("save-every", (double)o->save_every, 1, 1e9, error) &&
            ldm_option_check("keep", o->keep, 1, 1000, error) &&
-           ldm_option_check("samples-every", (double)o->look_every, 0, 1e9, error);
+           ldm_option_check("samples-every", (double)o->look_every, 0, 1e9, error) &&
+           ldm_option_check("ema-snapshots", (double)o->snapshots, 2, 1000, error);
 }
 
 static bool open_folder(LdmLoop *loop, GError **error)
@@ -137,6 +140,15 @@ static size_t whole_batch(const LdmLoop *loop)
     return loop->options->batch * (size_t)ldm_ranks_count(loop->ranks);
 }
 
+static void append_profiles(GString *text, const LdmOptimiserOptions *o)
+{
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+
+    for (size_t i = 0; i < LDM_PROFILES; i++)
+        g_string_append_printf(text, "%s%s", i > 0 ? "," : " ema-profiles=",
+                               g_ascii_dtostr(number, sizeof number, o->profiles[i]));
+}
+
 void ldm_loop_set_settings(LdmLoop *loop, const char *others)
 {
     const LdmLoopOptions *o = loop->options;
@@ -156,6 +168,8 @@ void ldm_loop_set_settings(LdmLoop *loop, const char *others)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
+    if (ldm_optimiser_has_profiles(a))
+        append_profiles(text, a);
     g_string_append_printf(text, " %s", others);
     ldm_checkpoints_set_settings(loop->checkpoints, text->str);
     loop->settings = g_strdup(text->str);
@@ -323,6 +337,20 @@ static bool save(LdmLoop *loop, uint64_t *saved, GError **error)
            ldm_plot_write(loop->log_path, loop->plot_path, error);
 }
 
+static bool has_snapshots(const LdmLoop *loop)
+{
+    return ldm_optimiser_has_profiles(&loop->options->optimiser) && ldm_ranks_first(loop->ranks);
+}
+
+/* Before any checkpoint of the same step: what a run goes on from has all snapshots up to it. */
+static bool take_snapshot(LdmLoop *loop, uint64_t step, GError **error)
+{
+    const LdmLoopOptions *o = loop->options;
+
+    return !has_snapshots(loop) || !ldm_snapshot_due(step, o->optimiser.steps, o->snapshots) ||
+           ldm_snapshot_write(loop->optimisers[0], loop->folder, error);
+}
+
 static bool look(LdmLoop *loop, const LdmLoopWork *work, uint64_t step, GError **error)
 {
     size_t every = loop->options->look_every;
@@ -340,7 +368,8 @@ static bool advance(LdmLoop *loop, const LdmLoopWork *work, uint64_t *saved, GEr
         return false;
     if (loop->watch->stepped != NULL)
         loop->watch->stepped(&step, loop->watch->data);
-    return (step.step % loop->options->save_every != 0 || save(loop, saved, error)) &&
+    return take_snapshot(loop, step.step, error) &&
+           (step.step % loop->options->save_every != 0 || save(loop, saved, error)) &&
            look(loop, work, step.step, error);
 }
 
@@ -419,6 +448,9 @@ bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
     plan->steps = loop->options->optimiser.steps;
     plan->first_step = ldm_optimiser_state(loop->optimisers[0])->step;
     plan->processes = ldm_ranks_count(loop->ranks);
+    if (ldm_optimiser_has_profiles(&loop->options->optimiser))
+        plan->snapshots = loop->options->snapshots;
+    plan->snapshot_bytes = plan->snapshots * ldm_snapshot_bytes(loop->optimisers[0]);
     if (!compare(loop, error) || (!loop->options->finish && !time_step(loop, work, error)))
         return false;
     plan->seconds = loop->seconds;
@@ -428,6 +460,8 @@ bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
         return !ldm_ranks_first(loop->ranks) || work->write(work->data, error);
     if (!ldm_ranks_first(loop->ranks))
         return take_steps(loop, work, error);
+    if (has_snapshots(loop))
+        ldm_snapshots_cut(loop->folder, plan->first_step);
     loop->log_path = g_build_filename(loop->folder, "log.jsonl", NULL);
     loop->plot_path = g_build_filename(loop->folder, "loss.png", NULL);
     loop->log = ldm_train_log_open(loop->log_path, plan->first_step, error);

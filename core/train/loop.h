@@ -1,7 +1,8 @@
 /* The loop that every kind of training runs in: epochs, steps, checkpoints, log, time left. A kind
  * of training (train-ldm.c, train-autoencoder.c, train-contrastive.c) gives it one function that
  * does one pass, and one that writes the finished model. The folder of a run holds the finished
- * model, "checkpoints/" and "log.jsonl", and "loss.png", its curve, drawn at every checkpoint. */
+ * model, "checkpoints/" and "log.jsonl", "loss.png", its curve, drawn at every checkpoint, and
+ * perhaps "snapshots/" (snapshots.h). */
 #pragma once
 
 #include "train/checkpoint.h"
@@ -18,6 +19,7 @@ typedef struct {
     bool finish;       /* take no more steps: the model is what the checkpoint has */
     bool half;         /* the finished model's weights in f16; else as the model it began with */
     size_t look_every; /* steps between two calls of LdmLoopWork.look; 0: none */
+    size_t snapshots;  /* of the averages over profiles, where there are any, in the whole run */
 } LdmLoopOptions;
 
 LdmLoopOptions ldm_loop_defaults(void);
@@ -27,8 +29,9 @@ typedef struct {
     size_t examples, skipped;
     size_t trained; /* weights */
     int processes;
-    size_t bytes;   /* of each one's memory: weights, gradients, moments, averages, the passes */
-    double seconds; /* of one step, measured on one that is not counted */
+    size_t bytes; /* of each one's memory: weights, gradients, moments, averages, the passes */
+    size_t snapshots, snapshot_bytes; /* of the whole run, of all of them on the disk */
+    double seconds;                   /* of one step, measured on one that is not counted */
     uint64_t first_step, steps;
 } LdmTrainPlan;
 

@@ -5,9 +5,11 @@
 
 #include "base/error.h"
 #include "base/file-atomic.h"
+#include "kernels/kernels.h"
 #include "weights/file.h"
 #include "weights/json.h"
 #include "weights/safetensors-write.h"
+#include "weights/safetensors.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -140,6 +142,16 @@ static bool write_weights(const LdmOptimiser *optimiser, const char *part, LdmDt
     return ldm_file_writer_close(writer, error);
 }
 
+/* What lies outside the parts; model_index.json last. */
+static bool copy_outside(const char *from, const char *to, GError **error)
+{
+    g_autofree char *index = g_build_filename(from, "model_index.json", NULL);
+    g_autofree char *target = g_build_filename(to, "model_index.json", NULL);
+
+    return copy_folder(from, to, is_notice, error) &&
+           (!g_file_test(index, G_FILE_TEST_EXISTS) || copy_file(index, target, error));
+}
+
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
                      const char *folder, GError **error)
 {
@@ -158,10 +170,64 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
         if (!write_weights(optimiser, parts[i].part, dtype, weights, error))
             return false;
     }
-    g_autofree char *from = g_build_filename(model->info.path, "model_index.json", NULL);
-    g_autofree char *to = g_build_filename(folder, "model_index.json", NULL);
-    return copy_folder(model->info.path, folder, is_notice, error) &&
-           (!g_file_test(from, G_FILE_TEST_EXISTS) || copy_file(from, to, error));
+    return copy_outside(model->info.path, folder, error);
+}
+
+/* ---- a finished model with other weights ---- */
+
+static bool rewrite_tensor(LdmFileWriter *writer, const LdmFileTensor *t, const char *part,
+                           LdmWeightsChange change, void *data, GError **error)
+{
+    size_t count = t->bytes / (size_t)t->element;
+    g_autofree float *values = g_new(float, count);
+    g_autofree char *name = g_strconcat(part, t->name, NULL);
+
+    ldm_convert_to_f32(t->data, t->dtype, values, count);
+    return change(name, count, values, data, error) &&
+           ldm_file_writer_put(writer, values, count, error);
+}
+
+static bool rewrite_weights(const char *from, const char *to, const char *part,
+                            LdmWeightsChange change, void *data, GError **error)
+{
+    g_autoptr(LdmFiles) files = ldm_files_new();
+    g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
+
+    if (!ldm_files_add(files, from, error))
+        return false;
+    for (size_t i = 0; i < ldm_files_length(files); i++) {
+        const LdmFileTensor *t = ldm_files_at(files, i);
+        if (!t->weights || t->rank > LDM_MAX_RANK) {
+            ldm_set_error(error, FORMAT, _("%s: the tensor %s holds no weights"), from, t->name);
+            return false;
+        }
+        ldm_file_writer_declare(writer, t->name, t->dtype, t->rank, t->shape);
+    }
+    if (!ldm_file_writer_open(writer, to, error))
+        return false;
+    for (size_t i = 0; i < ldm_files_length(files); i++)
+        if (!rewrite_tensor(writer, ldm_files_at(files, i), part, change, data, error))
+            return false;
+    return ldm_file_writer_close(writer, error);
+}
+
+bool ldm_model_rewrite(const char *from, const char *folder, LdmWeightsChange change, void *data,
+                       GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        const char *file = parts[i].weights != NULL ? parts[i].weights : "";
+        g_autofree char *own = g_build_filename(from, parts[i].folder, NULL);
+        g_autofree char *to = g_build_filename(folder, parts[i].folder, NULL);
+        g_autofree char *weights = g_build_filename(own, file, NULL);
+        g_autofree char *changed = g_build_filename(to, file, NULL);
+        bool has = g_file_test(weights, G_FILE_TEST_IS_REGULAR);
+        if (!g_file_test(own, G_FILE_TEST_IS_DIR))
+            continue;
+        if (!copy_folder(own, to, has ? all_but_weights : NULL, error) ||
+            (has && !rewrite_weights(weights, changed, parts[i].part, change, data, error)))
+            return false;
+    }
+    return copy_outside(from, folder, error);
 }
 
 bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,

@@ -15,6 +15,16 @@ bool ldm_model_writable(const LdmModel *model, GError **error);
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
                      const char *folder, GError **error);
 
+/* Changes the weights of a parameter, called as in the optimiser, or leaves them as they are. */
+typedef bool (*LdmWeightsChange)(const char *name, size_t count, float *values, void *data,
+                                 GError **error);
+
+/* Writes the model that ldm_model_write has written to the folder `from` into another folder, its
+ * networks' weights changed, in their own precision. Errors: FILE, FORMAT, NONFINITE, those of
+ * `change`. */
+bool ldm_model_rewrite(const char *from, const char *folder, LdmWeightsChange change, void *data,
+                       GError **error);
+
 /* Writes the moving averages of the tables "PART/" into a folder of their own, which loads with
  * ldm_files_bind: `config` as config.json, then model.safetensors. Errors: FILE, NONFINITE. */
 bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,

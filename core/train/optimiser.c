@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define PIECE  ((size_t)1 << 16) /* elements of one tile */
-#define ARRAYS 5                 /* per parameter */
+#define ARRAYS 5                 /* per parameter, without averages over profiles */
 #define ALIGN  16                /* floats of a cache line */
 #define SUMS   8
 
@@ -37,6 +37,7 @@ typedef struct {
 struct LdmOptimiser {
     LdmOptimiserOptions options;
     LdmOptimiserState state;
+    double gammas[LDM_PROFILES];
     GPtrArray *trained; /* LdmTrained */
     GPtrArray *memory;  /* one block per table */
     GArray *gradients;  /* Gradients, of each table */
@@ -61,11 +62,30 @@ LdmOptimiserOptions ldm_optimiser_defaults(void)
     };
 }
 
+bool ldm_optimiser_has_profiles(const LdmOptimiserOptions *options)
+{
+    return options->profiles[0] != 0.0 || options->profiles[1] != 0.0;
+}
+
+static bool check_profiles(const LdmOptimiserOptions *o, GError **error)
+{
+    const double *p = o->profiles;
+
+    if (!ldm_optimiser_has_profiles(o) ||
+        (p[0] >= LDM_POWER_LEAST && p[0] < p[1] && p[1] <= LDM_POWER_MOST))
+        return true;
+    ldm_set_error(error, INVALID,
+                  _("ema-profiles is %g %g, but must be two numbers between %g and %g, the smaller "
+                    "first"),
+                  p[0], p[1], LDM_POWER_LEAST, LDM_POWER_MOST);
+    return false;
+}
+
 static bool check_options(const LdmOptimiserOptions *o, GError **error)
 {
     const double below_one = nextafter(1.0, 0.0);
 
-    return ldm_option_check("rate", o->rate, 0.0, 1.0, error) &&
+    return check_profiles(o, error) && ldm_option_check("rate", o->rate, 0.0, 1.0, error) &&
            ldm_option_check("beta1", o->beta1, 0.0, below_one, error) &&
            ldm_option_check("beta2", o->beta2, 0.0, below_one, error) &&
            ldm_option_check("eps", o->eps, 1e-30, 1.0, error) &&
@@ -92,6 +112,8 @@ LdmOptimiser *ldm_optimiser_new(const LdmOptimiserOptions *options, GError **err
         return NULL;
     LdmOptimiser *optimiser = g_new0(LdmOptimiser, 1);
     optimiser->options = *options;
+    for (size_t i = 0; i < LDM_PROFILES; i++)
+        optimiser->gammas[i] = ldm_power_gamma(options->profiles[i]);
     optimiser->trained = g_ptr_array_new_with_free_func(trained_free);
     optimiser->memory = g_ptr_array_new_with_free_func(ldm_aligned_free);
     optimiser->gradients = g_array_new(FALSE, FALSE, sizeof(Gradients));
@@ -122,9 +144,14 @@ static size_t padded_count(const LdmParam *param, size_t *count)
     return (*count + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-size_t ldm_optimiser_bytes(size_t count)
+static size_t arrays_of(const LdmOptimiserOptions *options)
 {
-    return count * ARRAYS * sizeof(float);
+    return ARRAYS + (ldm_optimiser_has_profiles(options) ? LDM_PROFILES : 0);
+}
+
+size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, size_t count)
+{
+    return count * arrays_of(options) * sizeof(float);
 }
 
 static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *gradient,
@@ -142,6 +169,10 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
     trained->ema = memory + 3 * padded;
     ldm_convert_to_f32(param->data, param->dtype, trained->weight, trained->count);
     memcpy(trained->ema, trained->weight, trained->count * sizeof(float));
+    for (size_t i = 0; ldm_optimiser_has_profiles(&optimiser->options) && i < LDM_PROFILES; i++) {
+        trained->profiles[i] = memory + (4 + i) * padded;
+        memcpy(trained->profiles[i], trained->weight, trained->count * sizeof(float));
+    }
     param->dtype = LDM_F32;
     param->data = trained->weight;
     param->trained = true;
@@ -155,12 +186,12 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
 
 bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *params, GError **error)
 {
-    size_t total = 0, count;
+    size_t total = 0, arrays = arrays_of(&optimiser->options), count;
 
     for (size_t i = 0; i < ldm_params_length(params); i++)
         total += padded_count(ldm_params_at(params, i), &count);
     float *memory =
-        ldm_aligned_alloc0(total, ARRAYS * sizeof(float),
+        ldm_aligned_alloc0(total, arrays * sizeof(float),
                            _("the weights in training, their gradients and averages"), error);
     if (memory == NULL)
         return false;
@@ -174,7 +205,7 @@ bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *par
         size_t padded = padded_count(param, &count);
         add_param(optimiser, part, param, gradient, memory);
         gradient += padded;
-        memory += (ARRAYS - 1) * padded;
+        memory += (arrays - 1) * padded;
     }
     optimiser->squares = g_renew(double, optimiser->squares, optimiser->pieces->len);
     return true;
@@ -278,6 +309,7 @@ typedef struct {
     float root2;     /* sqrt(1 - beta2^n) */
     float eps, size; /* rate / (1 - beta1^n) */
     float average;   /* 1 - decay of the moving average */
+    float profiles[LDM_PROFILES];
 } Update;
 
 /* That no two arrays overlap, and sqrtf sets no errno (meson.build), lets the compiler take several
@@ -302,14 +334,24 @@ static void update_arrays(const Update *update, const LdmTrained *t, size_t firs
     }
 }
 
+static void follow(float *restrict average, const float *restrict weight, float share, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        average[i] += share * (weight[i] - average[i]);
+}
+
 static void update_piece(size_t index, int thread, void *data)
 {
     const Update *u = data;
     const Piece *piece = &g_array_index(u->optimiser->pieces, Piece, index);
     const LdmTrained *t = piece->trained;
 
-    if (t->param->trained)
-        update_arrays(u, t, piece->first, piece->count);
+    if (!t->param->trained)
+        return;
+    update_arrays(u, t, piece->first, piece->count);
+    for (size_t i = 0; i < LDM_PROFILES && t->profiles[i] != NULL; i++)
+        follow(t->profiles[i] + piece->first, t->weight + piece->first, u->profiles[i],
+               piece->count);
 }
 
 static void update(LdmOptimiser *optimiser, double norm, double rate)
@@ -332,6 +374,8 @@ static void update(LdmOptimiser *optimiser, double norm, double rate)
         .average = (float)(1.0 - decay),
     };
 
+    for (size_t i = 0; i < LDM_PROFILES; i++)
+        u.profiles[i] = (float)ldm_power_follow(optimiser->gammas[i], optimiser->state.taken);
     ldm_parallel_for(optimiser->pieces->len, update_piece, &u, NULL);
 }
 

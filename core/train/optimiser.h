@@ -4,6 +4,7 @@
  * backward passes add to their gradients. */
 #pragma once
 
+#include "train/power-ema.h"
 #include "train/ranks.h"
 #include "weights/param.h"
 
@@ -15,9 +16,11 @@ typedef struct {
     uint64_t warm_up, steps; /* the rate rises linearly, then falls as half a cosine to zero */
     double clip;             /* longest gradient, 2-norm over all tables; 0 = any */
     double ema;              /* decay of the moving average, at most (1 + n) / (10 + n) at step n */
-    double outlier;          /* a step whose loss or gradient norm lies this many standard
+    double profiles[LDM_PROFILES]; /* sigma_rel of power profiles that the weights are averaged over
+                                    * besides, the narrower first; 0: none */
+    double outlier;                /* a step whose loss or gradient norm lies this many standard
                               * deviations above the usual is left out; 0 = none */
-    int patience;            /* steps without a finite loss or gradient, in a row, that are borne */
+    int patience; /* steps without a finite loss or gradient, in a row, that are borne */
 } LdmOptimiserOptions;
 
 LdmOptimiserOptions ldm_optimiser_defaults(void);
@@ -43,6 +46,7 @@ typedef struct {
     LdmParam *param;
     size_t count;
     float *weight, *gradient, *moment1, *moment2, *ema;
+    float *profiles[LDM_PROFILES]; /* averages over them, or NULL */
 } LdmTrained;
 
 typedef struct LdmOptimiser LdmOptimiser;
@@ -73,7 +77,10 @@ bool ldm_optimiser_sum_gradients(LdmOptimiser *optimiser, LdmRanks *ranks, GErro
 void ldm_optimiser_digest(const LdmOptimiser *optimiser, GChecksum *sum);
 
 /* Bytes that a table of `count` weights takes. */
-size_t ldm_optimiser_bytes(size_t count);
+size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, size_t count);
+
+/* True where it averages over power profiles. */
+bool ldm_optimiser_has_profiles(const LdmOptimiserOptions *options);
 
 /* The learning rate of step 0, 1 ... */
 double ldm_optimiser_rate(const LdmOptimiserOptions *options, uint64_t step);

@@ -319,6 +319,7 @@ static bool make_discriminator(Run *run, GError **error)
     mark_trained(run->discriminator_params);
     if (o->adversarial_rate > 0.0)
         optimiser.rate = o->adversarial_rate;
+    memset(optimiser.profiles, 0, sizeof optimiser.profiles); /* no part of the model */
     optimiser.warm_up = 0;
     optimiser.steps = (uint64_t)1e12; /* the rate stays */
     return run->drawn != NULL &&
@@ -341,7 +342,10 @@ static bool plan_memory(const Run *run, const LdmAutoencoderTask *task, LdmTrain
     plan->trained = run->model->info.vae_parameters;
     if (!ldm_autoencoder_loss_measure(task, &plan->bytes, error))
         return false;
-    plan->bytes += ldm_optimiser_bytes(plan->trained + judged);
+    plan->bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, plan->trained);
+    if (task->discriminator != NULL)
+        plan->bytes +=
+            ldm_optimiser_bytes(ldm_optimiser_options(ldm_loop_adversary(run->loop)), judged);
     return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error);
 }
 

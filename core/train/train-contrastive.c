@@ -214,7 +214,7 @@ static bool plan_memory(const Run *run, LdmTrainPlan *plan, GError **error)
                     count_of(ldm_image_tower_params(run->contrast.tower));
     if (!ldm_contrast_loss_measure(run->model, &run->contrast, &run->batch, &plan->bytes, error))
         return false;
-    plan->bytes += ldm_optimiser_bytes(plan->trained);
+    plan->bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, plan->trained);
     return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error);
 }
 

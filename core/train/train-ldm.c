@@ -279,7 +279,7 @@ static bool plan_memory(Run *run, size_t *bytes, size_t *pass_bytes, GError **er
     }
     set_shape(run, LDM_BUCKET_SQUARE); /* no shape has more cells */
     *bytes = *pass_bytes;
-    *bytes += ldm_optimiser_bytes(trained_count(run));
+    *bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, trained_count(run));
     return ldm_loop_check_memory(run->watch->ranks, *bytes, error);
 }
 

@@ -235,7 +235,8 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     if (!make_decoder(run, &plan->trained, error) || !measure(run, &pass_bytes, &encoder, error))
         return false;
     plan->bytes = pass_bytes + encoder + ldm_pyramid_bytes(N, side, side, 3) +
-                  N * side * side * 9 * sizeof(float) + ldm_optimiser_bytes(plan->trained);
+                  N * side * side * 9 * sizeof(float) +
+                  ldm_optimiser_bytes(&run->options->loop.optimiser, plan->trained);
     return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error) &&
            ldm_optimiser_add(ldm_loop_optimiser(run->loop), "tiny", run->params, error) &&
            allocate(run, pass_bytes, error);

@@ -36,10 +36,10 @@ _pentimento() {
             generate) options="$common $task --size --width --height" ;;
             img2img) options="$common $task --mask --strength --surroundings" ;;
             inpaint) options="$common $task --mask --strength --surroundings --learn --learn-time" ;;
-            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --resume" ;;
+            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --sigma-rel --resume" ;;
         esac
     fi
-    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder contrastive lora embedding tiny"
+    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder contrastive lora embedding tiny ema"
     if [ -n "$options" ]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
     else

@@ -59,6 +59,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a contrastive 
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a lora -d 'A LoRA for a model'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a embedding -d 'A new word for prompts'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a tiny -d 'A tiny decoder for previews'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a ema -d 'The weights of a run, averaged anew'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s o -l output -r -d 'Folder of the run'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s d -l data -r -d 'Folder or list of pictures'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -s c -l config -r -d 'Settings'
@@ -70,4 +71,5 @@ complete -c pentimento -n "__fish_seen_subcommand_from train" -l seed -x -d 'The
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l rank -x -d 'Rank of a LoRA'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l word -x -d 'The new word'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l regulariser -x -a 'kl vq' -d 'Of a new autoencoder'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l sigma-rel -x -d 'Width of an average'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l resume -d 'Go on from the newest checkpoint'

@@ -418,6 +418,17 @@ ok $? 'the log has what the loss is made of'
 code 0 '' encode -m first pictures/1.png -o first.npy
 code 0 '' decode -m first first.npy -o first.png
 code 0 '' "${first[@]}" -m first -o second
+{ cat first.conf && printf 'ema-profiles = 0.05 0.1\nema-snapshots = 3\n'; } >profiles.conf
+code 0 '3 snapshots of the averages' train autoencoder --data pictures --config profiles.conf --init new -o profiles
+code 0 '' train ema profiles --sigma-rel 0.07 -o averaged
+code 0 '' encode -m averaged pictures/1.png -o averaged.npy
+code 1 'sigma-rel is 0.5' train ema profiles --sigma-rel 0.5 -o other
+code 1 'no snapshots' train ema first --sigma-rel 0.07 -o other
+code 2 'sigma-rel is needed' train ema profiles -o other
+code 2 'applies to train ema' "${first[@]}" --init new --sigma-rel 0.07 -o other
+code 1 'without ema-profiles=' train autoencoder --data pictures --config profiles.conf --init new -o first --resume
+echo 'ema-profiles = 0.1' >one.conf
+code 1 'must be two numbers' train autoencoder --data pictures --config one.conf --init new -o other
 echo 'drop = 0.5' >drop.conf
 code 1 'no setting “drop”' train autoencoder --data pictures --config drop.conf -o other-first
 model=$tree/data/models/default

@@ -1,6 +1,7 @@
 /* Whole training runs on a made model and pictures: the same bytes whether a run was interrupted or
  * not, a model folder that loads and has learnt, and every way in which a run is refused. */
 #include "place.h"
+#include "train/snapshots.h"
 #include "train/train-ldm.h"
 
 #include <math.h>
@@ -32,6 +33,9 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.loop.resume = wish->resume;
     options.latents.buckets = wish->buckets;
     options.samples = 3;
+    options.loop.optimiser.profiles[0] = 0.05;
+    options.loop.optimiser.profiles[1] = 0.10;
+    options.loop.snapshots = 4;
     return options;
 }
 
@@ -75,6 +79,8 @@ static void check_resume(bool buckets)
         "log.jsonl",
         "checkpoints/step-0000000008.safetensors",
         "checkpoints/step-0000000008.json",
+        "snapshots/step-0000000002.safetensors",
+        "snapshots/step-0000000008.safetensors",
     };
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
@@ -167,6 +173,34 @@ static void test_result(void)
     g_assert_no_error(error);
 }
 
+/* A finished run's weights, averaged over another share of it. */
+static void test_average(void)
+{
+    g_auto(Place) place = place_new();
+    g_autofree char *run = g_build_filename(place.folder, "run", NULL);
+    g_autofree char *folder = g_build_filename(place.folder, "averaged", NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) watch = {0};
+
+    g_assert_true(train(&place, "run", &watch, &(Wish){0}, &error));
+    g_assert_cmpuint(watch.plan.snapshots, ==, 4);
+    g_assert_cmpuint(watch.plan.snapshot_bytes, ==, 4 * 2 * 2 * watch.plan.trained);
+    g_assert_true(ldm_snapshots_average(run, 0.15, folder, &error));
+    g_assert_no_error(error);
+    g_autoptr(LdmModel) before = ldm_model_load(run, &error);
+    g_autoptr(LdmModel) after = ldm_model_load(folder, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(ldm_model_info(after)->dtype, ==, ldm_model_info(before)->dtype);
+    for (size_t i = 0; i < ldm_params_length(before->vae_params); i++) { /* not trained */
+        const LdmParam *a = ldm_params_at(before->vae_params, i);
+        g_assert_cmpmem(a->data, made_bytes(a), ldm_params_at(after->vae_params, i)->data,
+                        made_bytes(a));
+    }
+    const LdmParam *a = ldm_params_at(before->text_params, 0);
+    const LdmParam *b = ldm_params_at(after->text_params, 0);
+    g_assert_cmpint(memcmp(a->data, b->data, made_bytes(a)), !=, 0);
+}
+
 static void test_refusals(void)
 {
     g_auto(Place) place = place_new();
@@ -200,6 +234,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train/buckets", test_buckets);
     g_test_add_func("/train/pictures", test_pictures);
     g_test_add_func("/train/result", test_result);
+    g_test_add_func("/train/average", test_average);
     g_test_add_func("/train/refusals", test_refusals);
     return g_test_run();
 }
