@@ -96,6 +96,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {"adversarial", DOUBLE, offsetof(LdmAutoencoderOptions, weights.adversarial)},
     {"adversarial-start", UINT64, offsetof(LdmAutoencoderOptions, adversarial_start)},
     {"feature-matching", DOUBLE, offsetof(LdmAutoencoderOptions, weights.matching)},
+    {"scale-equivariance", DOUBLE, offsetof(LdmAutoencoderOptions, equivariance)},
     {"freeze-encoder", BOOL, offsetof(LdmAutoencoderOptions, freeze_encoder)},
     {"adversarial-rate", DOUBLE, offsetof(LdmAutoencoderOptions, adversarial_rate)},
     {"disc-channels", SIZE, offsetof(LdmAutoencoderOptions, discriminator.channels)},

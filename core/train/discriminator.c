@@ -57,6 +57,11 @@ size_t ldm_discriminator_side(const LdmDiscriminatorConfig *config)
     return (size_t)3 << config->layers;
 }
 
+size_t ldm_discriminator_least(const LdmDiscriminator *discriminator)
+{
+    return ldm_discriminator_side(&(LdmDiscriminatorConfig){.layers = discriminator->layers});
+}
+
 /* One layer and its activation; takes h over. */
 static LdmTensor *layer(LdmPass *pass, const LdmDiscriminator *d, size_t i, LdmTensor *h)
 {

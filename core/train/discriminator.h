@@ -25,6 +25,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmDiscriminator, ldm_discriminator_free)
 
 /* Shortest side of a picture that it says anything about. */
 size_t ldm_discriminator_side(const LdmDiscriminatorConfig *config);
+size_t ldm_discriminator_least(const LdmDiscriminator *discriminator);
 
 /* x [N, H, W, 3] -> what it makes of x on its way to the logits, from the first layer on: handles
  * to drop. Returns their number; borrows x. */

@@ -18,6 +18,7 @@ typedef enum {
     LDM_KEY_WEIGHT,
     LDM_KEY_BATCHES, /* of an epoch, where batches are of one shape */
     LDM_KEY_WINDOW,  /* place and scale of a crop of one picture */
+    LDM_KEY_RESCALE, /* of a pass's latents */
 } LdmKeyPurpose;
 
 typedef struct {

@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 #include "layers/haar.h"
 #include "layers/posterior.h"
+#include "layers/resize.h"
 #include "layers/tape.h"
 #include "tensor/tensor.h"
 #include "train/reconstruction.h"
@@ -22,6 +23,7 @@ struct LdmAutoencoderLoss {
     LdmPass *pass, *judge; /* judge: of the discriminator, or NULL */
     LdmPyramid *pyramid;
     LdmTensor *d_y;       /* dL/dx', [N, H, W, 3] */
+    LdmTensor *small;     /* x made smaller, or NULL */
     LdmTensor *d_moments; /* dL_reg/d(mean | logvar), [N, h, w, 2z]; VQ: /dz or /de, [N, h, w, z] */
     LdmTensor *d_logits;  /* [N, h', w', 1] or NULL */
 };
@@ -30,6 +32,7 @@ struct LdmAutoencoderLoss {
 typedef struct {
     LdmAutoencoderLoss *loss;
     const LdmAutoencoderBatch *batch;
+    LdmTensor x, d_y;          /* what x' should be, dL/dx', in the size of x' */
     LdmAutoencoderTerms terms; /* unscaled */
 } Call;
 
@@ -41,8 +44,8 @@ static double reconstruct(const Call *call, const LdmTensor *y)
     const LdmAutoencoderWeights *w = &call->loss->task.weights;
     const LdmReconstruction weights = {w->l1, w->l2, w->perceptual};
 
-    return ldm_reconstruction(&weights, call->loss->pyramid, y, call->batch->x,
-                              ldm_tensor_f32(call->loss->d_y));
+    return ldm_reconstruction(&weights, call->loss->pyramid, y, &call->x,
+                              ldm_tensor_f32(&call->d_y));
 }
 
 /* KL(q || N(0, 1)) = sum (mean^2 + exp(logvar) - 1 - logvar) / 2: the sum over the batch; kl times
@@ -154,9 +157,11 @@ static const LdmTensor *judge(Call *call, const LdmTensor *picture, LogitsLoss *
     if (wanted)
         ldm_pass_want_gradient(pass, x);
     LdmTensor *logits = ldm_discriminator_forward(pass, loss->task.discriminator, x);
+    LdmTensor d = *logits;
+    d.data = loss->d_logits->data;
     if (logits->data != NULL)
-        *value += logits_loss(logits, scale, ldm_tensor_f32(loss->d_logits));
-    ldm_pass_seed(pass, logits, loss->d_logits);
+        *value += logits_loss(logits, scale, ldm_tensor_f32(&d));
+    ldm_pass_seed(pass, logits, &d);
     ldm_pass_drop(pass, logits);
     ldm_pass_backward(pass);
     const LdmTensor *gradient = wanted ? ldm_pass_gradient(pass, x) : NULL;
@@ -276,13 +281,13 @@ static void add_generator(Call *call, const LdmTensor *h, const LdmTensor *y)
     set_trained(loss->task.discriminator_params, true);
     if (d == NULL)
         return; /* failed or cancelled */
-    double rec = last_length(call, model, h, loss->d_y);
+    double rec = last_length(call, model, h, &call->d_y);
     double gan = last_length(call, model, h, d);
     if (d->data != NULL) {
         double ratio = rec / (gan + ADAPTIVE_FLOOR);
         terms->adaptive = loss->task.weights.adversarial * CLAMP(ratio, 0.0, ADAPTIVE_MOST);
         for (size_t i = 0; i < ldm_tensor_count(d); i++)
-            ldm_tensor_f32(loss->d_y)[i] += (float)terms->adaptive * ((const float *)d->data)[i];
+            ldm_tensor_f32(&call->d_y)[i] += (float)terms->adaptive * ((const float *)d->data)[i];
     }
 }
 
@@ -311,7 +316,7 @@ static void add_matching(Call *call, const LdmTensor *y)
     const LdmDiscriminator *discriminator = loss->task.discriminator;
     LdmPass *pass = loss->judge;
     LdmTensor *wanted[LDM_DISCRIMINATOR_LAYERS + 1], *made[LDM_DISCRIMINATOR_LAYERS + 1];
-    LdmTensor *x = ldm_pass_input(pass, call->batch->x), *own = ldm_pass_input(pass, y);
+    LdmTensor *x = ldm_pass_input(pass, &call->x), *own = ldm_pass_input(pass, y);
 
     set_trained(loss->task.discriminator_params, false);
     ldm_discriminator_features(pass, discriminator, x, wanted);
@@ -326,7 +331,7 @@ static void add_matching(Call *call, const LdmTensor *y)
     set_trained(loss->task.discriminator_params, true);
     const LdmTensor *d = ldm_pass_gradient(pass, own);
     for (size_t i = 0; d != NULL && d->data != NULL && i < ldm_tensor_count(d); i++)
-        ldm_tensor_f32(loss->d_y)[i] += ((const float *)d->data)[i];
+        ldm_tensor_f32(&call->d_y)[i] += ((const float *)d->data)[i];
     ldm_pass_drop(pass, own);
     ldm_pass_drop(pass, x);
 }
@@ -346,7 +351,7 @@ static void oppose(Call *call, const LdmTensor *h, const LdmTensor *y)
         if (!judge_end(call, call->loss->pass))
             return;
     }
-    judge(call, call->batch->x, real_loss, scale, &call->terms.discriminator, false);
+    judge(call, &call->x, real_loss, scale, &call->terms.discriminator, false);
     if (!judge_end(call, call->loss->pass))
         return;
     judge(call, y, fake_loss, scale, &call->terms.discriminator, false);
@@ -357,6 +362,28 @@ static void scale_gradient(LdmTensor *d, double scale)
 {
     for (size_t i = 0; scale != 1.0 && i < ldm_tensor_count(d); i++)
         ldm_tensor_f32(d)[i] *= (float)scale;
+}
+
+/* z and x in the size that the pass is to have. */
+static LdmTensor *rescale(Call *call, LdmTensor *z)
+{
+    const LdmAutoencoderLoss *loss = call->loss;
+    const LdmTensor *x = call->batch->x;
+    size_t cells = call->batch->cells, f = ldm_vae_factor(&loss->task.model->config.vae);
+
+    call->x = *x;
+    call->d_y = *loss->d_y;
+    if (cells > 0) {
+        z = ldm_resize_forward(loss->pass, z, cells, cells);
+        call->x.data = loss->small->data;
+        for (int i = 1; i <= 2; i++)
+            call->x.shape[i] = call->d_y.shape[i] = cells * f;
+        if (ldm_tape_computes(loss->pass))
+            ldm_resize(x, &call->x);
+    }
+    if (loss->pyramid != NULL)
+        ldm_pyramid_reshape(loss->pyramid, call->x.shape[1], call->x.shape[2]);
+    return z;
 }
 
 static void run(Call *call)
@@ -371,7 +398,7 @@ static void run(Call *call)
     LdmTensor *x = ldm_pass_input(pass, call->batch->x);
     LdmTensor *moments = ldm_vae_encoder_forward(pass, model->encoder, x);
     ldm_pass_drop(pass, x);
-    LdmTensor *z = (vq ? quantise : sample)(call, moments, &share);
+    LdmTensor *z = rescale(call, (vq ? quantise : sample)(call, moments, &share));
     LdmTensor *h = ldm_vae_decoder_features(pass, model->decoder, z);
     ldm_pass_drop(pass, z);
     LdmTensor *y = ldm_vae_decoder_picture(pass, model->decoder, ldm_pass_keep(pass, h));
@@ -380,9 +407,9 @@ static void run(Call *call)
     if (call->batch->adversarial)
         oppose(call, h, y);
     if (y->data != NULL)
-        scale_gradient(loss->d_y, call->batch->scale);
+        scale_gradient(&call->d_y, call->batch->scale);
     ldm_pass_drop(pass, h);
-    ldm_pass_seed(pass, y, loss->d_y);
+    ldm_pass_seed(pass, y, &call->d_y);
     ldm_pass_drop(pass, y);
     ldm_pass_backward(pass);
     terms->loss = terms->reconstruction + share + terms->adaptive * terms->generator +
@@ -402,20 +429,15 @@ typedef struct {
     size_t bytes, judge_bytes;
 } Plan;
 
-static bool plan(const LdmAutoencoderTask *task, Plan *plan, GError **error)
+/* What passes over latents made smaller to `cells`, or 0, take. */
+static bool plan_pass(const LdmAutoencoderTask *task, size_t cells, Plan *plan, GError **error)
 {
-    const LdmVaeConfig *vae = &task->model->config.vae;
-    size_t f = ldm_vae_factor(vae), h = task->H / f, w = task->W / f;
-    size_t z = (size_t)vae->latent_channels;
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
     g_autoptr(LdmPass) judge_pass = ldm_pass_new_plan();
 
-    plan->x = shape_of(task->N, task->H, task->W, 3);
-    plan->noise = shape_of(task->N, h, w, z);
-    plan->d_moments = shape_of(task->N, h, w, ldm_vae_moments(vae));
     ldm_pass_record(pass);
     ldm_pass_record(judge_pass);
-    if (task->discriminator != NULL) {
+    if (task->discriminator != NULL && cells == 0) {
         LdmTensor *x = ldm_pass_input(judge_pass, &plan->x);
         plan->d_logits = *ldm_discriminator_forward(judge_pass, task->discriminator, x);
         ldm_pass_reset(judge_pass);
@@ -424,14 +446,43 @@ static bool plan(const LdmAutoencoderTask *task, Plan *plan, GError **error)
                                .pass = pass,
                                .judge = judge_pass,
                                .d_y = &plan->x,
+                               .small = &plan->x,
                                .d_moments = &plan->d_moments,
                                .d_logits = &plan->d_logits};
-    const LdmAutoencoderBatch batch = {
-        .x = &plan->x, .noise = &plan->noise, .adversarial = task->discriminator != NULL};
+    const LdmAutoencoderBatch batch = {.x = &plan->x,
+                                       .noise = &plan->noise,
+                                       .adversarial = task->discriminator != NULL,
+                                       .cells = cells};
     run(&(Call){.loss = &loss, .batch = &batch});
-    plan->bytes = ldm_pass_peak(pass);
-    plan->judge_bytes = ldm_pass_peak(judge_pass);
+    plan->bytes = MAX(plan->bytes, ldm_pass_peak(pass));
+    plan->judge_bytes = MAX(plan->judge_bytes, ldm_pass_peak(judge_pass));
     return ldm_pass_end(pass, error);
+}
+
+static bool plan(const LdmAutoencoderTask *task, Plan *plan, GError **error)
+{
+    const LdmVaeConfig *vae = &task->model->config.vae;
+    size_t f = ldm_vae_factor(vae), h = task->H / f, w = task->W / f;
+
+    plan->x = shape_of(task->N, task->H, task->W, 3);
+    plan->noise = shape_of(task->N, h, w, (size_t)vae->latent_channels);
+    plan->d_moments = shape_of(task->N, h, w, ldm_vae_moments(vae));
+    if (!plan_pass(task, 0, plan, error))
+        return false;
+    for (size_t n = ldm_autoencoder_loss_cells(task); task->rescales && n < h; n++)
+        if (!plan_pass(task, n, plan, error))
+            return false;
+    return true;
+}
+
+size_t ldm_autoencoder_loss_cells(const LdmAutoencoderTask *task)
+{
+    size_t f = ldm_vae_factor(&task->model->config.vae), cells = MIN(task->H, task->W) / f;
+    size_t judged = task->discriminator != NULL
+                        ? (ldm_discriminator_least(task->discriminator) + f - 1) / f
+                        : 1;
+
+    return MAX((cells + 3) / 4, judged);
 }
 
 bool ldm_autoencoder_loss_measure(const LdmAutoencoderTask *task, size_t *bytes, GError **error)
@@ -440,8 +491,10 @@ bool ldm_autoencoder_loss_measure(const LdmAutoencoderTask *task, size_t *bytes,
 
     if (!plan(task, &p, error))
         return false;
-    *bytes = p.bytes + p.judge_bytes + ldm_pyramid_bytes(task->N, task->H, task->W, 3) +
-             (2 * ldm_tensor_count(&p.x) + 3 * ldm_tensor_count(&p.d_moments)) * sizeof(float);
+    *bytes =
+        p.bytes + p.judge_bytes + ldm_pyramid_bytes(task->N, task->H, task->W, 3) +
+        ((task->rescales ? 3 : 2) * ldm_tensor_count(&p.x) + 3 * ldm_tensor_count(&p.d_moments)) *
+            sizeof(float);
     return true;
 }
 
@@ -462,6 +515,7 @@ LdmAutoencoderLoss *ldm_autoencoder_loss_new(const LdmAutoencoderTask *task,
     if (!plan(task, &p, error) ||
         (loss->pass = ldm_pass_new_compute(p.bytes, cancellable, error)) == NULL ||
         (loss->d_y = array_like(&p.x, error)) == NULL ||
+        (task->rescales && (loss->small = array_like(&p.x, error)) == NULL) ||
         (loss->d_moments = array_like(&p.d_moments, error)) == NULL ||
         (loss->pyramid = ldm_pyramid_new(task->N, task->H, task->W, 3, error)) == NULL)
         return NULL;
@@ -483,6 +537,7 @@ void ldm_autoencoder_loss_free(LdmAutoencoderLoss *loss)
     ldm_pass_free(loss->judge);
     ldm_pyramid_free(loss->pyramid);
     ldm_tensor_free(loss->d_y);
+    ldm_tensor_free(loss->small);
     ldm_tensor_free(loss->d_moments);
     ldm_tensor_free(loss->d_logits);
     g_free(loss);

@@ -14,6 +14,9 @@
  * learns nothing by it. Its weight is fixed, as there, beside lambda, and neither part of lambda
  * sees it: it is a distance as L_rec is one, whose gradient does not fade where that of L_GAN does,
  * and lambda would then raise it without need.
+ * Scale equivariance (arXiv 2502.09509): a pass may decode a smaller latent, z resized bilinearly;
+ * x is then the picture resized in the same way, for every term but L_reg. Latents whose smaller
+ * versions mean smaller pictures are easier for a denoiser to learn.
  * Everything is a mean over the numbers of a picture, so that losses do not depend on the size.
  * Unlike in the reference, the discriminator sees the same x' as L_GAN, not one decoded anew after
  * the update: one decoding less.
@@ -63,6 +66,7 @@ typedef struct {
     LdmParams *discriminator_params;
     LdmAutoencoderWeights weights;
     size_t N, H, W;
+    bool rescales;   /* passes may have smaller latents */
     LdmRanks *ranks; /* whose batches are one; lambda is that of all */
 } LdmAutoencoderTask;
 
@@ -80,7 +84,12 @@ typedef struct {
     const LdmTensor *x, *noise;
     double scale;     /* of all gradients and terms */
     bool adversarial; /* the discriminator takes part, and learns */
+    size_t cells;     /* side to which a square latent is made smaller; 0: it is not */
 } LdmAutoencoderBatch;
+
+/* The fewest cells that LdmAutoencoderBatch.cells may be, by the discriminator, and a quarter of
+ * the latent's own side. */
+size_t ldm_autoencoder_loss_cells(const LdmAutoencoderTask *task);
 
 /* Adds scale * gradients to those of all trained parameters and scale * terms to *terms, which may
  * be NaN or infinite. Errors: CANCELLED, MEMORY. */

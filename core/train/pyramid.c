@@ -65,6 +65,11 @@ LdmPyramid *ldm_pyramid_new(size_t N, size_t H, size_t W, size_t C, GError **err
     return pyramid->memory != NULL ? g_steal_pointer(&pyramid) : NULL;
 }
 
+void ldm_pyramid_reshape(LdmPyramid *pyramid, size_t H, size_t W)
+{
+    pyramid->floats = lay_out(pyramid, H, W);
+}
+
 void ldm_pyramid_free(LdmPyramid *pyramid)
 {
     if (pyramid == NULL)

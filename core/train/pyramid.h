@@ -16,6 +16,9 @@ typedef struct LdmPyramid LdmPyramid;
 
 /* Room for differences of pictures [N, H, W, C]. Errors: MEMORY. */
 LdmPyramid *ldm_pyramid_new(size_t N, size_t H, size_t W, size_t C, GError **error);
+
+/* The same room for pictures that are no larger than those it was made for. */
+void ldm_pyramid_reshape(LdmPyramid *pyramid, size_t H, size_t W);
 void ldm_pyramid_free(LdmPyramid *pyramid);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmPyramid, ldm_pyramid_free)
 

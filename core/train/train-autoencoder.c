@@ -32,6 +32,7 @@ typedef struct {
     float *drawn; /* the discriminator's first weights */
     LdmAutoencoderLoss *loss;
     LdmTensor *x, *noise; /* of a pass; VQ: no noise */
+    size_t least_cells;   /* that latents are made smaller to */
 } Run;
 
 LdmAutoencoderOptions ldm_autoencoder_defaults(void)
@@ -111,6 +112,7 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
            ldm_option_check("commitment", o->weights.commitment, 0.0, 1e6, error) &&
            ldm_option_check("adversarial", o->weights.adversarial, 0.0, 1e6, error) &&
            ldm_option_check("feature-matching", o->weights.matching, 0.0, 1e6, error) &&
+           ldm_option_check("scale-equivariance", o->equivariance, 0.0, 1.0, error) &&
            ldm_option_check("adversarial-rate", o->adversarial_rate, 0.0, 1.0, error);
 }
 
@@ -145,6 +147,9 @@ static char *settings_text(const Run *run)
     if (w->matching > 0.0)
         g_string_append_printf(text, " feature-matching=%s",
                                g_ascii_dtostr(number, sizeof number, w->matching));
+    if (o->equivariance > 0.0)
+        g_string_append_printf(text, " scale-equivariance=%s",
+                               g_ascii_dtostr(number, sizeof number, o->equivariance));
     if (is_vq(run)) {
         g_string_append_printf(text, " codebook=%s",
                                g_ascii_dtostr(number, sizeof number, w->codebook));
@@ -172,6 +177,18 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
     return true;
 }
 
+/* The side that a pass's latents are made smaller to, the same for all processes; 0: they stay. */
+static size_t rescaled(const Run *run, uint64_t step, size_t number)
+{
+    const LdmAutoencoderOptions *o = run->options;
+    LdmKeyed keyed = ldm_keyed((uint64_t)o->loop.seed, LDM_KEY_RESCALE, step, number);
+    size_t cells = o->augment.side / ldm_vae_factor(&run->model->config.vae);
+
+    if (ldm_keyed_uniform(&keyed) >= o->equivariance)
+        return 0;
+    return run->least_cells + ldm_keyed_below(&keyed, cells - run->least_cells);
+}
+
 static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
 {
     Run *run = data;
@@ -181,6 +198,7 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
         .noise = run->noise,
         .scale = ldm_loop_share(run->loop),
         .adversarial = run->discriminator != NULL && step->step > o->adversarial_start,
+        .cells = rescaled(run, step->step - 1, number),
     };
     LdmAutoencoderTerms terms = {0};
 
@@ -349,6 +367,18 @@ static bool plan_memory(const Run *run, const LdmAutoencoderTask *task, LdmTrain
     return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error);
 }
 
+static bool check_rescaling(const Run *run, size_t cells, GError **error)
+{
+    if (run->options->equivariance <= 0.0 || run->least_cells < cells)
+        return true;
+    ldm_set_error(
+        error, INVALID,
+        _("size is %zu, too small for scale-equivariance: the smaller pictures would have "
+          "nothing for the discriminator to see; take a larger size or fewer disc-layers"),
+        run->options->augment.side);
+    return false;
+}
+
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmAutoencoderOptions *o = run->options;
@@ -367,11 +397,13 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                                      .discriminator = run->discriminator,
                                      .discriminator_params = run->discriminator_params,
                                      .weights = o->weights,
+                                     .rescales = o->equivariance > 0.0,
                                      .ranks = run->watch->ranks,
                                      .N = N,
                                      .H = side,
                                      .W = side};
-    if (!plan_memory(run, &task, plan, error) ||
+    run->least_cells = ldm_autoencoder_loss_cells(&task);
+    if (!check_rescaling(run, cells, error) || !plan_memory(run, &task, plan, error) ||
         !ldm_optimiser_add(ldm_loop_optimiser(run->loop), "vae", run->model->vae_params, error) ||
         (run->discriminator != NULL &&
          !ldm_optimiser_add(ldm_loop_adversary(run->loop), "discriminator",

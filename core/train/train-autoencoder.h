@@ -16,6 +16,7 @@ typedef struct {
     LdmDiscriminatorConfig discriminator;
     uint64_t adversarial_start; /* steps taken before the discriminator takes part */
     bool freeze_encoder; /* only the decoder learns: latents, and denoisers of them, stay right */
+    double equivariance; /* share of the passes whose latents are made smaller */
     double adversarial_rate; /* its learning rate, which stays; 0: the autoencoder's highest */
 } LdmAutoencoderOptions;
 

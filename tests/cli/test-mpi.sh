@@ -31,7 +31,7 @@ for i in 1 2 3 4 5 6; do
 done
 printf 'size = 64\nseed = 3\nclip = 0\nsave-every = 1\nkeep = 20\n' >ldm.conf
 printf 'size = 64\nseed = 3\nclip = 0\nsave-every = 1\nkeep = 20\ndisc-channels = 16\nadversarial-start = 0\n' >autoencoder.conf
-(cat autoencoder.conf && echo 'feature-matching = 2') >matching.conf
+(cat autoencoder.conf && printf 'feature-matching = 2\nscale-equivariance = 1\n') >matching.conf
 printf 'size = 64\nseed = 3\nclip = 0\nsave-every = 1\nkeep = 20\n' >lora.conf
 
 declare -A steps=([ldm]=2 [autoencoder]=4 [matching]=2 [lora]=10)

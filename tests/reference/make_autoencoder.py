@@ -1,6 +1,6 @@
 """What PyTorch makes of the first stage's losses, on the tiny autoencoder "sd1" of make_networks.py, on the same with
 feature matching (tests/reference/data/autoencoder/; its files begin with matching-) and on the one with a codebook of
-make_vq.py (vq-): terms and gradients of one pass with all of them, and ten steps of which the last seven have the
+make_vq.py (vq-), and with latents made smaller in every second pass (scaled-): terms and gradients of one pass with all of them, and ten steps of which the last seven have the
 discriminator. The discriminator's random weights are kept in discriminator.safetensors.
 Gradients are kept as rows of length and four products with signs, as in make_gradients.py."""
 
@@ -21,6 +21,7 @@ NETWORKS = DATA.parent / "networks"
 STEPS, BATCH, SIDE, START = 10, 2, 16, 3
 L1, L2, PERCEPTUAL, KL, ADVERSARIAL = 1.0, 0.5, 0.7, 1e-2, 0.5
 CODEBOOK, COMMITMENT, MATCHING = 0.8, 0.3, 0.6
+CELLS = 3  # of 4, to which latents are made smaller
 SLOPE, GROUPS, CHANNELS, LAYERS = 0.2, 8, 8, 2
 
 
@@ -58,17 +59,23 @@ def pyramid(x, smallest=8):
 
 class Losses:
     def __init__(self, vae, judge):
-        self.vae, self.judge = vae, judge
+        self.vae, self.judge, self.small = vae, judge, False
+
+    def rescale(self, t):
+        """A latent, or pictures, in the size of the pass."""
+        size = tuple(n * CELLS // 4 for n in t.shape[2:])
+        return F.interpolate(t, size=size, mode="bilinear") if self.small else t
 
     def reconstruct(self, x, noise):
         """x', the regulariser as it is told, its share of the loss, other terms."""
         posterior = self.vae.encode(x).latent_dist
         z = posterior.mean + posterior.std * noise
         kl = posterior.kl().sum()
-        return self.vae.decode(z).sample, kl / z.numel(), KL * kl / x.numel(), {}
+        return self.vae.decode(self.rescale(z)).sample, kl / z.numel(), KL * kl / x.numel(), {}
 
     def forward(self, x, noise, adversarial):
         y, regulariser, share, others = self.reconstruct(x, noise)
+        x = self.rescale(x)
         d = y - x
         rec = L1 * d.abs().mean() + L2 * (d**2).mean() + PERCEPTUAL * pyramid(d)
         loss = rec + share
@@ -133,7 +140,7 @@ def step_judge(losses, x, noise):
     """The hinge loss's gradient, of a reconstruction before the autoencoder's update."""
     with torch.no_grad():
         y = losses.reconstruct(x, noise)[0]
-    hinge = 0.5 * (F.relu(1 - losses.judge(x)).mean() + F.relu(1 + losses.judge(y)).mean())
+    hinge = 0.5 * (F.relu(1 - losses.judge(losses.rescale(x))).mean() + F.relu(1 + losses.judge(y)).mean())
     losses.judge.zero_grad()
     hinge.backward()
 
@@ -151,9 +158,10 @@ def save(name, array):
     np.save(DATA / f"{name}.npy", array.detach().numpy().astype(np.float32))
 
 
-def make(prefix, kind, vae, judge, x, noise):
-    """Terms, gradients and the curve of one autoencoder."""
+def make(prefix, kind, vae, judge, x, noise, scaled=False):
+    """Terms, gradients and the curve of one autoencoder; scaled: of smaller latents in every second pass."""
     exact = kind(vae.double(), judge.double())
+    exact.small = scaled
     first = x[:BATCH].double(), noise[:BATCH].double()
     terms = exact.backward(*first, True)
     save(f"{prefix}terms", torch.tensor(terms))
@@ -168,6 +176,7 @@ def make(prefix, kind, vae, judge, x, noise):
     curve = []
     for step in range(STEPS):
         part = slice(step * BATCH, (step + 1) * BATCH)
+        losses.small = scaled and step % 2 == 0
         terms = losses.backward(x[part], noise[part], step >= START)
         if step >= START:
             step_judge(losses, x[part], noise[part])
@@ -203,6 +212,7 @@ def main():
     save("x", x)
     save("noise", noise)
     make("matching-", MatchingLosses, copy.deepcopy(vae), copy.deepcopy(judge), x, noise)
+    make("scaled-", MatchingLosses, copy.deepcopy(vae), copy.deepcopy(judge), x, noise, scaled=True)
     make("", Losses, vae, copy.deepcopy(judge), x, noise)
     make("vq-", VqLosses, vq, judge, x, noise)
 

@@ -1,6 +1,6 @@
-/* The first stage's losses beside PyTorch's (reference/make_autoencoder.py), with a posterior, with
- * feature matching besides and with a codebook: every term and every gradient of one pass, and ten
- * steps of which the last seven are against the discriminator. */
+/* The first stage's losses beside PyTorch's (reference/make_autoencoder.py): with a posterior, with
+ * feature matching besides, with latents made smaller and with a codebook. Every term and every
+ * gradient of one pass, and ten steps of which the last seven are against the discriminator. */
 #include "train/loss-autoencoder.h"
 #include "train/optimiser.h"
 #include "weights/safetensors.h"
@@ -17,6 +17,7 @@
 #define SIDE  16
 #define START 3 /* steps before the discriminator takes part */
 #define TERMS 8 /* at most */
+#define CELLS 3 /* of 4, to which latents are made smaller */
 
 static const LdmAutoencoderWeights weights = {.l1 = 1.0,
                                               .l2 = 0.5,
@@ -30,11 +31,12 @@ static const LdmDiscriminatorConfig shape = {.channels = 8, .layers = 2};
 /* The tiny models, and what the files of each begin with. */
 static const struct {
     const char *folder, *prefix;
-    bool vq;
+    bool vq, scaled; /* scaled: latents are made smaller in every second pass */
     double matching;
-} kinds[] = {{"networks/sd1", "", false, 0.0},
-             {"networks/sd1", "matching-", false, 0.6},
-             {"vq", "vq-", true, 0.0}};
+} kinds[] = {{"networks/sd1", "", false, false, 0.0},
+             {"networks/sd1", "matching-", false, false, 0.6},
+             {"networks/sd1", "scaled-", false, true, 0.6},
+             {"vq", "vq-", true, false, 0.0}};
 
 typedef struct {
     LdmModel *model;
@@ -44,6 +46,7 @@ typedef struct {
     LdmTensor *x, *noise; /* of all steps; VQ: no noise */
     const char *prefix;
     double matching;
+    bool scaled;
 } Case;
 
 /* What PyTorch found. */
@@ -59,7 +62,8 @@ static Case case_new(int kind)
     g_autoptr(GError) error = NULL;
     Case c = {.model = ldm_model_load_first_stage(folder, &error),
               .prefix = kinds[kind].prefix,
-              .matching = kinds[kind].matching};
+              .matching = kinds[kind].matching,
+              .scaled = kinds[kind].scaled};
 
     g_assert_no_error(error);
     c.params = ldm_params_new();
@@ -105,6 +109,7 @@ static LdmAutoencoderLoss *loss_new(const Case *c)
                                .W = SIDE};
 
     task.weights.matching = c->matching;
+    task.rescales = c->scaled;
     LdmAutoencoderLoss *loss = ldm_autoencoder_loss_new(&task, NULL, &error);
     g_assert_no_error(error);
     return loss;
@@ -125,7 +130,8 @@ static LdmAutoencoderTerms backward(const Case *c, LdmAutoencoderLoss *loss, siz
                                     double scale, bool adversarial)
 {
     LdmTensor x = part(c->x, step), noise = c->noise != NULL ? part(c->noise, step) : x;
-    const LdmAutoencoderBatch batch = {&x, c->noise != NULL ? &noise : NULL, scale, adversarial};
+    const LdmAutoencoderBatch batch = {&x, c->noise != NULL ? &noise : NULL, scale, adversarial,
+                                       c->scaled && step % 2 == 0 ? CELLS : 0};
     LdmAutoencoderTerms terms = {0};
     g_autoptr(GError) error = NULL;
 
@@ -291,7 +297,9 @@ int main(int argc, char **argv)
     g_test_add_data_func("/autoencoder/matching/curve", GINT_TO_POINTER(1), test_curve);
     g_test_add_func("/autoencoder/matching/frozen", test_frozen);
     g_test_add_func("/autoencoder/matching/nonfinite", test_nonfinite);
-    g_test_add_data_func("/autoencoder/vq/pass", GINT_TO_POINTER(2), test_pass);
-    g_test_add_data_func("/autoencoder/vq/curve", GINT_TO_POINTER(2), test_curve);
+    g_test_add_data_func("/autoencoder/scaled/pass", GINT_TO_POINTER(2), test_pass);
+    g_test_add_data_func("/autoencoder/scaled/curve", GINT_TO_POINTER(2), test_curve);
+    g_test_add_data_func("/autoencoder/vq/pass", GINT_TO_POINTER(3), test_pass);
+    g_test_add_data_func("/autoencoder/vq/curve", GINT_TO_POINTER(3), test_curve);
     return g_test_run();
 }

@@ -8,6 +8,7 @@
 #include "layers/haar.h"
 #include "layers/leaky-relu.h"
 #include "layers/posterior.h"
+#include "layers/resize.h"
 #include "layers/resblock.h"
 #include "layers/tape.h"
 #include "layers/time-embedding.h"
@@ -443,6 +444,21 @@ static void test_haar(void)
 }
 
 /* The noise is drawn: it has no gradient. */
+static LdmTensor *resize(LdmPass *pass, const Case *c, LdmTensor **x)
+{
+    LdmTensor *smaller = ldm_resize_forward(pass, ldm_pass_keep(pass, x[0]), 3, 4);
+
+    return ldm_resize_forward(pass, smaller, 5, 4);
+}
+
+static void test_resize(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(23);
+    Case c = {.forward = resize, .x = {ARRAY(rand, 2, 5, 7, 3)}};
+
+    check(&c);
+}
+
 static LdmTensor *posterior(LdmPass *pass, const Case *c, LdmTensor **x)
 {
     return ldm_posterior_forward(pass, ldm_pass_keep(pass, x[0]), ldm_pass_input(pass, c->layer));
@@ -593,6 +609,7 @@ int main(int argc, char **argv)
     g_test_add_func("/backward/elementwise", test_elementwise);
     g_test_add_func("/backward/leaky-relu", test_leaky_relu);
     g_test_add_func("/backward/haar", test_haar);
+    g_test_add_func("/backward/resize", test_resize);
     g_test_add_func("/backward/posterior", test_posterior);
     g_test_add_func("/backward/one-for-all", test_one_for_all);
     g_test_add_func("/backward/attention", test_attention);

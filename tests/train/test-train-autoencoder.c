@@ -80,6 +80,7 @@ static void test_resume(gconstpointer frozen)
     LdmAutoencoderOptions options = options_new();
 
     options.weights.matching = 1.0;
+    options.equivariance = 0.5;
     options.freeze_encoder = GPOINTER_TO_INT(frozen) != 0;
     check_resume(&place, options);
 }
@@ -282,6 +283,12 @@ static void test_refusals(void)
     options = options_new();
     options.weights.matching = 1.0;
     options.weights.adversarial = 0.0; /* no discriminator whose features could be matched */
+    g_assert_false(train(&place, "run", &watch, &options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_clear_error(&error);
+    options = options_new();
+    options.augment.side = 12; /* nothing smaller would do */
+    options.equivariance = 0.1;
     g_assert_false(train(&place, "run", &watch, &options, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_clear_error(&error);
