@@ -127,3 +127,40 @@ bool ldm_file_write_atomic(const char *path, const void *data, size_t length, GE
     return file != NULL && ldm_atomic_file_write(file, data, length, error) &&
            ldm_atomic_file_commit(file, error);
 }
+
+static bool fail_reading(GError **error, const char *path)
+{
+    ldm_set_error(error, FILE, _("%s cannot be read: %s"), path, g_strerror(errno));
+    return false;
+}
+
+static bool copy(int fd, const char *from, LdmAtomicFile *file, GError **error)
+{
+    const size_t size = (size_t)1 << 20;
+    g_autofree char *piece = g_malloc(size);
+    ssize_t got;
+    while ((got = read(fd, piece, size)) != 0) {
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return fail_reading(error, from);
+        if (!ldm_atomic_file_write(file, piece, (size_t)got, error))
+            return false;
+    }
+    return ldm_atomic_file_commit(file, error);
+}
+
+bool ldm_file_copy_atomic(const char *from, const char *to, GError **error)
+{
+    struct stat status;
+    int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return fail_reading(error, from);
+    bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+    if (!regular)
+        ldm_set_error(error, FORMAT, _("%s is not a regular file"), from);
+    g_autoptr(LdmAtomicFile) file = regular ? ldm_atomic_file_new(to, error) : NULL;
+    bool done = file != NULL && copy(fd, from, file, error);
+    close(fd);
+    return done;
+}

@@ -22,3 +22,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmAtomicFile, ldm_atomic_file_free)
 
 /* All of it in one call. */
 bool ldm_file_write_atomic(const char *path, const void *data, size_t length, GError **error);
+
+/* The content of a file that is there, a regular one, under another name. */
+bool ldm_file_copy_atomic(const char *from, const char *to, GError **error);

@@ -1,10 +1,13 @@
-/* Folders that the program made and takes away again. In: a path. Out: nothing; what cannot be
- * removed stays.
- */
+/* Folders that the program makes and takes away again. In: a path. Out: nothing, or a folder that
+ * appears under its name once it is whole; what cannot be removed stays. */
 #include "base/folder.h"
 
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -69,4 +72,72 @@ void ldm_folder_keep_newest(const char *path, size_t count)
     g_array_sort(entries, newest_first);
     for (guint i = (guint)MIN(count, entries->len); i < entries->len; i++)
         ldm_folder_clear(g_array_index(entries, Entry, i).path, NULL);
+}
+
+/* ---- making ---- */
+
+static bool fail_making(GError **error, const char *path, int code)
+{
+    ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), path, g_strerror(code));
+    return false;
+}
+
+bool ldm_folder_make(const char *path, GError **error)
+{
+    return g_mkdir_with_parents(path, 0777) == 0 || fail_making(error, path, errno);
+}
+
+char *ldm_folder_begin(const char *path, GError **error)
+{
+    g_autofree char *parent = g_path_get_dirname(path);
+    g_autofree char *begun = g_build_filename(parent, ".pentimento-XXXXXX", NULL);
+
+    if (g_mkdtemp_full(begun, 0777) != NULL)
+        return g_steal_pointer(&begun);
+    fail_making(error, path, errno);
+    return NULL;
+}
+
+static void sync_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    if (fsync(fd) != 0)
+        g_debug("cannot sync “%s”: %s", path, g_strerror(errno));
+    close(fd);
+}
+
+/* Both at once where the file system can, so that there is always one under the name. */
+static bool exchange(const char *begun, const char *path)
+{
+    if (renameat2(AT_FDCWD, begun, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
+        return true;
+    if (errno != EINVAL && errno != ENOSYS)
+        return false;
+    g_autofree char *aside = g_strconcat(begun, "-old", NULL);
+    if (g_rename(path, aside) != 0)
+        return false;
+    if (g_rename(begun, path) != 0) {
+        int code = errno;
+        g_rename(aside, path);
+        errno = code;
+        return false;
+    }
+    return g_rename(aside, begun) == 0;
+}
+
+bool ldm_folder_publish(const char *begun, const char *path, bool replace, GError **error)
+{
+    g_autofree char *parent = g_path_get_dirname(path);
+    bool old = replace && g_file_test(path, G_FILE_TEST_EXISTS);
+
+    sync_folder(begun);
+    if (!(old ? exchange(begun, path) : g_rename(begun, path) == 0))
+        return fail_making(error, path, errno);
+    sync_folder(parent);
+    if (old)
+        ldm_folder_clear(begun, NULL);
+    return true;
 }

@@ -2,12 +2,13 @@
  * and what one picture of its native size takes, as rows for people or one JSON object. */
 #include "cli/command.h"
 
+#include "tensor/tensor.h"
+
 static const char *const predictions[] = {
     [LDM_PREDICTION_EPSILON] = "epsilon",
     [LDM_PREDICTION_V] = "v_prediction",
     [LDM_PREDICTION_SAMPLE] = "sample",
 };
-static const char *const dtypes[] = {[LDM_F32] = "f32", [LDM_F16] = "f16", [LDM_BF16] = "bf16"};
 
 /* What one picture at the native size takes. */
 static bool plan_native(LdmModel *model, LdmPrecision precision, LdmPlan *plan, GError **error)
@@ -35,7 +36,7 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan, const L
     add(&fields, "tasks", g_variant_new_strv(tasks, G_N_ELEMENTS(tasks)));
     add(&fields, "inpainting_channels", g_variant_new_boolean(info->concat_inpainting));
     add(&fields, "prediction", g_variant_new_string(predictions[info->prediction]));
-    add(&fields, "dtype", g_variant_new_string(dtypes[info->dtype]));
+    add(&fields, "dtype", g_variant_new_string(ldm_dtype_name(info->dtype)));
     add(&fields, "parameters", g_variant_new_uint64(info->parameters));
     add(&fields, "unet_parameters", g_variant_new_uint64(info->unet_parameters));
     add(&fields, "vae_parameters", g_variant_new_uint64(info->vae_parameters));
@@ -97,7 +98,7 @@ static void print_info(const LdmModelInfo *info, const LdmPlan *plan)
         info->concat_inpainting ? _("sees the mask and the picture around it")
                                 : _("by blending latents"));
     print_parameters(info);
-    row(_("Weights"), "%s, %s", dtypes[info->dtype], weights);
+    row(_("Weights"), "%s, %s", ldm_dtype_name(info->dtype), weights);
     row(_("Native size"), _("%d × %d pixels"), info->native_size, info->native_size);
     row(_("Latent"), _("%d channels, 1 cell for %d × %d pixels, scale factor %g"),
         info->latent_channels, info->downsampling, info->downsampling, info->scale_factor);

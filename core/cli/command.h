@@ -20,6 +20,7 @@ bool pentimento_predict(int argc, char **argv, GError **error);
 bool pentimento_generate(int argc, char **argv, GError **error);
 bool pentimento_img2img(int argc, char **argv, GError **error);
 bool pentimento_inpaint(int argc, char **argv, GError **error);
+bool pentimento_convert(int argc, char **argv, GError **error);
 bool pentimento_train(int argc, char **argv, GError **error);
 
 /* ---- arguments --------------------------------------------------------------------------- */
@@ -79,6 +80,7 @@ typedef struct {
     gboolean json, quiet, bar;
     FILE *stream;       /* of JSON lines: standard output, or error where that carries data */
     int picture, count; /* which of how many, 1-based */
+    const char *work;   /* what is done, where it is no stage of the line: a msgid; or NULL */
     LdmMonitor monitor; /* to hand to the library */
 } PentimentoReport;
 

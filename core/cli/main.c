@@ -22,6 +22,7 @@ static const struct {
     {"generate", pentimento_generate, N_("Make a picture from a prompt")},
     {"img2img", pentimento_img2img, N_("Make a new picture on the lines of a given one")},
     {"inpaint", pentimento_inpaint, N_("Repaint the masked part of a picture")},
+    {"convert", pentimento_convert, N_("Write a model in another number format")},
     {"train", pentimento_train, N_("Train a model on pictures with captions")},
 };
 

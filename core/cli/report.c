@@ -25,10 +25,12 @@ static void show_json(const PentimentoReport *report, const LdmProgress *progres
     g_variant_builder_add(&fields, "{sv}", "event", g_variant_new_string("progress"));
     if (report->count > 1)
         g_variant_builder_add(&fields, "{sv}", "picture", g_variant_new_int32(report->picture));
-    g_variant_builder_add(&fields, "{sv}", "stage",
-                          g_variant_new_string(ldm_stage_name(progress->stage)));
-    g_variant_builder_add(&fields, "{sv}", "step", g_variant_new_int32(progress->step));
-    g_variant_builder_add(&fields, "{sv}", "steps", g_variant_new_int32(progress->steps));
+    if (report->work == NULL) {
+        g_variant_builder_add(&fields, "{sv}", "stage",
+                              g_variant_new_string(ldm_stage_name(progress->stage)));
+        g_variant_builder_add(&fields, "{sv}", "step", g_variant_new_int32(progress->step));
+        g_variant_builder_add(&fields, "{sv}", "steps", g_variant_new_int32(progress->steps));
+    }
     g_variant_builder_add(&fields, "{sv}", "fraction", g_variant_new_double(progress->fraction));
     if (progress->seconds_left >= 0.0 && isfinite(progress->seconds_left))
         g_variant_builder_add(&fields, "{sv}", "seconds_left",
@@ -61,7 +63,8 @@ static char *stage_text(const LdmProgress *progress)
 /* "[######........]  42 %  Denoising, step 9 of 20  0:12 left", over the line before. */
 static void show_bar(const PentimentoReport *report, const LdmProgress *progress)
 {
-    g_autofree char *stage = stage_text(progress);
+    g_autofree char *stage =
+        report->work != NULL ? g_strdup(_(report->work)) : stage_text(progress);
     double fraction = CLAMP(progress->fraction, 0.0, 1.0);
     int filled = (int)(fraction * BAR_WIDTH + 0.5);
     g_autoptr(GString) line = g_string_new("\r[");

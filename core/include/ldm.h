@@ -48,7 +48,8 @@ typedef enum {
 
 #define LDM_MAX_RANK 4
 
-typedef enum { LDM_F32, LDM_F16, LDM_BF16 } LdmDtype;
+/* Q8 is of models' weights only (ldm_convert): whole numbers of 8 bits, with scales in f32. */
+typedef enum { LDM_F32, LDM_F16, LDM_BF16, LDM_Q8 } LdmDtype;
 
 typedef struct LdmTensor LdmTensor;
 
@@ -178,6 +179,28 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmModel, ldm_model_unref)
 
 /* The path a name resolves to. Free with g_free. */
 LDM_API char *ldm_model_find(const char *name, GError **error);
+
+/* ---- converting a model ------------------------------------------------------------------ */
+
+/* What ldm_convert will write, known before it begins. */
+typedef struct {
+    uint64_t weight_bytes; /* of the networks */
+    uint64_t bytes;        /* of the whole folder, but for some kilobytes of text */
+    uint64_t free_bytes;   /* at its place */
+} LdmConversion;
+
+LDM_API bool ldm_convert_plan(LdmModel *model, const char *folder, LdmDtype dtype,
+                              LdmConversion *plan, GError **error);
+
+/* Writes the model as a diffusers folder, with weights in F16 or BF16, rounded to nearest even, or
+ * in Q8: the denoiser's matrices in 8 bits as LDM_PRECISION_Q8 rounds them, all else in 16 bits.
+ * Such a folder is for this library alone; run in another precision, its weights are expanded.
+ * What comes with the model is copied: tokenizer, schedule, notices, tiny decoder. The folder
+ * appears once it is whole. One that is there already is left alone, unless `replace`; then it has
+ * to be a model's, and goes. `progress` tells the fraction only. Errors: INVALID (dtype), FILE (no
+ * room; it is there), NONFINITE (a number beyond what the dtype holds), MEMORY, CANCELLED. */
+LDM_API bool ldm_convert(LdmModel *model, const char *folder, LdmDtype dtype, bool replace,
+                         const LdmMonitor *monitor, GError **error);
 
 /* ---- the single stages ------------------------------------------------------------------- */
 

@@ -59,12 +59,13 @@ typedef struct {
 size_t ldm_q8_blocks(size_t C);
 /* Memory that a matrix needs; the matrix in such memory, yet without content. */
 size_t ldm_q8_bytes(size_t N, size_t C, size_t taps);
+size_t ldm_q8_scales(size_t N, size_t C, size_t taps); /* of these, how many scales */
 LdmQ8 ldm_q8_place(size_t N, size_t C, size_t taps, void *memory);
-/* Its content: w [N, C, taps], rounded; or a file's bytes [N, C, taps] and scales [N, blocks,
- * taps]. */
+/* The same memory as two arrays: I8 of rank 4, F32 of rank 3. */
+void ldm_q8_shapes(size_t N, size_t C, size_t taps, size_t bytes[4], size_t scales[4]);
+/* Its content: w [N, C, taps], rounded; and back, to f16 [N, C, taps]. */
 bool ldm_q8_round(const LdmQ8 *q8, LdmWeights w, GCancellable *cancellable);
-bool ldm_q8_read(const LdmQ8 *q8, const int8_t *bytes, const float *scales,
-                 GCancellable *cancellable);
+bool ldm_q8_expand(const LdmQ8 *q8, uint16_t *halves, GCancellable *cancellable);
 
 /* ---- conv: NHWC x, W[Cout, Cin, KH, KW] as in torch, Y [N, Ho, Wo, Cout] ----
  * Ho = (H + pad_top + pad_bottom - KH) / stride + 1. residual [N, Ho, Wo, Cout] may be NULL or y.

@@ -18,7 +18,6 @@
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
 #include "train/learn.h"
-#include "weights/coarse.h"
 
 typedef struct {
     LdmModel *model;
@@ -176,12 +175,6 @@ static bool denoise_stepped(int step, int steps, const LdmTensor *z, const LdmTe
     return line->monitor == NULL || !g_cancellable_is_cancelled(line->monitor->finish);
 }
 
-/* The original of a matrix is no longer needed once there is a copy in 8 bits. */
-static void release_original(const LdmParam *param, void *data)
-{
-    ldm_model_release_param(data, param);
-}
-
 static bool denoise(LdmLine *line, GError **error)
 {
     LdmParams *params = line->model->unet_params;
@@ -194,9 +187,8 @@ static bool denoise(LdmLine *line, GError **error)
     job.hooks =
         (LdmLoopHooks){.progress = denoise_progress, .stepped = denoise_stepped, .data = line};
     job.cancellable = line->cancellable;
-    if (job.q8 && !ldm_coarse_make(params, release_original, line->model, line->cancellable, error))
-        return false;
-    if (!ldm_denoise(&job, line->latents.zt, &line->result->evaluations, error))
+    if (!ldm_model_hold_denoiser(line->model, job.q8, line->cancellable, error) ||
+        !ldm_denoise(&job, line->latents.zt, &line->result->evaluations, error))
         return false;
     ldm_params_drop_copies(params);
     ldm_model_release(line->model, params);

@@ -8,6 +8,7 @@
 #include "pipeline/data-path.h"
 #include "pipeline/preview.h"
 #include "tensor/tensor.h"
+#include "weights/coarse.h"
 
 static bool load_vae(LdmModel *model, LdmSource *source, GError **error)
 {
@@ -55,12 +56,10 @@ static uint64_t count(const LdmParams *params, uint64_t *by_dtype, uint64_t *byt
     uint64_t total = 0;
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
-        uint64_t n = 1;
-        for (int k = 0; k < param->rank; k++)
-            n *= param->shape[k];
+        uint64_t n = ldm_param_count(param);
         total += n;
-        by_dtype[param->dtype] += n;
-        *bytes += n * ldm_dtype_size(param->dtype);
+        by_dtype[param->stored ? LDM_Q8 : param->dtype] += n;
+        *bytes += param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
     }
     return total;
 }
@@ -77,7 +76,7 @@ static const char *family(const LdmModelConfig *config)
 static void fill_info(LdmModel *model, const LdmSource *source)
 {
     const LdmModelConfig *config = &model->config;
-    uint64_t by_dtype[3] = {0}, bytes = 0;
+    uint64_t by_dtype[LDM_Q8 + 1] = {0}, bytes = 0;
     LdmModelInfo *info = &model->info;
     *info = (LdmModelInfo){
         .path = source->path,
@@ -101,27 +100,61 @@ static void fill_info(LdmModel *model, const LdmSource *source)
     info->native_size = config->first_stage ? config->vae.sample_size
                                             : config->unet.sample_size * info->downsampling;
     info->max_side = config->max_side > 0 ? config->max_side : 2 * info->native_size;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i <= LDM_Q8; i++)
         if (by_dtype[i] > by_dtype[info->dtype])
             info->dtype = (LdmDtype)i;
 }
 
-static void release(const LdmModel *model, const LdmParam *param, bool shared)
+static void release(const LdmModel *model, const void *data, size_t bytes, bool shared)
 {
     const LdmSource *source = model->files;
-    for (guint k = 0; k < source->files->len; k++)
-        ldm_files_release(source->files->pdata[k], param->data, ldm_param_bytes(param), shared);
+    for (guint k = 0; data != NULL && k < source->files->len; k++)
+        ldm_files_release(source->files->pdata[k], data, bytes, shared);
 }
 
-void ldm_model_release_param(const LdmModel *model, const LdmParam *param)
+/* What of it is mapped; copies are passed over. */
+static void release_param(const LdmModel *model, const LdmParam *param, bool shared)
 {
-    release(model, param, false);
+    if (!param->stored) {
+        release(model, param->data, ldm_param_bytes(param), shared);
+        return;
+    }
+    const LdmQ8 *q8 = &param->q8;
+    size_t scales = ldm_q8_scales(q8->N, q8->C, q8->taps) * sizeof(float);
+    release(model, q8->bytes, ldm_param_q8_bytes(param) - scales, shared);
+    release(model, q8->scales, scales, shared);
+}
+
+/* The mapped form of a matrix is no longer needed once there is a copy in another. */
+static void release_original(const LdmParam *param, void *data)
+{
+    release_param(data, param, false);
+}
+
+bool ldm_model_hold_denoiser(LdmModel *model, bool q8, GCancellable *cancellable, GError **error)
+{
+    return ldm_coarse_make(model->unet_params, q8, release_original, model, cancellable, error);
 }
 
 void ldm_model_release(const LdmModel *model, const LdmParams *params)
 {
     for (size_t i = 0; i < ldm_params_length(params); i++)
-        release(model, ldm_params_at(params, i), true);
+        release_param(model, ldm_params_at(params, i), true);
+}
+
+bool ldm_model_check_trainable(const LdmModel *model, GError **error)
+{
+    for (size_t i = 0; i < ldm_params_length(model->unet_params); i++) {
+        const LdmParam *param = ldm_params_at(model->unet_params, i);
+        if (!param->stored || param->data != NULL)
+            continue;
+        ldm_set_error(error, UNSUPPORTED,
+                      _("“%s” has weights of 8 bits, which are too coarse to train: take the model "
+                        "that it was made from"),
+                      model->info.path);
+        return false;
+    }
+    return true;
 }
 
 LdmModel *ldm_model_load(const char *name, GError **error)

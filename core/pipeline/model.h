@@ -38,8 +38,13 @@ LdmModel *ldm_model_load_first_stage(const char *name, GError **error);
  * not in memory all at once. Who computes with it again gets them back from the system's cache. */
 void ldm_model_release(const LdmModel *model, const LdmParams *params);
 
-/* Those of one parameter, but not what shares a page with its neighbours. */
-void ldm_model_release_param(const LdmModel *model, const LdmParam *param);
+/* Copies of what the denoiser needs, in 8 bits or not, and the files have not (coarse.h); the
+ * pages of what they were made from are released. ldm_params_drop_copies drops them. Errors:
+ * MEMORY, CANCELLED. */
+bool ldm_model_hold_denoiser(LdmModel *model, bool q8, GCancellable *cancellable, GError **error);
+
+/* False and UNSUPPORTED where the denoiser's weights are stored in 8 bits and not expanded. */
+bool ldm_model_check_trainable(const LdmModel *model, GError **error);
 
 /* False and UNSUPPORTED where only the autoencoder was loaded. */
 bool ldm_model_check_denoiser(const LdmModel *model, GError **error);

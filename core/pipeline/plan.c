@@ -213,8 +213,7 @@ static bool plan_denoise(const LdmModel *model, const LdmRequest *request, size_
     size_t bytes;
     if (!ldm_denoise_measure(&job, &z, &bytes, &p->flops[LDM_STAGE_DENOISE], error))
         return false;
-    p->bytes[LDM_STAGE_DENOISE] =
-        held + bytes + (job.q8 ? ldm_coarse_bytes(model->unet_params) : 0);
+    p->bytes[LDM_STAGE_DENOISE] = held + bytes + ldm_coarse_bytes(model->unet_params, job.q8);
     return true;
 }
 
@@ -265,30 +264,19 @@ static size_t weight_bytes(const LdmParams *params, const char *beginning)
     return bytes;
 }
 
-/* Of the denoiser's: matrices that have copies in 8 bits are released once these are made. */
-static size_t denoiser_bytes(const LdmModel *model, const LdmRequest *request)
-{
-    size_t bytes = weight_bytes(model->unet_params, "");
-    for (size_t i = 0; i < ldm_params_length(model->unet_params); i++) {
-        const LdmParam *param = ldm_params_at(model->unet_params, i);
-        if (request->precision == LDM_PRECISION_Q8 && param->coarse)
-            bytes -= ldm_param_bytes(param);
-    }
-    return bytes;
-}
-
 /* Mapped weights that a stage touches; they are released when it ends. Of the table of tokens only
  * a few rows are read. */
 static size_t stage_weights(const LdmModel *model, const LdmRequest *request, LdmStage stage)
 {
     const LdmParams *vae = model->vae_params;
+    bool q8 = request->precision == LDM_PRECISION_Q8;
     switch (stage) {
     case LDM_STAGE_CONDITION:
         return weight_bytes(model->text_params, "") -
                ldm_param_bytes(ldm_clip_text_words(model->text));
     case LDM_STAGE_ENCODE: return weight_bytes(vae, "encoder.") + weight_bytes(vae, "quant_conv.");
-    case LDM_STAGE_LEARN: return weight_bytes(model->unet_params, "");
-    case LDM_STAGE_DENOISE: return denoiser_bytes(model, request);
+    case LDM_STAGE_LEARN: return ldm_coarse_mapped(model->unet_params, false);
+    case LDM_STAGE_DENOISE: return ldm_coarse_mapped(model->unet_params, q8);
     case LDM_STAGE_DECODE:
         return weight_bytes(vae, "decoder.") + weight_bytes(vae, "post_quant_conv.") +
                weight_bytes(vae, "quantize.");
@@ -312,8 +300,14 @@ static size_t peak_with_weights(const LdmModel *model, const LdmRequest *request
 static bool plan_learn(LdmModel *model, const LdmRequest *request, LdmLinePlan *p, GError **error)
 {
     const LdmLearn job = {.model = model, .request = request, .geometry = &p->geometry};
-    return request->learn == 0 || p->start == request->steps ||
-           ldm_learn_measure(&job, &p->bytes[LDM_STAGE_LEARN], &p->flops[LDM_STAGE_LEARN], error);
+    if (request->learn == 0 || p->start == request->steps)
+        return true;
+    size_t bytes;
+    if (!ldm_learn_measure(&job, &bytes, &p->flops[LDM_STAGE_LEARN], error))
+        return false;
+    /* 0: it has been learnt */
+    p->bytes[LDM_STAGE_LEARN] = bytes > 0 ? bytes + ldm_coarse_bytes(model->unet_params, false) : 0;
+    return true;
 }
 
 /* Strength 0: only the copy of the window. */

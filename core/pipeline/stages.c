@@ -7,6 +7,7 @@
 #include "pipeline/plan.h"
 #include "pipeline/progress.h"
 #include "tensor/tensor.h"
+#include "weights/coarse.h"
 
 #include <math.h>
 
@@ -306,11 +307,15 @@ static bool check_prediction(const LdmModel *model, const LdmTensor *latent, dou
 static LdmTensor *run_predict(Call *call, Prediction *p, const LdmMonitor *monitor, GError **error)
 {
     size_t bytes;
+    LdmParams *params = call->model->unet_params;
+    GCancellable *cancellable = ldm_monitor_cancellable(monitor);
     if (!ldm_forward_measure(predict, p, &bytes, &call->flops_each, error) ||
-        !call_begin(call, LDM_STAGE_DENOISE, monitor, bytes, error))
+        !call_begin(call, LDM_STAGE_DENOISE, monitor, bytes + ldm_coarse_bytes(params, false),
+                    error) ||
+        !ldm_model_hold_denoiser(call->model, false, cancellable, error))
         return NULL;
-    g_autoptr(LdmTensor) out =
-        ldm_forward_run(predict, p, progress, call, ldm_monitor_cancellable(monitor), error);
+    g_autoptr(LdmTensor) out = ldm_forward_run(predict, p, progress, call, cancellable, error);
+    ldm_params_drop_copies(params);
     if (out == NULL || !ldm_tensor_check_finite(out, "denoise", error))
         return NULL;
     return g_steal_pointer(&out);

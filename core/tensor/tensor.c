@@ -10,12 +10,12 @@
 
 size_t ldm_dtype_size(LdmDtype dtype)
 {
-    return dtype == LDM_F32 ? 4 : 2;
+    return dtype == LDM_F32 ? 4 : dtype == LDM_Q8 ? 1 : 2;
 }
 
 const char *ldm_dtype_name(LdmDtype dtype)
 {
-    static const char *const names[] = {"f32", "f16", "bf16"};
+    static const char *const names[] = {"f32", "f16", "bf16", "q8"};
     return (unsigned)dtype < G_N_ELEMENTS(names) ? names[dtype] : "unknown";
 }
 
@@ -36,7 +36,7 @@ LdmTensor *ldm_tensor_new(LdmDtype dtype, int rank, const size_t *shape, GError 
         return NULL;
     }
     size_t count;
-    if (!ldm_product(shape, rank, &count) || count == 0) {
+    if (!ldm_product(shape, rank, &count) || count == 0 || dtype == LDM_Q8) {
         g_autofree char *text = ldm_shape_string(rank, shape);
         ldm_set_error(error, INVALID, _("An array of shape %s is impossible"), text);
         return NULL;

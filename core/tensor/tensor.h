@@ -3,8 +3,8 @@
 
 #include "ldm.h"
 
-size_t ldm_dtype_size(LdmDtype dtype);      /* 4, 2, 2 */
-const char *ldm_dtype_name(LdmDtype dtype); /* "f32" "f16" "bf16" */
+size_t ldm_dtype_size(LdmDtype dtype);      /* 4, 2, 2, 1 */
+const char *ldm_dtype_name(LdmDtype dtype); /* "f32" "f16" "bf16" "q8" */
 
 /* rank 4 shorthand: a zeroed f32 array [n, h, w, c]. */
 LdmTensor *ldm_tensor_new_nhwc(size_t n, size_t h, size_t w, size_t c, GError **error);

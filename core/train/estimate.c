@@ -125,7 +125,8 @@ bool ldm_train_estimate(LdmModel *model, const LdmTrainOptions *options, size_t 
     size_t bytes;
 
     *estimate = (LdmTrainEstimate){0};
-    if (!ldm_train_measure(model, options, pictures, &measure, error) ||
+    if (!ldm_model_check_trainable(model, error) ||
+        !ldm_train_measure(model, options, pictures, &measure, error) ||
         !measure_samples(&guess, &samples, &bytes, error))
         return false;
     estimate->trained = measure.trained;

@@ -86,8 +86,10 @@ static void digest_model(GChecksum *sum, const LdmParams *params)
 {
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
+        const void *data = param->stored ? (const void *)param->q8.bytes : param->data;
+        size_t bytes = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
         digest_text(sum, param->name);
-        g_checksum_update(sum, param->data, (gssize)MIN(ldm_param_bytes(param), SAMPLED));
+        g_checksum_update(sum, data, (gssize)MIN(bytes, SAMPLED));
     }
 }
 
@@ -194,10 +196,14 @@ bool ldm_learn_measure(const LdmLearn *learn, size_t *bytes, double *flops, GErr
 bool ldm_learn_estimate(const LdmLearn *learn, LdmTrainEstimate *estimate, GError **error)
 {
     g_auto(Lesson) lesson;
+    LdmModel *model = learn->model;
 
     lesson_init(&lesson, learn);
-    return ldm_train_estimate(learn->model, &lesson.options, lesson.count, learn->cancellable,
-                              estimate, error);
+    bool done = ldm_model_hold_denoiser(model, false, learn->cancellable, error) &&
+                ldm_train_estimate(model, &lesson.options, lesson.count, learn->cancellable,
+                                   estimate, error);
+    ldm_params_drop_copies(model->unet_params);
+    return done;
 }
 
 /* ---- learning ---- */
@@ -251,7 +257,9 @@ static bool train(Lesson *lesson, GError **error)
                                  .stepped = on_step,
                                  .data = lesson};
 
-    bool done = ldm_train_ldm(model, dataset, &lesson->options, &watch, lesson->folder, error);
+    bool done = ldm_model_hold_denoiser(model, false, lesson->learn->cancellable, error) &&
+                ldm_train_ldm(model, dataset, &lesson->options, &watch, lesson->folder, error);
+    ldm_params_drop_copies(model->unet_params);
     ldm_model_release(model, model->vae_params);
     return done;
 }

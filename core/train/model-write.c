@@ -5,14 +5,13 @@
 
 #include "base/error.h"
 #include "base/file-atomic.h"
+#include "base/folder.h"
 #include "kernels/kernels.h"
-#include "weights/file.h"
+#include "weights/config-write.h"
 #include "weights/json.h"
 #include "weights/safetensors-write.h"
 #include "weights/safetensors.h"
 
-#include <errno.h>
-#include <glib/gstdio.h>
 #include <string.h>
 
 /* Subfolders, the table trained in each, and its weights' file. */
@@ -39,29 +38,9 @@ bool ldm_model_writable(const LdmModel *model, GError **error)
     return false;
 }
 
-static bool copy_file(const char *from, const char *to, GError **error)
-{
-    size_t size;
-    const uint8_t *data = ldm_file_map(from, &size, error);
-
-    if (data == NULL)
-        return false;
-    bool done = ldm_file_write_atomic(to, data, size, error);
-    ldm_file_unmap(data, size);
-    return done;
-}
-
 static bool is_weights(const char *name)
 {
     return strstr(name, ".safetensors") != NULL || g_str_has_suffix(name, ".bin");
-}
-
-static bool make_folder(const char *path, GError **error)
-{
-    if (g_mkdir_with_parents(path, 0777) == 0)
-        return true;
-    ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), path, g_strerror(errno));
-    return false;
 }
 
 /* Whom the model it began with is owed to; not its card, which tells what it could do. */
@@ -105,7 +84,7 @@ static bool copy_folder(const char *from, const char *to, bool (*wanted)(const c
     g_autoptr(GDir) dir = g_dir_open(from, 0, NULL);
     const char *name;
 
-    if (!make_folder(to, error))
+    if (!ldm_folder_make(to, error))
         return false;
     while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
         g_autofree char *source = g_build_filename(from, name, NULL);
@@ -113,7 +92,7 @@ static bool copy_folder(const char *from, const char *to, bool (*wanted)(const c
         if (name[0] == '.' || !g_file_test(source, G_FILE_TEST_IS_REGULAR) ||
             (wanted != NULL && !wanted(name)))
             continue;
-        if (!copy_file(source, target, error))
+        if (!ldm_file_copy_atomic(source, target, error))
             return false;
     }
     return true;
@@ -149,7 +128,7 @@ static bool copy_outside(const char *from, const char *to, GError **error)
     g_autofree char *target = g_build_filename(to, "model_index.json", NULL);
 
     return copy_folder(from, to, is_notice, error) &&
-           (!g_file_test(index, G_FILE_TEST_EXISTS) || copy_file(index, target, error));
+           (!g_file_test(index, G_FILE_TEST_EXISTS) || ldm_file_copy_atomic(index, target, error));
 }
 
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
@@ -237,43 +216,12 @@ bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmD
     g_autofree char *json = g_build_filename(folder, "config.json", NULL);
     g_autofree char *weights = g_build_filename(folder, "model.safetensors", NULL);
 
-    return make_folder(folder, error) &&
+    return ldm_folder_make(folder, error) &&
            ldm_file_write_atomic(json, config, strlen(config), error) &&
            write_weights(optimiser, prefix, dtype, weights, error);
 }
 
 /* ---- the autoencoder's configuration ---- */
-
-static bool write_json(const char *path, JsonObject *object, GError **error)
-{
-    g_autoptr(JsonNode) root = json_node_alloc();
-
-    json_node_init_object(root, object);
-    g_autofree char *text = json_to_string(root, TRUE);
-    return ldm_file_write_atomic(path, text, strlen(text), error);
-}
-
-/* Keys of the other kind go: where there is a codebook, there are always both convolutions. */
-static void describe(JsonObject *object, const LdmVaeConfig *vae)
-{
-    static const char *const codebook[] = {"num_vq_embeddings", "vq_embed_dim"};
-    static const char *const posterior[] = {"use_quant_conv", "use_post_quant_conv", "latents_mean",
-                                            "latents_std", "shift_factor"};
-    bool vq = vae->regulariser == LDM_REGULARISER_VQ;
-    const char *const *others = vq ? posterior : codebook;
-
-    for (size_t i = 0; i < (vq ? G_N_ELEMENTS(posterior) : G_N_ELEMENTS(codebook)); i++)
-        if (json_object_has_member(object, others[i]))
-            json_object_remove_member(object, others[i]);
-    json_object_set_string_member(object, "_class_name", vq ? "VQModel" : "AutoencoderKL");
-    json_object_set_double_member(object, "scaling_factor", vae->scale_factor);
-    json_object_set_int_member(object, "latent_channels",
-                               vq ? vae->inner_channels : vae->latent_channels);
-    if (!vq)
-        return;
-    json_object_set_int_member(object, codebook[0], vae->codebook);
-    json_object_set_int_member(object, codebook[1], vae->latent_channels);
-}
 
 /* model_index.json names the class, too. */
 static bool name_class(const char *folder, const char *part, const LdmVaeConfig *vae,
@@ -291,7 +239,7 @@ static bool name_class(const char *folder, const char *part, const LdmVaeConfig 
     json_array_add_string_element(entry, vae->regulariser == LDM_REGULARISER_VQ ? "VQModel"
                                                                                 : "AutoencoderKL");
     json_object_set_array_member(index, part, entry);
-    return write_json(path, index, error);
+    return ldm_json_write(path, index, error);
 }
 
 bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **error)
@@ -302,45 +250,11 @@ bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **e
 
     if (object == NULL)
         return false;
-    describe(object, vae);
-    return write_json(path, object, error) && name_class(folder, part, vae, error);
+    ldm_config_write_regulariser(object, vae);
+    return ldm_json_write(path, object, error) && name_class(folder, part, vae, error);
 }
 
 /* ---- the tiny decoder ---- */
-
-static void set_list(JsonObject *object, const char *key, const int *values, int n)
-{
-    JsonArray *array = json_array_new();
-
-    for (int i = 0; i < n; i++)
-        json_array_add_int_element(array, values[i]);
-    json_object_set_array_member(object, key, array);
-}
-
-/* The encoder that it would have is TAESD's; only its configuration is there. */
-static JsonObject *describe_tiny(const LdmTinyConfig *config)
-{
-    JsonObject *object = json_object_new();
-    int channels[LDM_MAX_LEVELS], blocks[LDM_MAX_LEVELS];
-
-    for (int i = 0; i < config->levels; i++) {
-        channels[i] = config->channels;
-        blocks[i] = config->blocks[config->levels - 1 - i];
-    }
-    json_object_set_string_member(object, "_class_name", "AutoencoderTiny");
-    json_object_set_string_member(object, "act_fn", "relu");
-    json_object_set_int_member(object, "in_channels", 3);
-    json_object_set_int_member(object, "out_channels", 3);
-    json_object_set_int_member(object, "latent_channels", config->latent_channels);
-    set_list(object, "encoder_block_out_channels", channels, config->levels);
-    set_list(object, "num_encoder_blocks", blocks, config->levels);
-    set_list(object, "decoder_block_out_channels", channels, config->levels);
-    set_list(object, "num_decoder_blocks", config->blocks, config->levels);
-    json_object_set_double_member(object, "scaling_factor", config->scale_factor);
-    json_object_set_string_member(object, "upsample_fn", "nearest");
-    json_object_set_int_member(object, "upsampling_scaling_factor", 2);
-    return object;
-}
 
 bool ldm_model_write_tiny(const LdmTinyConfig *config, const LdmOptimiser *optimiser,
                           const char *folder, GError **error)
@@ -349,9 +263,9 @@ bool ldm_model_write_tiny(const LdmTinyConfig *config, const LdmOptimiser *optim
     g_autofree char *path = g_build_filename(preview, "config.json", NULL);
     g_autofree char *weights =
         g_build_filename(preview, "diffusion_pytorch_model.safetensors", NULL);
-    g_autoptr(JsonObject) object = describe_tiny(config);
+    g_autoptr(JsonObject) object = ldm_config_write_tiny(config);
 
-    return make_folder(preview, error) &&
+    return ldm_folder_make(preview, error) &&
            write_weights(optimiser, "tiny/", LDM_F16, weights, error) &&
-           write_json(path, object, error);
+           ldm_json_write(path, object, error);
 }

@@ -345,19 +345,20 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
                    const LdmTrainWatch *watch, const char *folder, GError **error)
 {
     LdmTrainOptions own = *options;
-    g_auto(Run) run = {.model = model,
-                       .dataset = dataset,
-                       .options = &own,
-                       .watch = watch,
-                       .folder = folder,
-                       .dtype = options->loop.half ? LDM_F16 : model->info.dtype};
+    g_auto(Run) run = {
+        .model = model,
+        .dataset = dataset,
+        .options = &own,
+        .watch = watch,
+        .folder = folder,
+        .dtype = options->loop.half || model->info.dtype == LDM_Q8 ? LDM_F16 : model->info.dtype};
     const LdmLoopWork work = {.pass = pass, .look = look, .write = write_model, .data = &run};
     LdmTrainPlan plan;
 
     own.latents.holes = model->info.concat_inpainting;
     if (own.latents.augment.side == 0)
         own.latents.augment.side = (size_t)model->info.native_size;
-    if (!check_options(model, &own, error) ||
+    if (!ldm_model_check_trainable(model, error) || !check_options(model, &own, error) ||
         (own.adapter.kind == LDM_ADAPTER_NONE && !ldm_model_writable(model, error)) ||
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;

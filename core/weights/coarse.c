@@ -1,64 +1,90 @@
-/* Copies in 8 bits: the table of a network goes in, every matrix of it that allows them has them
- * when it comes out. All lie in one block, whose pages the system gives one by one, while those of
- * the originals may go. */
+/* Copies in 8 bits, and out of them: the table of a network goes in, every matrix of it is as the
+ * stage needs it when it comes out. All lie in one block, whose pages the system gives one by one,
+ * while those of the mapped weights may go. */
 #include "weights/coarse.h"
 
 #include "base/checked.h"
 #include "base/error.h"
 
-static size_t taps_of(const LdmParam *param)
+/* True where a stage reads the matrix in 8 bits. */
+static bool is_q8(const LdmParam *param, bool q8)
 {
-    return param->shape[2] * param->shape[3];
+    return q8 && param->coarse;
 }
 
-/* Whole cache lines; 0: none. */
-static size_t copy_bytes(const LdmParam *param)
+/* Whole cache lines; 0: none, the file has what is needed. */
+static size_t copy_bytes(const LdmParam *param, bool q8)
 {
-    if (!param->coarse)
+    if (is_q8(param, q8) == param->stored)
         return 0;
-    return (ldm_q8_bytes(param->shape[0], param->shape[1], taps_of(param)) + 63) / 64 * 64;
+    return ((param->stored ? ldm_param_bytes(param) : ldm_param_q8_bytes(param)) + 63) / 64 * 64;
 }
 
-size_t ldm_coarse_bytes(const LdmParams *params)
+size_t ldm_coarse_bytes(const LdmParams *params, bool q8)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < ldm_params_length(params); i++)
-        bytes += copy_bytes(ldm_params_at(params, i));
+        bytes += copy_bytes(ldm_params_at(params, i), q8);
+    return bytes;
+}
+
+size_t ldm_coarse_mapped(const LdmParams *params, bool q8)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        if (copy_bytes(param, q8) == 0)
+            bytes += param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
+    }
     return bytes;
 }
 
 /* Linux maps some pages around every one that is asked for. What stays in use is asked for before
  * its neighbours are released: later it would bring them back. */
-static void touch_others(const LdmParams *params)
+static void touch_others(const LdmParams *params, bool q8)
 {
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
         const volatile uint8_t *data = param->data;
-        for (size_t at = 0; !param->coarse && data != NULL && at < ldm_param_bytes(param);
-             at += 4096)
+        bool used = copy_bytes(param, q8) == 0 && data != NULL;
+        for (size_t at = 0; used && at < ldm_param_bytes(param); at += 4096)
             (void)data[at];
     }
 }
 
-bool ldm_coarse_make(LdmParams *params, LdmCoarseMade made, void *data, GCancellable *cancellable,
-                     GError **error)
+static bool copy(LdmParam *param, void *memory, GCancellable *cancellable)
 {
-    size_t bytes = ldm_coarse_bytes(params), n = ldm_params_length(params);
+    if (param->stored) {
+        param->data = memory;
+        return ldm_q8_expand(&param->q8, memory, cancellable);
+    }
+    param->q8 =
+        ldm_q8_place(param->shape[0], param->shape[1], param->shape[2] * param->shape[3], memory);
+    return ldm_q8_round(&param->q8, (LdmWeights){param->data, param->dtype}, cancellable);
+}
+
+bool ldm_coarse_make(LdmParams *params, bool q8, LdmCoarseMade made, void *data,
+                     GCancellable *cancellable, GError **error)
+{
+    size_t bytes = ldm_coarse_bytes(params, q8), n = ldm_params_length(params);
+    ldm_params_drop_copies(params);
+    if (bytes == 0)
+        return true;
     uint8_t *memory = ldm_params_make_copies(params, bytes, error);
     if (memory == NULL)
         return false;
-    touch_others(params);
+    touch_others(params, q8);
     for (size_t i = 0; i < n; i++) {
         LdmParam *param = ldm_params_at(params, i);
-        if (!param->coarse)
+        size_t own = copy_bytes(param, q8);
+        if (own == 0)
             continue;
-        param->q8 = ldm_q8_place(param->shape[0], param->shape[1], taps_of(param), memory);
-        memory += copy_bytes(param);
-        if (!ldm_q8_round(&param->q8, (LdmWeights){param->data, param->dtype}, cancellable)) {
+        if (!copy(param, memory, cancellable)) {
             ldm_params_drop_copies(params);
             ldm_set_error(error, CANCELLED, _("cancelled"));
             return false;
         }
+        memory += own;
         if (made != NULL)
             made(param, data);
     }

@@ -156,6 +156,7 @@ static bool add_weights(LdmSource *source, LdmPart part, const char *folder, con
         {".safetensors.index.json", true},
         {".safetensors.index.fp16.json", true},
         {".fp16.safetensors.index.json", true},
+        {".q8.safetensors", false}, /* stored.h */
     };
     LdmFiles *files = ldm_files_new();
     g_ptr_array_add(source->files, files);

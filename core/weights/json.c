@@ -5,6 +5,7 @@
 #include "weights/json.h"
 
 #include "base/error.h"
+#include "base/file-atomic.h"
 #include "weights/file.h"
 
 #include <string.h>
@@ -129,4 +130,12 @@ JsonObject *ldm_json_load(const char *path, size_t max_bytes, GError **error)
     size_t bytes;
     g_autofree char *text = ldm_file_read(path, max_bytes, &bytes, error);
     return text == NULL ? NULL : ldm_json_parse(text, bytes, path, error);
+}
+
+bool ldm_json_write(const char *path, JsonObject *object, GError **error)
+{
+    g_autoptr(JsonNode) root = json_node_alloc();
+    json_node_init_object(root, object);
+    g_autofree char *text = json_to_string(root, TRUE);
+    return ldm_file_write_atomic(path, text, strlen(text), error);
 }

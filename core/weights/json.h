@@ -13,3 +13,6 @@
  * `path` is for messages. Free with json_object_unref. Errors: FORMAT, UNSUPPORTED (a limit). */
 JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GError **error);
 JsonObject *ldm_json_load(const char *path, size_t max_bytes, GError **error);
+
+/* Whole or not at all, readably laid out. Errors: FILE. */
+bool ldm_json_write(const char *path, JsonObject *object, GError **error);

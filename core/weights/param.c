@@ -74,12 +74,22 @@ LdmParam *ldm_params_find(const LdmParams *params, const char *name)
     return g_hash_table_lookup(params->byname, name);
 }
 
+size_t ldm_param_count(const LdmParam *param)
+{
+    size_t count = 1;
+    for (int i = 0; i < param->rank; i++)
+        count *= param->shape[i];
+    return count;
+}
+
 size_t ldm_param_bytes(const LdmParam *param)
 {
-    size_t bytes = param->dtype == LDM_F32 ? 4 : 2;
-    for (int i = 0; i < param->rank; i++)
-        bytes *= param->shape[i];
-    return bytes;
+    return ldm_param_count(param) * (param->dtype == LDM_F32 ? 4 : 2);
+}
+
+size_t ldm_param_q8_bytes(const LdmParam *param)
+{
+    return ldm_q8_bytes(param->shape[0], param->shape[1], param->shape[2] * param->shape[3]);
 }
 
 uint8_t *ldm_params_make_copies(LdmParams *params, size_t bytes, GError **error)
@@ -91,8 +101,13 @@ uint8_t *ldm_params_make_copies(LdmParams *params, size_t bytes, GError **error)
 
 void ldm_params_drop_copies(LdmParams *params)
 {
-    for (size_t i = 0; i < params->list->len; i++)
-        ldm_params_at(params, i)->q8 = (LdmQ8){0};
+    for (size_t i = 0; i < params->list->len; i++) {
+        LdmParam *param = ldm_params_at(params, i);
+        if (param->stored)
+            param->data = NULL;
+        else
+            param->q8 = (LdmQ8){0};
+    }
     g_clear_pointer(&params->copies, ldm_aligned_free);
 }
 

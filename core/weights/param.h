@@ -14,11 +14,12 @@ struct LdmParam {
     LdmDtype dtype;             /* of data */
     const void *data;           /* mapped; NULL until bound */
     bool coarse;                /* a matrix that may be multiplied in 8 bits */
-    LdmQ8 q8;                   /* it in 8 bits (coarse.h); bytes NULL: not made */
-    bool trained;               /* backward passes have a gradient for it */
-    float *gradient;            /* f32, dense, the same shape: they add to it; NULL until made */
-    const LdmAdapter *adapter;  /* what is added to a layer's matrix; NULL = nothing */
-    const LdmParam *extra;      /* an embedding table's rows behind its own: words that were learnt
+    bool stored;                /* the file holds q8 alone: data is NULL, or f16 expanded from it */
+    LdmQ8 q8;                  /* it in 8 bits (coarse.h), a copy or mapped; bytes NULL: not made */
+    bool trained;              /* backward passes have a gradient for it */
+    float *gradient;           /* f32, dense, the same shape: they add to it; NULL until made */
+    const LdmAdapter *adapter; /* what is added to a layer's matrix; NULL = nothing */
+    const LdmParam *extra;     /* an embedding table's rows behind its own: words that were learnt
                                 * (textual inversion, arXiv 2208.01618); NULL = none */
 };
 
@@ -46,8 +47,12 @@ size_t ldm_params_length(const LdmParams *params);
 LdmParam *ldm_params_at(const LdmParams *params, size_t i);
 LdmParam *ldm_params_find(const LdmParams *params, const char *name); /* or NULL */
 
-/* Of its data, as stored. */
+/* Of its data; of a stored one, of what it would be expanded. */
 size_t ldm_param_bytes(const LdmParam *param);
+size_t ldm_param_count(const LdmParam *param); /* numbers */
+
+/* Of its matrix in 8 bits. */
+size_t ldm_param_q8_bytes(const LdmParam *param);
 
 /* One block for copies of parameters; it belongs to the table and replaces an earlier one. Errors:
  * MEMORY. */

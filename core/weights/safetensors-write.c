@@ -1,6 +1,6 @@
 /* The safetensors writer. In: declared arrays and their values as f32. Out: a file that appears
  * under its name only once all of it is on the disk. The header is made by json-glib, so that any
- * name is quoted rightly, and padded with spaces so that the data begin on 8 bytes. */
+ * name is quoted rightly, and padded with spaces so that the data begin on a cache line. */
 #include "weights/safetensors-write.h"
 
 #include "base/checked.h"
@@ -81,7 +81,7 @@ void ldm_file_writer_describe(LdmFileWriter *writer, const char *key, const char
 /* "NAME": {"dtype": "F16", "shape": [...], "data_offsets": [first, end]} */
 static bool add_entry(JsonBuilder *builder, Entry *entry, size_t *offset)
 {
-    static const char *const dtypes[] = {[LDM_F32] = "F32", [LDM_F16] = "F16", [LDM_BF16] = "BF16"};
+    static const char *const dtypes[] = {"F32", "F16", "BF16", "I8"};
     size_t bytes;
 
     if (!ldm_product(entry->shape, entry->rank, &entry->count) ||
@@ -131,7 +131,7 @@ static GString *make_header(LdmFileWriter *writer, GError **error)
     g_autoptr(JsonNode) root = json_builder_get_root(builder);
     g_autofree char *text = json_to_string(root, FALSE);
     GString *header = g_string_new(text);
-    while (header->len % 8 != 0)
+    while ((sizeof(guint64) + header->len) % 64 != 0)
         g_string_append_c(header, ' ');
     return header;
 }
@@ -173,11 +173,13 @@ static bool put_piece(LdmFileWriter *writer, const Entry *entry, const float *va
 
     if (entry->dtype == LDM_F32)
         return ldm_atomic_file_write(writer->file, values, count * size, error);
+    guint16 infinity = entry->dtype == LDM_F16 ? 0x7c00 : 0x7f80;
     ldm_convert_from_f32(values, entry->dtype, half, count);
-    for (size_t i = 0; i < count && entry->dtype == LDM_F16; i++) {
-        if ((half[i] & 0x7fff) == 0x7c00 && isfinite(values[i])) {
-            ldm_set_error(error, NONFINITE, _("“%s”: tensor %s holds %g, too large for f16"),
-                          writer->path, entry->name, (double)values[i]);
+    for (size_t i = 0; i < count; i++) {
+        if ((half[i] & 0x7fff) == infinity && isfinite(values[i])) {
+            ldm_set_error(error, NONFINITE, _("“%s”: tensor %s holds %g, too large for %s"),
+                          writer->path, entry->name, (double)values[i],
+                          ldm_dtype_name(entry->dtype));
             return false;
         }
     }
@@ -200,6 +202,23 @@ bool ldm_file_writer_put(LdmFileWriter *writer, const float *values, size_t coun
         return true;
     ldm_set_error(error, INVALID, _("“%s”: more values than were declared"), writer->path);
     return false;
+}
+
+bool ldm_file_writer_put_raw(LdmFileWriter *writer, const void *values, GError **error)
+{
+    const Entry *entry = writer->current < writer->entries->len
+                             ? g_ptr_array_index(writer->entries, writer->current)
+                             : NULL;
+    if (entry == NULL || writer->done > 0) {
+        ldm_set_error(error, INVALID, _("“%s”: more values than were declared"), writer->path);
+        return false;
+    }
+    if (!ldm_atomic_file_write(writer->file, values, entry->count * ldm_dtype_size(entry->dtype),
+                               error))
+        return false;
+    writer->done = entry->count;
+    skip_empty(writer);
+    return true;
 }
 
 bool ldm_file_writer_close(LdmFileWriter *writer, GError **error)

@@ -27,9 +27,12 @@ void ldm_file_writer_describe(LdmFileWriter *writer, const char *key, const char
 /* Errors: FILE, INVALID (sizes that overflow, a name declared twice). */
 bool ldm_file_writer_open(LdmFileWriter *writer, const char *path, GError **error);
 
-/* The next `count` values, of one array or of several. Errors: FILE; NONFINITE where a finite value
- * is beyond what the array's dtype can hold (f16: 65504). */
+/* The next `count` values, of one array or of several, none of them Q8. Errors: FILE; NONFINITE
+ * where a finite value is beyond what the array's dtype can hold (f16: 65504). */
 bool ldm_file_writer_put(LdmFileWriter *writer, const float *values, size_t count, GError **error);
+
+/* All of the next array, in its own dtype; Q8 stands for I8. Errors: FILE, INVALID. */
+bool ldm_file_writer_put_raw(LdmFileWriter *writer, const void *values, GError **error);
 
 /* Errors: FILE, INVALID (values are missing). */
 bool ldm_file_writer_close(LdmFileWriter *writer, GError **error);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "tensor/tensor.h"
+#include "weights/stored.h"
 
 #include <string.h>
 
@@ -185,7 +186,15 @@ bool ldm_part_bind(const LdmPartFiles *part, LdmParams *params, GError **error)
         g_autofree char *name = NULL;
         int third;
         const LdmFileTensor *t = find(part, param->name, &third, &name);
-        if (t == NULL && lacking++ == 0) {
+        LdmStored stored = {0};
+        if (t == NULL && param->coarse)
+            stored = ldm_stored_find(part->files, name);
+        if (stored.bytes != NULL) {
+            if (!ldm_stored_bind(part->files, param, &stored, error))
+                return false;
+            g_hash_table_add(used, (gpointer)stored.bytes);
+            g_hash_table_add(used, (gpointer)stored.scales);
+        } else if (t == NULL && lacking++ == 0) {
             g_autofree char *shape = ldm_shape_string(param->rank, param->shape);
             missing = g_strdup_printf("%s %s", name, shape);
         } else if (t != NULL) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "tensor/tensor.h"
 #include "worker/handles.h"
 #include "worker/log.h"
 #include "worker/offers.h"
@@ -319,7 +320,6 @@ GVariant *pentimento_model_describe(const LdmModel *model)
         [LDM_PREDICTION_V] = "v_prediction",
         [LDM_PREDICTION_SAMPLE] = "sample",
     };
-    static const char *const dtypes[] = {[LDM_F32] = "f32", [LDM_F16] = "f16", [LDM_BF16] = "bf16"};
     const LdmModelInfo *info = ldm_model_info(model);
     GVariantDict dict;
 
@@ -328,7 +328,7 @@ GVariant *pentimento_model_describe(const LdmModel *model)
     g_variant_dict_insert(&dict, "layout", "s", info->layout);
     g_variant_dict_insert(&dict, "family", "s", info->family);
     g_variant_dict_insert(&dict, "prediction", "s", predictions[info->prediction]);
-    g_variant_dict_insert(&dict, "dtype", "s", dtypes[info->dtype]);
+    g_variant_dict_insert(&dict, "dtype", "s", ldm_dtype_name(info->dtype));
     g_variant_dict_insert(&dict, "parameters", "t", info->parameters);
     g_variant_dict_insert(&dict, "weight-bytes", "t", info->weight_bytes);
     g_variant_dict_insert(&dict, "latent-channels", "i", info->latent_channels);

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 _pentimento() {
-    local commands='inspect encode decode condition predict generate img2img inpaint train'
+    local commands='inspect encode decode condition predict generate img2img inpaint convert train'
     local common='--help --model --threads --json --quiet'
     local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --quality --guidance-start --guidance-end --guidance-interval --reuse --merge --precision --eta --seed --lora --embedding --count --latent --no-metadata --preview --preview-decoder'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options=
@@ -23,6 +23,7 @@ _pentimento() {
         --quality) options='exact near good draft' ;;
         --precision) options='exact bf16 q8' ;;
         --regulariser) options='kl vq' ;;
+        --dtype) options='f16 bf16 q8' ;;
         --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
@@ -36,6 +37,7 @@ _pentimento() {
             generate) options="$common $task --size --width --height" ;;
             img2img) options="$common $task --mask --strength --surroundings" ;;
             inpaint) options="$common $task --mask --strength --surroundings --learn --learn-time" ;;
+            convert) options="$common --output --dtype --replace" ;;
             train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --sigma-rel --resume" ;;
         esac
     fi

@@ -1,5 +1,5 @@
 # fish completion for pentimento(1). tests/cli compares its options with --help.
-set -l commands inspect encode decode condition predict generate img2img inpaint train
+set -l commands inspect encode decode condition predict generate img2img inpaint convert train
 set -l writers encode decode condition predict generate img2img inpaint
 set -l tasks generate img2img inpaint
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -f
@@ -12,6 +12,7 @@ complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a predict
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Make a picture from a prompt'
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a img2img -d 'Make a new picture on the lines of a given one'
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a inpaint -d 'Repaint the masked part of a picture'
+complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Write a model in another number format'
 complete -c pentimento -n "not __fish_seen_subcommand_from $commands" -a train -d 'Train a model on pictures with captions'
 complete -c pentimento -s h -l help -d 'Document the command'
 complete -c pentimento -n "__fish_seen_subcommand_from $commands" -s m -l model -r -d 'Model: a folder, a file or a name'
@@ -53,6 +54,9 @@ complete -c pentimento -n "__fish_seen_subcommand_from encode" -l sample -d 'Dra
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l timestep -x -d '0 to 999'
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l context -r -d 'The conditioning'
 complete -c pentimento -n "__fish_seen_subcommand_from predict" -l concat -r -d 'Further input channels'
+complete -c pentimento -n "__fish_seen_subcommand_from convert" -s o -l output -r -d 'Folder that the model is written to'
+complete -c pentimento -n "__fish_seen_subcommand_from convert" -l dtype -x -a 'f16 bf16 q8' -d 'Number format of the weights'
+complete -c pentimento -n "__fish_seen_subcommand_from convert" -l replace -d 'A model that is there already goes'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a ldm -d 'A latent diffusion model'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a autoencoder -d 'Its first stage'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -x -a contrastive -d 'Its text encoder'

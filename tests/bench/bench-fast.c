@@ -204,7 +204,7 @@ static LdmTensor *denoise(const Bench *bench, const Variant *variant, int seed, 
     double flops, begin;
     need(ldm_denoise_measure(&job, latents.zt, &bytes, &flops, &error), error);
     begin = cpu_seconds();
-    need(!job.q8 || ldm_coarse_make(model->unet_params, NULL, NULL, NULL, &error), error);
+    need(ldm_coarse_make(model->unet_params, job.q8, NULL, NULL, NULL, &error), error);
     need(ldm_denoise(&job, latents.zt, NULL, &error), error);
     score->seconds += cpu_seconds() - begin;
     ldm_params_drop_copies(model->unet_params);

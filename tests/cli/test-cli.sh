@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export XDG_CACHE_HOME=$work/cache
-commands='inspect encode decode condition predict generate img2img inpaint train'
+commands='inspect encode decode condition predict generate img2img inpaint convert train'
 number=0
 
 ok() { # STATUS NAME
@@ -113,6 +113,9 @@ code 2 'timestep' predict --latent z.npy -o e.npy
 code 2 '.npy' encode bad.png -o z.png
 code 2 '--sample' encode bad.png --seed 3 -o z.npy
 code 2 'twice' inspect a -m b
+code 2 'output folder' convert
+code 2 'f16, bf16 or q8' convert --dtype f32 -o a.png
+code 2 'not a file' convert -o a.safetensors
 [ ! -e a.png ]
 ok $? 'wrong use leaves no file'
 
@@ -124,6 +127,8 @@ code 1 'another kind of model' generate "${small[@]}" --lora "$tree/tests/refere
 code 1 'another kind of model' generate "${small[@]}" --embedding "$tree/tests/reference/data/adapters/red-cat.safetensors" -o a.png
 code 1 'folder' generate -o "$work/nowhere/../" -m x
 code 1 'absent.png' img2img absent.png -o a.png
+code 1 'no-such-model' convert no-such-model -o converted
+code 1 'nowhere' convert -o nowhere/converted
 code 1 'not a picture' img2img bad.png -o a.png
 code 1 'bad.png' decode bad.png -o a.png
 for name in whole.png interlaced.png whole.jpg progressive.jpg whole.bmp; do
@@ -468,5 +473,39 @@ ok $? 'a tiny decoder is a configuration and weights'
 code 0 '' generate -p 'a red apple' "${small[@]}" -o seen.png --no-metadata --preview tiny.png --preview-decoder tiny/preview
 cmp -s seen.png unseen.png && ! cmp -s tiny.png look.png
 ok $? 'it previews, and changes nothing else'
+
+# --- converting ---
+for dtype in f16 bf16 q8; do
+    code 0 "($dtype); " convert --dtype $dtype -o as-$dtype
+    "$cli" inspect as-$dtype --json >about.json
+    grep -q "\"dtype\":\"$dtype\"" about.json
+    ok $? "its weights are $dtype"
+done
+for file in model_index.json ATTRIBUTION.txt README.md tokenizer/vocab.json scheduler/scheduler_config.json; do
+    cmp -s "$model/$file" as-q8/$file
+    ok $? "$file goes along"
+done
+code 0 '' generate -p 'a red apple' "${small[@]}" --precision q8 --no-metadata -q -o q8.png
+code 0 '' generate -p 'a red apple' "${small[@]}" --precision q8 --no-metadata -q -m as-q8 -o stored.png
+code 0 '' generate -p 'a red apple' "${small[@]}" --no-metadata -q -o own.png
+code 0 '' generate -p 'a red apple' "${small[@]}" --no-metadata -q -m as-f16 -o f16.png
+code 0 '' generate -p 'a red apple' "${small[@]}" --no-metadata -q -m as-q8 -o expanded.png
+cmp -s q8.png stored.png && cmp -s f16.png own.png && ! cmp -s q8.png expanded.png
+ok $? 'stored in 8 bits or rounded to them, the same picture; in f16 that of the model itself'
+code 1 'too coarse to train' train lora --data pictures --steps 1 -m as-q8 -o none
+code 1 'already' convert as-q8 -o as-f16
+code 0 '' convert as-q8 -o as-f16 --replace --json
+grep -q '"event":"done"' out && ! cmp -s {as-f16,"$model"}/unet/diffusion_pytorch_model.safetensors
+ok $? '--replace puts the new model in the place of the old one'
+mkdir mine && cp one.png mine
+code 1 'no model folder' convert --replace -o mine
+(
+    ulimit -f 4000
+    code 1 'Cannot write' convert -o cut-short
+    exit "$number"
+)
+number=$?
+[ -e mine/one.png ] && [ ! -e cut-short ] && [ -z "$(find . -maxdepth 1 -name '.pentimento*')" ]
+ok $? 'what is no model stays, and what cannot be whole does not'
 
 echo "1..$number"

@@ -177,29 +177,36 @@ static void test_conv(void)
     }
 }
 
-/* A file's bytes and scales give the same panels as rounding did; -128 counts as -127. */
-static void test_read(void)
+/* Expanded, every weight is what its byte and scale stand for, rounded to f16; the two arrays fill
+ * the memory; and rounding again changes nothing but the last digit of a scale. */
+static void test_expand(void)
 {
     enum { N = 21, C = 1290, T = 3 };
     LdmConv c = {1, 1, 1, C, N, 1, T, 1, 0, 1, 0, 1, 1};
     Bench bench = bench_new(c, LDM_F16, 0);
-    g_autofree int8_t *bytes = g_new(int8_t, N *C *T);
-    g_autofree float *scales = g_new(float, N *bench.blocks *T);
+    g_autofree uint16_t *halves = g_new(uint16_t, N *C *T);
+    size_t bytes[4], scales[4], of_bytes = 1, of_scales = 4;
     g_assert_true(ldm_q8_round(&bench.q8, bench.w.weights, NULL));
+    g_assert_true(ldm_q8_expand(&bench.q8, halves, NULL));
     for (size_t n = 0; n < N; n++)
         for (size_t i = 0; i < C; i++)
             for (size_t t = 0; t < T; t++) {
                 double scale, value = twin_weight(&bench, n, i, t, &scale);
-                bytes[(n * C + i) * T + t] = (int8_t)lrint(value / scale);
-                scales[(n * bench.blocks + i / bench.length) * T + t] = (float)scale;
+                g_assert_cmpuint(halves[(n * C + i) * T + t], ==, ldm_f32_to_f16((float)value));
             }
+    ldm_q8_shapes(N, C, T, bytes, scales);
+    for (int i = 0; i < 4; i++) {
+        of_bytes *= bytes[i];
+        of_scales *= scales[i];
+    }
+    g_assert_cmpuint(of_bytes + of_scales, ==, ldm_q8_bytes(N, C, T));
+    g_assert_cmpuint(of_bytes, ==, (size_t)((char *)bench.q8.scales - (char *)bench.q8.bytes));
     TwinArray memory = twin_scratch(ldm_q8_bytes(N, C, T));
-    LdmQ8 read = ldm_q8_place(N, C, T, memory.data);
-    g_assert_true(ldm_q8_read(&read, bytes, scales, NULL));
-    g_assert_cmpmem(memory.data, memory.n * 4, bench.memory.data, bench.memory.n * 4);
-    memset(bytes, -128, N * C * T);
-    g_assert_true(ldm_q8_read(&read, bytes, scales, NULL));
-    g_assert_cmpint(read.bytes[0], ==, -127);
+    LdmQ8 again = ldm_q8_place(N, C, T, memory.data);
+    g_assert_true(ldm_q8_round(&again, (LdmWeights){halves, LDM_F16}, NULL));
+    g_assert_cmpmem(again.bytes, of_bytes, bench.q8.bytes, of_bytes);
+    g_autoptr(GCancellable) cancelled = twin_cancelled();
+    g_assert_false(ldm_q8_expand(&bench.q8, halves, cancelled));
     twin_free(memory);
     bench_free(&bench);
 }
@@ -262,7 +269,7 @@ int main(int argc, char **argv)
     g_test_message("products of bytes: %s", ldm_kernels_q8_name());
     g_test_add_func("/q8/linear", test_linear);
     g_test_add_func("/q8/conv", test_conv);
-    g_test_add_func("/q8/read", test_read);
+    g_test_add_func("/q8/expand", test_expand);
     g_test_add_func("/q8/threads", test_threads);
     g_test_add_func("/q8/nan", test_nan);
     return g_test_run();

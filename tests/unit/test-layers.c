@@ -416,7 +416,7 @@ static void test_q8(void)
     bind(&bench);
     LdmTensor *x = random_nhwc(&bench, 1, 9, 8, 96), *y[4];
     layer.weight->coarse = true;
-    g_assert_true(ldm_coarse_make(bench.params, NULL, NULL, NULL, &error));
+    g_assert_true(ldm_coarse_make(bench.params, true, NULL, NULL, NULL, &error));
     for (int i = 0; i < 4; i++) { /* exact or in 8 bits; without or with the adapter */
         ldm_pass_set_q8(bench.pass, i % 2 == 1);
         layer.weight->adapter = i / 2 == 1 ? &adapter : NULL;

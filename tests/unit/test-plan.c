@@ -1,5 +1,6 @@
 /* The plan: sizes, bytes and FLOPs before anything is allocated, and how near they are to what
  * a run then takes. */
+#include "base/folder.h"
 #include "base/parallel.h"
 #include "ldm.h"
 #include "pipeline/plan.h"
@@ -160,6 +161,25 @@ static void check_truth(const LdmRequest *request)
     g_assert_cmpfloat(used, >=, 0.95 * planned - 2e5);
 }
 
+/* The same of a folder with 8-bit weights, which are mapped, or expanded where they are not wanted
+ * so. */
+static void check_stored(LdmRequest *request)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = g_dir_make_tmp("pentimento-plan-XXXXXX", NULL);
+    LdmModel *source = model;
+    g_assert_true(ldm_convert(source, folder, LDM_Q8, false, NULL, &error));
+    model = ldm_model_load(folder, &error);
+    g_assert_no_error(error);
+    check_truth(request);
+    request->precision = LDM_PRECISION_EXACT;
+    check_truth(request);
+    request->precision = LDM_PRECISION_Q8;
+    ldm_model_unref(model);
+    model = source;
+    ldm_folder_clear(folder, NULL);
+}
+
 static void test_truth(void)
 {
     g_autoptr(LdmRequest) made = generate(256, 192);
@@ -186,6 +206,7 @@ static void test_truth(void)
     check_truth(painted);
     guided->precision = LDM_PRECISION_Q8;
     check_truth(guided);
+    check_stored(guided);
     painted->steps = 6; /* all that may be stored is */
     painted->guidance_end = 0.5;
     painted->reuse = 2;
