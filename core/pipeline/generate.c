@@ -12,6 +12,7 @@
 #include "finish/finish.h"
 #include "kernels/kernels.h"
 #include "pipeline/adapters.h"
+#include "pipeline/ahead.h"
 #include "pipeline/plan.h"
 #include "pipeline/preview.h"
 #include "pipeline/progress.h"
@@ -26,6 +27,7 @@ typedef struct {
     const LdmMonitor *monitor; /* or NULL */
     LdmPreviews previews;
     LdmAdapters *adapters;
+    LdmAhead *ahead;
     LdmLinePlan plan;
     LdmMeter meter;
     double flops_before; /* of the encode stage's first run, while its second one works */
@@ -284,6 +286,7 @@ static void line_clear(LdmLine *line)
     ldm_tensor_free(line->decoded);
     ldm_result_free(line->result);
     ldm_adapters_free(line->adapters);
+    ldm_ahead_free(line->ahead);
 }
 
 /* ---- the line ---- */
@@ -311,6 +314,7 @@ LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMon
     g_mutex_lock(&model->busy);
     if (line_begin(&line, error)) {
         bool idle = line.plan.start == request->steps;
+        line.ahead = idle ? NULL : ldm_ahead_begin(model, ~0u);
         if (idle ? unchanged(&line, error) : line_run(&line, error))
             result = line_end(&line);
     }

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "condition/condition.h"
+#include "pipeline/ahead.h"
 #include "pipeline/plan.h"
 #include "pipeline/progress.h"
 #include "tensor/tensor.h"
@@ -309,6 +310,7 @@ static LdmTensor *run_predict(Call *call, Prediction *p, const LdmMonitor *monit
     size_t bytes;
     LdmParams *params = call->model->unet_params;
     GCancellable *cancellable = ldm_monitor_cancellable(monitor);
+    g_autoptr(LdmAhead) ahead = ldm_ahead_begin(call->model, 1u << LDM_PART_UNET);
     if (!ldm_forward_measure(predict, p, &bytes, &call->flops_each, error) ||
         !call_begin(call, LDM_STAGE_DENOISE, monitor, bytes + ldm_coarse_bytes(params, false),
                     error) ||

@@ -98,3 +98,12 @@ void ldm_file_release(const void *data, size_t size, bool shared)
     if (size > 0 && end > first)
         madvise((void *)first, end - first, MADV_DONTNEED);
 }
+
+/* Linux takes no more of one request than its largest read, some hundreds of KB on most disks. */
+void ldm_file_ahead(const void *data, size_t size, const gint *stop)
+{
+    const size_t piece = (size_t)256 << 10;
+    for (size_t at = 0; at < size && g_atomic_int_get(stop) == 0; at += piece)
+        if (madvise((char *)data + at, MIN(piece, size - at), MADV_WILLNEED) != 0)
+            return;
+}

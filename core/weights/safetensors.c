@@ -354,6 +354,14 @@ void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes, bo
     }
 }
 
+void ldm_files_ahead(const LdmFiles *files, const gint *stop)
+{
+    for (guint i = 0; i < files->files->len; i++) {
+        const LdmFile *file = g_ptr_array_index(files->files, i);
+        ldm_file_ahead(file->map, file->size, stop);
+    }
+}
+
 const char *ldm_files_metadata(const LdmFiles *files, const char *name)
 {
     const LdmFile *file = files->files->len > 0 ? g_ptr_array_index(files->files, 0) : NULL;

@@ -48,6 +48,9 @@ const char *ldm_files_path(const LdmFiles *files); /* of the first file: for mes
 /* Releases the pages of an array (ldm_file_release), where it is mapped and no copy. */
 void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes, bool shared);
 
+/* Asks the system to read the files (ldm_file_ahead) until *stop, which is atomic, is not 0. */
+void ldm_files_ahead(const LdmFiles *files, const gint *stop);
+
 /* What the first file says about itself under `name` in its __metadata__; NULL where nothing. */
 const char *ldm_files_metadata(const LdmFiles *files, const char *name);
 

@@ -2,8 +2,14 @@
  * written to a file must come back bit for bit under the right names. */
 #include "base/checked.h"
 #include "made-model.h"
+#include "pipeline/ahead.h"
 #include "pipeline/data-path.h"
 #include "pipeline/model.h"
+#include "weights/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static char *folder; /* of this test's files */
 
@@ -489,6 +495,54 @@ static void test_other_files(void)
     }
 }
 
+/* Pages of a file that are in the system's cache. */
+static size_t cached(const void *map, size_t size)
+{
+    size_t pages = (size + 4095) / 4096, count = 0;
+    g_autofree unsigned char *there = g_malloc0(pages);
+    g_assert_cmpint(mincore((void *)map, size, there), ==, 0);
+    for (size_t i = 0; i < pages; i++)
+        count += there[i] & 1u;
+    return count;
+}
+
+/* Files that the system has dropped are read without being touched; a model stays usable. */
+static void test_ahead(void)
+{
+    LdmModelConfig config = made_config(false, MADE_WORDS);
+    MadeModel *made = made_model_new(&config);
+    g_autofree char *path = in_folder("ahead");
+    made_folder(made, path);
+    g_autofree char *unet =
+        g_build_filename(path, "unet", "diffusion_pytorch_model.safetensors", NULL);
+    g_autoptr(LdmModel) model = load(path);
+    g_autoptr(GError) error = NULL;
+    size_t size;
+    const uint8_t *map = ldm_file_map(unet, &size, &error);
+    g_assert_no_error(error);
+    int fd = g_open(unet, O_RDONLY, 0);
+    g_assert_cmpint(fsync(fd), ==, 0);
+    ldm_model_release(model, model->unet_params);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+    size_t before = cached(map, size), after = 0;
+    LdmAhead *ahead = ldm_ahead_begin(model, 1u << LDM_PART_UNET);
+    for (int i = 0; i < 500 && after < (size + 4095) / 4096; i++) {
+        g_usleep(20000);
+        after = cached(map, size);
+    }
+    ldm_ahead_free(ahead);
+    ldm_ahead_free(ldm_ahead_begin(model, ~0u)); /* stopped at once */
+    g_test_message("%zu pages of %zu before, %zu after", before, (size + 4095) / 4096, after);
+    g_assert_nonnull(ahead);
+    g_assert_cmpuint(after, ==, (size + 4095) / 4096);
+    same_weights(made, model);
+    ldm_file_unmap(map, size);
+    made_model_free(made);
+    if (before == after)
+        g_test_skip("this file system keeps all in memory");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -503,6 +557,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/unaligned", test_unaligned);
     g_test_add_func("/model/single", test_single);
     g_test_add_func("/model/vq", test_vq);
+    g_test_add_func("/model/ahead", test_ahead);
     g_test_add_func("/model/yaml", test_yaml);
     g_test_add_func("/model/other-files", test_other_files);
     int result = g_test_run();
