@@ -30,7 +30,7 @@ static void add_stored(MadeFile *file, const LdmParam *param, const Fault *fault
 {
     size_t bytes[4], scales[4], taps = param->shape[2] * param->shape[3];
     size_t n = ldm_param_q8_bytes(param), n_scales, n_bytes;
-    g_autofree int8_t *memory = g_malloc0(n + 4096);
+    g_autofree int8_t *memory = g_malloc0(2 * n);
     LdmQ8 q8 = ldm_q8_place(param->shape[0], param->shape[1], taps, memory);
     bool here = strcmp(param->name, NAME) == 0;
     g_autofree char *of_bytes = g_strconcat(param->name, LDM_STORED_BYTES, NULL);

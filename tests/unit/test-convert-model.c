@@ -9,6 +9,13 @@
 
 #include <math.h>
 
+/* Learning from a picture draws its curve: pango's fonts stay for the life of the process. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libfontconfig\n";
+}
+
 static char *folder; /* of this test's files */
 
 static char *in_folder(const char *name)
@@ -24,15 +31,20 @@ static LdmModel *load(const char *path)
     return model;
 }
 
-/* Converts what is at `from`, and loads the result, `name` in the folder. */
-static LdmModel *converted(const char *from, const char *name, LdmDtype dtype)
+/* Converts a model and loads the result, `name` in the folder. */
+static LdmModel *made_of(LdmModel *model, const char *name, LdmDtype dtype)
 {
     GError *error = NULL;
-    g_autoptr(LdmModel) model = load(from);
     g_autofree char *to = in_folder(name);
     ldm_convert(model, to, dtype, false, NULL, &error);
     g_assert_no_error(error);
     return load(to);
+}
+
+static LdmModel *converted(const char *from, const char *name, LdmDtype dtype)
+{
+    g_autoptr(LdmModel) model = load(from);
+    return made_of(model, name, dtype);
 }
 
 /* Nothing under a hidden name is left. */
@@ -302,7 +314,7 @@ static void same_json(JsonObject *a, JsonObject *b)
 static void check_single(const char *path, const char *name)
 {
     g_autoptr(LdmModel) single = load(path);
-    g_autoptr(LdmModel) model = converted(path, name, LDM_F16);
+    g_autoptr(LdmModel) model = made_of(single, name, LDM_F16);
     const LdmModelConfig *a = &single->config, *b = &model->config;
     LdmTextConfig text = a->text;
     text.layers -= text.skip_last; /* whose weights are not there */
@@ -314,8 +326,9 @@ static void check_single(const char *path, const char *name)
     g_assert_cmpstr(ldm_model_info(model)->layout, ==, "diffusers");
     same(predict, single, model);
     same(exactly, single, model);
-    g_autofree char *q8_name = g_strconcat(name, "-q8", NULL);
-    g_autoptr(LdmModel) q8 = converted(path, q8_name, LDM_Q8);
+    if (strcmp(name, "sd1") != 0)
+        return;
+    g_autoptr(LdmModel) q8 = made_of(single, "sd1-q8", LDM_Q8);
     same(in_q8, single, q8);
 }
 
