@@ -99,7 +99,7 @@ static void transform_x(const Job *job, size_t index)
                                .v_stride = job->v_plane};
         for (int i = 0; i < 36; i++)
             in.pixels[i] = pixels[i] + (pixels[i] != job->zeros ? k : 0);
-        job->lanes->winograd_input(&in);
+        job->lanes->winograd_input(LDM_WINOGRAD, &in);
     }
 }
 

@@ -1,8 +1,9 @@
 /* 3x3 convolution by Winograd's F(4x4, 3x3): 36 products of [tiles, Cin] x [Cin, Cout] instead of
- * 144 (arXiv 1509.09308). Large pictures: the layer's weights are transformed once, into scratch
- * memory; then a thread takes a few tiles at a time through all three steps within its own cache.
- * Small ones: all input tiles are transformed first, then each panel of output channels goes alone,
- * its weights transformed block by block into cache. No transformed copy of the model exists. */
+ * 144 (arXiv 1509.09308); over a picture read as if enlarged, 81 instead of 576, or 25 instead of
+ * 144 (winograd-vector.h). Large pictures: weights are transformed into scratch memory, then a
+ * thread takes a few tiles at a time through all three steps within its own cache. Small ones: all
+ * input tiles first, then each panel of output channels alone, its weights transformed block by
+ * block into cache. No transformed copy of the model exists. */
 #include "kernels/conv.h"
 
 #include "base/parallel.h"
@@ -11,26 +12,36 @@
 
 #define V_FLOATS  ((size_t)1 << 19) /* transformed input of a chunk, about: 2 MB stay in caches */
 #define MIN_TILES 64                /* what pays for the transformed weights */
-#define DEPTH     128 /* input channels whose transformed weights are held at a time */
+#define DEPTH     128 /* most input channels whose transformed weights are held at a time */
+#define DOUBLED_4 12  /* tiles that pay for the weights of the larger doubled ones */
 
-/* Of large pictures: weights stream by, the products of four panels stay in the second cache. */
+/* Of large pictures: weights stream by, the products of a few panels stay in the second cache. */
 #define LARGE      100                /* tiles */
 #define STRETCH    48                 /* most tiles that a thread takes through at a time */
-#define PANELS     4                  /* of output channels, between two readings of the tiles */
+#define PLANES     ((size_t)4 * 36)   /* of products, between two readings of the tiles */
 #define U_FLOATS   ((size_t)16 << 20) /* most transformed weights: 64 MB */
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
+
+#define MOST_PRODUCTS 81
 
 typedef struct {
     const LdmConv *c;
     const LdmLanes *lanes;
+    LdmWinograd way;
+    size_t planes, products;            /* of V; of U and M */
+    size_t plane[MOST_PRODUCTS];        /* of V that a product reads */
+    size_t step, outputs;               /* pixels of x, of y from tile to tile */
     size_t Ho, Wo, down, across, total; /* output size; tiles a column, a row, over all images */
     size_t pitch, v_stride, m_stride;   /* floats: a tile's channels; a plane of V; of M */
     size_t chunk, first, tiles;         /* tiles a chunk holds; this chunk's first and number */
     size_t panels, groups, group;       /* output panels; tile groups and tiles in one */
+    size_t depth;                       /* input channels of a block of weights */
     float *v, *zeros;
-    bool keeps; /* transformed weights: a large picture */
-    float *u;   /* [panels][36] planes [Cin][NR], u_stride floats apart */
-    size_t u_stride;
+    bool keeps;            /* transformed weights: a large picture */
+    float *u;              /* [kept][products] planes [Cin][NR], u_stride floats apart */
+    size_t u_stride;       /* floats */
+    size_t base, kept;     /* first panel whose weights are kept at a time, how many there fit */
+    size_t abreast;        /* panels between two readings of the tiles */
     size_t shared, thread; /* floats of scratch memory: of all threads together, of each */
 } WinogradJob;
 
@@ -38,15 +49,17 @@ typedef struct {
 static void job_init_small(WinogradJob *job)
 {
     const size_t NR = 2 * job->lanes->width;
-    size_t fit = MAX(V_FLOATS / (36 * job->pitch), (size_t)MIN_TILES);
+    size_t fit = MAX(V_FLOATS / (job->planes * job->pitch), (size_t)MIN_TILES);
     job->chunk = ldm_parts(job->total, MAX((job->total + fit / 2) / fit, (size_t)1));
     /* Planes an odd number of cache lines apart fall into different sets. */
     job->v_stride = job->chunk * job->pitch + 16;
     size_t wanted = ldm_parts(2 * ldm_threads(), job->panels);
     job->group = MAX(ldm_parts(job->chunk, wanted), MIN((size_t)56, job->chunk));
     job->m_stride = job->group * NR + 16;
-    job->thread =
-        ldm_whole_lines(36 * (DEPTH * NR + 16) + 9 * DEPTH * NR + 36 * job->m_stride + NR);
+    job->depth = MIN(DEPTH * 36 / job->products, (size_t)DEPTH);
+    job->shared = job->planes * job->v_stride;
+    job->thread = ldm_whole_lines(job->products * (job->depth * NR + 16 + job->m_stride) +
+                                  9 * job->depth * NR + NR);
 }
 
 static void job_init_large(WinogradJob *job)
@@ -57,43 +70,75 @@ static void job_init_large(WinogradJob *job)
     job->chunk = ldm_parts(job->total, each * threads);
     job->v_stride = job->chunk * job->pitch + 16;
     job->m_stride = job->chunk * NR + 16;
+    job->depth = DEPTH;
+    job->abreast = PLANES / job->products;
+    job->kept = ldm_parts(job->panels, ldm_parts(job->panels, job->kept));
+    job->shared = job->kept * job->products * job->u_stride;
     size_t packed = 9 * DEPTH * NR; /* at another time than tiles and products */
-    size_t stretch = 36 * (job->v_stride + PANELS * job->m_stride) + NR;
+    size_t stretch =
+        job->planes * job->v_stride + job->abreast * job->products * job->m_stride + NR;
     job->thread = ldm_whole_lines(MAX(packed, stretch));
+}
+
+static size_t count_tiles(const LdmConv *c, size_t step)
+{
+    return c->N * ldm_parts(c->H, step) * ldm_parts(c->W, step);
+}
+
+/* Which product is made of which plane of V: doubled, even and odd outputs both multiply what x is
+ * at a point, but for 0 and 1, which come first, and infinity, which comes last. */
+static void job_init_way(WinogradJob *job, const LdmConv *c)
+{
+    if (c->upsample == 2)
+        job->way = count_tiles(c, 4) >= DOUBLED_4 ? LDM_WINOGRAD_DOUBLED_4 : LDM_WINOGRAD_DOUBLED_2;
+    size_t side = (size_t)ldm_winograd_side(job->way);
+    size_t products = (size_t)ldm_winograd_products(job->way);
+    job->planes = side * side;
+    job->products = products * products;
+    for (size_t i = 0; i < job->products; i++) {
+        size_t row = i / products, column = i % products;
+        if (c->upsample == 2) {
+            row = row < 2 ? row : row / 2 + 1;
+            column = column < 2 ? column : column / 2 + 1;
+        }
+        job->plane[i] = row * side + column;
+    }
+    job->step = side - 2;
+    job->outputs = (size_t)ldm_winograd_outputs(job->way);
+    job->down = ldm_parts(c->H, job->step);
+    job->across = ldm_parts(c->W, job->step);
+    job->total = c->N * job->down * job->across;
 }
 
 static void job_init(WinogradJob *job, const LdmConv *c)
 {
-    *job = (WinogradJob){.c = c, .lanes = ldm_lanes()};
+    *job = (WinogradJob){.c = c, .lanes = ldm_lanes(), .way = LDM_WINOGRAD};
     const size_t NR = 2 * job->lanes->width;
+    job_init_way(job, c);
     ldm_conv_output(c, &job->Ho, &job->Wo);
-    job->down = ldm_parts(job->Ho, 4);
-    job->across = ldm_parts(job->Wo, 4);
-    job->total = c->N * job->down * job->across;
     job->pitch = ldm_whole_lines(c->Cin);
     if (ldm_stride_collides(job->pitch))
         job->pitch += 16;
     job->panels = ldm_parts(c->Cout, NR);
     job->u_stride = c->Cin * NR + 16;
-    job->keeps = job->total >= LARGE && 36 * job->panels * job->u_stride <= U_FLOATS;
+    job->kept = U_FLOATS / (job->products * job->u_stride);
+    job->keeps = job->total >= LARGE && job->kept >= 1;
     if (job->keeps)
         job_init_large(job);
     else
         job_init_small(job);
-    job->shared = 36 * (job->keeps ? job->panels * job->u_stride : job->v_stride);
 }
 
 bool ldm_conv_winograd_fits(const LdmConv *c)
 {
     if (c->KH != 3 || c->KW != 3 || c->stride != 1 || c->pad_top != 1 || c->pad_left != 1 ||
-        c->pad_bottom != 1 || c->pad_right != 1)
+        c->pad_bottom != 1 || c->pad_right != 1 || c->Cin < 16 || c->Cout < 16)
         return false;
-    size_t Ho, Wo;
-    ldm_conv_output(c, &Ho, &Wo);
-    size_t tiles = c->N * ldm_parts(Ho, 4) * ldm_parts(Wo, 4);
-    /* nine products a pixel against 36 a tile and a third more for its transforms; those of the
+    WinogradJob job;
+    job_init(&job, c);
+    /* nine products a pixel against a tile's and a third more for its transforms; those of the
      * weights cost what six tiles do */
-    return c->N * Ho * Wo * 9 >= 48 * (tiles + 6) && c->Cin >= 16 && c->Cout >= 16;
+    return c->N * job.Ho * job.Wo * 27 >= 4 * job.products * (job.total + 6);
 }
 
 size_t ldm_conv_winograd_scratch(const LdmConv *c)
@@ -103,31 +148,30 @@ size_t ldm_conv_winograd_scratch(const LdmConv *c)
     return (job.shared + job.pitch + ldm_threads() * job.thread) * sizeof(float);
 }
 
+/* Its place, in tiles. */
 static void tile_place(const WinogradJob *job, size_t tile, size_t *image, size_t *y, size_t *x)
 {
-    *image = tile / (job->down * job->across);
-    *y = tile / job->across % job->down * 4;
-    *x = tile % job->across * 4;
+    *x = tile % job->across;
+    *y = tile / job->across % job->down;
+    *image = tile / job->across / job->down;
 }
 
 static void transform_tile(const WinogradJob *job, size_t tile, float *v)
 {
     const LdmConv *c = job->c;
-    size_t image, y, x;
+    size_t image, y, x, side = job->step + 2;
     tile_place(job, tile, &image, &y, &x);
     LdmWinogradInput in = {.C = c->Cin, .v = v, .v_stride = job->v_stride};
     const float *picture = c->x + image * c->H * c->W * c->Cin;
-    for (int i = 0; i < 36; i++) {
-        size_t row = y + i / 6,
-               column = x + i % 6; /* one more than the pixel's own, for the padding */
-        bool inside =
-            row >= 1 && row <= c->H * c->upsample && column >= 1 && column <= c->W * c->upsample;
-        in.pixels[i] =
-            inside
-                ? picture + ((row - 1) / c->upsample * c->W + (column - 1) / c->upsample) * c->Cin
-                : job->zeros;
+    for (size_t i = 0; i < side; i++) {
+        size_t row = y * job->step + i - 1; /* -1 becomes huge */
+        for (size_t j = 0; j < side; j++) {
+            size_t column = x * job->step + j - 1;
+            in.pixels[i * side + j] =
+                row < c->H && column < c->W ? picture + (row * c->W + column) * c->Cin : job->zeros;
+        }
     }
-    job->lanes->winograd_input(&in);
+    job->lanes->winograd_input(job->way, &in);
 }
 
 static void input_task(size_t index, int thread, void *data)
@@ -142,23 +186,25 @@ static void write_tile(const WinogradJob *job, size_t tile, size_t n0, const flo
     const LdmConv *c = job->c;
     size_t image, y, x;
     tile_place(job, tile, &image, &y, &x);
-    LdmWinogradOutput out = {.m = m,
+    y *= job->outputs;
+    x *= job->outputs;
+    size_t at = ((image * job->Ho + y) * job->Wo + x) * c->Cout + n0;
+    job->lanes->winograd_output(
+        job->way,
+        &(LdmWinogradOutput){.m = m,
                              .m_stride = job->m_stride,
                              .bias = bias,
-                             .channels = MIN((size_t)2 * job->lanes->width, c->Cout - n0)};
-    for (int i = 0; i < 16; i++) {
-        size_t row = y + i / 4, column = x + i % 4;
-        if (row >= job->Ho || column >= job->Wo)
-            continue;
-        size_t at = ((image * job->Ho + row) * job->Wo + column) * c->Cout + n0;
-        out.y[i] = c->y + at;
-        out.residual[i] = c->residual != NULL ? c->residual + at : NULL;
-    }
-    job->lanes->winograd_output(&out);
+                             .residual = c->residual != NULL ? c->residual + at : NULL,
+                             .y = c->y + at,
+                             .pixel = c->Cout,
+                             .row = job->Wo * c->Cout,
+                             .rows = (int)MIN(job->outputs, job->Ho - y),
+                             .columns = (int)MIN(job->outputs, job->Wo - x),
+                             .channels = MIN((size_t)2 * job->lanes->width, c->Cout - n0)});
 }
 
 /* Input channels c0 to c0 + depth of the weights to a panel of output channels from n0 on, torch's
- * -> 36 planes [depth][NR], u_stride floats apart; `packed` has room for 9 * DEPTH * NR floats. */
+ * -> planes [depth][NR], u_stride floats apart; `packed` has room for 9 * depth * NR floats. */
 static void transform_weights(const WinogradJob *job, size_t n0, size_t c0, size_t depth,
                               float *packed, float *u, size_t u_stride)
 {
@@ -170,7 +216,7 @@ static void transform_weights(const WinogradJob *job, size_t n0, size_t c0, size
                                 .taps = 9,
                                 .tap_stride = depth,
                                 .out = packed});
-    job->lanes->winograd_weights(packed, depth, u, u_stride);
+    job->lanes->winograd_weights(job->way, packed, depth, u, u_stride);
 }
 
 static float *thread_scratch(const WinogradJob *job, int thread)
@@ -185,16 +231,17 @@ static void panel_task(size_t index, int thread, void *data)
 {
     const WinogradJob *job = data;
     const LdmConv *c = job->c;
-    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows;
+    const size_t NR = 2 * job->lanes->width;
     float *u = thread_scratch(job, thread);
-    float *packed = u + 36 * (DEPTH * NR + 16), *m = packed + 9 * DEPTH * NR;
-    float *bias = m + 36 * job->m_stride;
+    float *packed = u + job->products * (job->depth * NR + 16), *m = packed + 9 * job->depth * NR;
+    float *bias = m + job->products * job->m_stride;
     size_t n0 = index / job->groups * NR, t0 = index % job->groups * job->group;
     size_t t1 = MIN(t0 + job->group, job->tiles), columns = MIN(NR, c->Cout - n0);
-    for (size_t c0 = 0; c0 < c->Cin; c0 += DEPTH) {
-        size_t depth = MIN((size_t)DEPTH, c->Cin - c0), u_stride = depth * NR + 16;
+    size_t rows = ldm_parts(t1 - t0, ldm_parts(t1 - t0, job->lanes->rows));
+    for (size_t c0 = 0; c0 < c->Cin; c0 += job->depth) {
+        size_t depth = MIN(job->depth, c->Cin - c0), u_stride = depth * NR + 16;
         transform_weights(job, n0, c0, depth, packed, u, u_stride);
-        for (int p = 0; p < 36; p++) {
+        for (size_t p = 0; p < job->products; p++) {
             LdmTile t = {.segments = 1,
                          .K = depth,
                          .lda = job->pitch,
@@ -202,10 +249,10 @@ static void panel_task(size_t index, int thread, void *data)
                          .ldc = NR,
                          .add = c0 > 0,
                          .vectors = columns > (size_t)job->lanes->width ? 2 : 1};
-            for (size_t i = t0; i < t1; i += MR) {
-                t.a = job->v + p * job->v_stride + i * job->pitch + c0;
+            for (size_t i = t0; i < t1; i += rows) {
+                t.a = job->v + job->plane[p] * job->v_stride + i * job->pitch + c0;
                 t.c = m + p * job->m_stride + (i - t0) * NR;
-                job->lanes->tile((int)MIN(MR, t1 - i), &t);
+                job->lanes->tile((int)MIN(rows, t1 - i), &t);
             }
         }
     }
@@ -233,19 +280,19 @@ static void keep_task(size_t index, int thread, void *data)
 {
     const WinogradJob *job = data;
     const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin;
-    for (size_t c0 = 0; c0 < Cin; c0 += DEPTH)
-        transform_weights(job, index * NR, c0, MIN((size_t)DEPTH, Cin - c0),
+    for (size_t c0 = 0; c0 < Cin; c0 += job->depth)
+        transform_weights(job, (job->base + index) * NR, c0, MIN(job->depth, Cin - c0),
                           thread_scratch(job, thread),
-                          job->u + index * 36 * job->u_stride + c0 * NR, job->u_stride);
+                          job->u + index * job->products * job->u_stride + c0 * NR, job->u_stride);
 }
 
-/* The p-th products of some tiles with one panel of output channels. */
+/* One of the products of some tiles with one panel of output channels. */
 static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_t tiles,
                            const float *v, float *m)
 {
     const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin;
     size_t rows = ldm_parts(tiles, ldm_parts(tiles, job->lanes->rows));
-    const float *u = job->u + (panel * 36 + p) * job->u_stride;
+    const float *u = job->u + ((panel - job->base) * job->products + p) * job->u_stride;
     size_t columns = job->c->Cout - panel * NR, parts = ldm_parts(Cin, KEPT_DEPTH);
     size_t step = ldm_whole_lines(ldm_parts(Cin, parts));
     for (size_t c0 = 0; c0 < Cin; c0 += step)
@@ -262,28 +309,29 @@ static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_
                                         .vectors = columns > (size_t)job->lanes->width ? 2 : 1});
 }
 
-/* Some tiles from input to output. */
+/* Some tiles from input to output, as far as weights are there. */
 static void stretch_task(size_t index, int thread, void *data)
 {
     const WinogradJob *job = data;
     const LdmConv *c = job->c;
-    const size_t NR = 2 * job->lanes->width;
-    float *v = thread_scratch(job, thread), *m = v + 36 * job->v_stride;
-    float *bias = m + 36 * PANELS * job->m_stride;
+    const size_t NR = 2 * job->lanes->width, products = job->products;
+    float *v = thread_scratch(job, thread), *m = v + job->planes * job->v_stride;
+    float *bias = m + job->abreast * products * job->m_stride;
     size_t first = index * job->chunk, tiles = MIN(job->chunk, job->total - first);
+    size_t end = MIN(job->base + job->kept, job->panels);
     for (size_t i = 0; i < tiles; i++)
         transform_tile(job, first + i, v + i * job->pitch);
-    for (size_t panel = 0; panel < job->panels; panel += PANELS) {
-        size_t panels = MIN((size_t)PANELS, job->panels - panel);
-        for (size_t p = 0; p < 36; p++)
+    for (size_t panel = job->base; panel < end; panel += job->abreast) {
+        size_t panels = MIN(job->abreast, end - panel);
+        for (size_t p = 0; p < products; p++)
             for (size_t q = 0; q < panels; q++)
-                multiply_plane(job, p, panel + q, tiles, v + p * job->v_stride,
-                               m + (q * 36 + p) * job->m_stride);
+                multiply_plane(job, p, panel + q, tiles, v + job->plane[p] * job->v_stride,
+                               m + (q * products + p) * job->m_stride);
         for (size_t q = 0; q < panels; q++) {
             size_t n0 = (panel + q) * NR;
             ldm_bias_f32(c->bias, n0, MIN(NR, c->Cout - n0), NR, bias);
             for (size_t i = 0; i < tiles; i++)
-                write_tile(job, first + i, n0, m + q * 36 * job->m_stride + i * NR, bias);
+                write_tile(job, first + i, n0, m + q * products * job->m_stride + i * NR, bias);
         }
     }
 }
@@ -291,8 +339,12 @@ static void stretch_task(size_t index, int thread, void *data)
 static bool convolve_large(WinogradJob *job, GCancellable *cancellable)
 {
     job->u = job->c->scratch;
-    return ldm_parallel_for(job->panels, keep_task, job, cancellable) &&
-           ldm_parallel_for(ldm_parts(job->total, job->chunk), stretch_task, job, cancellable);
+    for (job->base = 0; job->base < job->panels; job->base += job->kept)
+        if (!ldm_parallel_for(MIN(job->kept, job->panels - job->base), keep_task, job,
+                              cancellable) ||
+            !ldm_parallel_for(ldm_parts(job->total, job->chunk), stretch_task, job, cancellable))
+            return false;
+    return true;
 }
 
 bool ldm_conv_winograd(const LdmConv *c, GCancellable *cancellable)

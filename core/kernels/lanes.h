@@ -37,7 +37,28 @@ typedef struct {
     float *out;
 } LdmPack;
 
-/* One 6 x 6 tile of pixels with C channels -> V: 36 runs of C floats, v_stride apart. */
+/* Ways of a 3x3 convolution by Winograd: 4 x 4 outputs from 6 x 6 pixels by 36 products; or over
+ * pixels that count twice each way (LdmConv.upsample), 4 x 4 outputs from 4 x 4 pixels by 25, 8 x 8
+ * from 6 x 6 by 81. */
+typedef enum { LDM_WINOGRAD, LDM_WINOGRAD_DOUBLED_2, LDM_WINOGRAD_DOUBLED_4 } LdmWinograd;
+
+/* Along one side: pixels that a tile reads, products, outputs. */
+static inline int ldm_winograd_side(LdmWinograd way)
+{
+    return way == LDM_WINOGRAD_DOUBLED_2 ? 4 : 6;
+}
+
+static inline int ldm_winograd_products(LdmWinograd way)
+{
+    return way == LDM_WINOGRAD_DOUBLED_4 ? 9 : way == LDM_WINOGRAD_DOUBLED_2 ? 5 : 6;
+}
+
+static inline int ldm_winograd_outputs(LdmWinograd way)
+{
+    return way == LDM_WINOGRAD_DOUBLED_4 ? 8 : 4;
+}
+
+/* A tile of side x side pixels with C channels -> V: as many runs of C floats, v_stride apart. */
 typedef struct {
     const float *pixels[36];
     size_t C;
@@ -45,14 +66,16 @@ typedef struct {
     size_t v_stride;
 } LdmWinogradInput;
 
-/* 36 runs of NR products, m_stride apart -> 4 x 4 output pixels + bias + residual. */
+/* products x products runs of NR sums, m_stride apart -> output pixels + bias + residual. */
 typedef struct {
     const float *m;
     size_t m_stride;
-    const float *bias;         /* [NR] */
-    const float *residual[16]; /* NULL: none */
-    float *y[16];              /* NULL: outside the picture */
-    size_t channels;           /* <= NR to be written */
+    const float *bias;     /* [NR] */
+    const float *residual; /* laid out as y; NULL: none */
+    float *y;              /* the tile's first pixel */
+    size_t pixel, row;     /* floats to the next pixel, to the next row */
+    int rows, columns;     /* of the tile that lie in the picture */
+    size_t channels;       /* <= NR to be written */
 } LdmWinogradOutput;
 
 /* Some channels of some pixels on the way back through u = x * factor + shift [, SiLU]. */
@@ -83,10 +106,10 @@ typedef struct {
     /* y[n] = x[K] . w[n][K] for n < N */
     void (*rows_dot)(const float *x, LdmWeights w, size_t N, size_t K, float *y);
     void (*epilogue)(size_t n, const float *bias, const float *residual, float *y); /* y += both */
-    void (*winograd_input)(const LdmWinogradInput *in);
-    /* w [9][K][NR] -> U: 36 arrays [K][NR], u_stride floats apart */
-    void (*winograd_weights)(const float *w, size_t K, float *u, size_t u_stride);
-    void (*winograd_output)(const LdmWinogradOutput *out);
+    void (*winograd_input)(LdmWinograd way, const LdmWinogradInput *in);
+    /* w [9][K][NR] -> U: products x products arrays [K][NR], u_stride floats apart */
+    void (*winograd_weights)(LdmWinograd way, const float *w, size_t K, float *u, size_t u_stride);
+    void (*winograd_output)(LdmWinograd way, const LdmWinogradOutput *out);
 
     /* convert */
     void (*f16_to_f32)(const uint16_t *x, float *y, size_t n);

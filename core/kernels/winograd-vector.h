@@ -1,6 +1,7 @@
 /* Winograd's F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308): y = A^T [(G g G^T) * (B^T d B)] A by
  * Toom and Cook's construction on the points 0, +-a, +-b, infinity. a = 3/4, b = 3/2 keep every
- * entry of B and A exact in binary and err half as much as the usual 1 and 2. */
+ * entry of B and A exact in binary and err half as much as the usual 1 and 2. Pictures that are
+ * read as if enlarged have ways of their own (below). */
 #pragma once
 
 #include "kernels/matrix-vector.h"
@@ -8,18 +9,18 @@
 #define WA 0.75f
 #define WB 1.5f
 
-/* B^T d of six values `s` apart, in place. */
-ALWAYS_INLINE void winograd_bt(Vec *d, const int s)
+/* B^T d of six values `s` apart, in place; the points 0, +-a, +-b, infinity. */
+ALWAYS_INLINE void winograd_bt_on(Vec *d, const int s, const float a, const float b)
 {
     Vec d0 = d[0], d1 = d[s], d2 = d[2 * s], d3 = d[3 * s], d4 = d[4 * s], d5 = d[5 * s];
-    Vec even_a = d4 - WB * WB * d2, odd_a = WA * d3 - (WA * WB * WB) * d1;
-    Vec even_b = d4 - WA * WA * d2, odd_b = WB * d3 - (WB * WA * WA) * d1;
-    d[0] = (WA * WA * WB * WB) * d0 - (WA * WA + WB * WB) * d2 + d4;
+    Vec even_a = d4 - b * b * d2, odd_a = a * d3 - (a * b * b) * d1;
+    Vec even_b = d4 - a * a * d2, odd_b = b * d3 - (b * a * a) * d1;
+    d[0] = (a * a * b * b) * d0 - (a * a + b * b) * d2 + d4;
     d[s] = even_a + odd_a;
     d[2 * s] = even_a - odd_a;
     d[3 * s] = even_b + odd_b;
     d[4 * s] = even_b - odd_b;
-    d[5 * s] = (WA * WA * WB * WB) * d1 - (WA * WA + WB * WB) * d3 + d5;
+    d[5 * s] = (a * a * b * b) * d1 - (a * a + b * b) * d3 + d5;
 }
 
 /* G g: three values `s` apart into six `t` apart. */
@@ -48,67 +49,224 @@ ALWAYS_INLINE void winograd_at(const Vec *m, const int s, Vec *y, const int t)
     y[3 * t] = WA * WA * WA * gap_a + WB * WB * WB * gap_b + m[5 * s];
 }
 
-static void winograd_input(const LdmWinogradInput *in)
+/* ---- a picture enlarged to twice its size ----
+ * Of three taps over nearest neighbours two fall on the same pixel of x (arXiv 1707.02937): even
+ * outputs see (g0, g1 + g2, 0), odd ones (0, g0 + g1, g2) on the same run of pixels. As
+ * polynomials these two agree at 1, the second is 0 at 0, the first at infinity. So with 1 among
+ * the points both together need 2 (m + 2) - 3 products for 2m outputs: 9 for m = 4, 5 for m = 2. */
+
+#define WD 0.625f /* m = 4: the points 0, +-1, +-5/8, infinity; m = 2: 0, +-1, infinity */
+
+/* Point, phase (both at 1) of the products: 0, 1, -1 even, -1 odd, d even, d odd, -d even, -d odd,
+ * infinity. */
+ALWAYS_INLINE void winograd_g_doubled_4(const Vec *g, const int s, Vec *u, const int t)
 {
+    const float at_1 = 1 / (2 * (1 - WD * WD)), at_d = 1 / (2 * WD * WD * (WD * WD - 1));
+    Vec g0 = g[0], g2 = g[2 * s], right = g[s] + g2, left = g0 + g[s];
+    u[0] = g0 * (1 / (WD * WD));
+    u[t] = at_1 * (g0 + right);
+    u[2 * t] = at_1 * (g0 - right);
+    u[3 * t] = at_1 * (g2 - left);
+    u[4 * t] = at_d * (g0 + WD * right);
+    u[5 * t] = at_d * (WD * WD * g2 + WD * left);
+    u[6 * t] = at_d * (g0 - WD * right);
+    u[7 * t] = at_d * (WD * WD * g2 - WD * left);
+    u[8 * t] = g2;
+}
+
+ALWAYS_INLINE void winograd_at_doubled_4(const Vec *m, const int s, Vec *y, const int t)
+{
+    Vec m1 = m[s];
+    for (int odd = 0; odd < 2; odd++) {
+        Vec at_1 = m[(2 + odd) * s], plus = m[(4 + odd) * s], minus = m[(6 + odd) * s];
+        Vec sum_1 = m1 + at_1, gap_1 = m1 - at_1, sum_d = plus + minus, gap_d = plus - minus;
+        y[odd * t] = sum_1 + sum_d;
+        y[(2 + odd) * t] = gap_1 + WD * gap_d;
+        y[(4 + odd) * t] = sum_1 + WD * WD * sum_d;
+        y[(6 + odd) * t] = gap_1 + WD * WD * WD * gap_d;
+    }
+    y[0] += m[0];
+    y[7 * t] += m[8 * s];
+}
+
+/* The same for m = 2. */
+ALWAYS_INLINE void winograd_bt_doubled_2(Vec *d, const int s)
+{
+    Vec d0 = d[0], d1 = d[s], d2 = d[2 * s], d3 = d[3 * s];
+    d[0] = d0 - d2;
+    d[s] = d1 + d2;
+    d[2 * s] = d2 - d1;
+    d[3 * s] = d3 - d1;
+}
+
+ALWAYS_INLINE void winograd_g_doubled_2(const Vec *g, const int s, Vec *u, const int t)
+{
+    Vec g0 = g[0], g2 = g[2 * s], right = g[s] + g2, left = g0 + g[s];
+    u[0] = g0;
+    u[t] = 0.5f * (g0 + right);
+    u[2 * t] = 0.5f * (g0 - right);
+    u[3 * t] = 0.5f * (g2 - left);
+    u[4 * t] = g2;
+}
+
+ALWAYS_INLINE void winograd_at_doubled_2(const Vec *m, const int s, Vec *y, const int t)
+{
+    y[0] = m[0] + m[s] + m[2 * s];
+    y[t] = m[s] + m[3 * s];
+    y[2 * t] = m[s] - m[2 * s];
+    y[3 * t] = m[s] - m[3 * s] + m[4 * s];
+}
+
+/* ---- all ways ---- */
+
+ALWAYS_INLINE void winograd_bt(const LdmWinograd way, Vec *d, const int s)
+{
+    if (way == LDM_WINOGRAD)
+        winograd_bt_on(d, s, WA, WB);
+    else if (way == LDM_WINOGRAD_DOUBLED_4)
+        winograd_bt_on(d, s, 1, WD);
+    else
+        winograd_bt_doubled_2(d, s);
+}
+
+ALWAYS_INLINE void winograd_g_of(const LdmWinograd way, const Vec *g, const int s, Vec *u,
+                                 const int t)
+{
+    if (way == LDM_WINOGRAD)
+        winograd_g(g, s, u, t);
+    else if (way == LDM_WINOGRAD_DOUBLED_4)
+        winograd_g_doubled_4(g, s, u, t);
+    else
+        winograd_g_doubled_2(g, s, u, t);
+}
+
+ALWAYS_INLINE void winograd_at_of(const LdmWinograd way, const Vec *m, const int s, Vec *y,
+                                  const int t)
+{
+    if (way == LDM_WINOGRAD)
+        winograd_at(m, s, y, t);
+    else if (way == LDM_WINOGRAD_DOUBLED_4)
+        winograd_at_doubled_4(m, s, y, t);
+    else
+        winograd_at_doubled_2(m, s, y, t);
+}
+
+/* Calls function(way, ...) so that the way is a constant in it. */
+#define WINOGRAD_BY(way, function, ...)                    \
+    do {                                                   \
+        if (way == LDM_WINOGRAD)                           \
+            function(LDM_WINOGRAD, __VA_ARGS__);           \
+        else if (way == LDM_WINOGRAD_DOUBLED_4)            \
+            function(LDM_WINOGRAD_DOUBLED_4, __VA_ARGS__); \
+        else                                               \
+            function(LDM_WINOGRAD_DOUBLED_2, __VA_ARGS__); \
+    } while (0)
+
+ALWAYS_INLINE void winograd_input_by(const LdmWinograd way, const LdmWinogradInput *in)
+{
+    const int side = ldm_winograd_side(way);
     for (size_t c = 0; c < in->C; c += LANES) {
         size_t part = MIN(in->C - c, (size_t)LANES);
         Vec d[36];
 #pragma GCC unroll 36
-        for (int i = 0; i < 36; i++)
+        for (int i = 0; i < side * side; i++)
             d[i] = load_some(in->pixels[i] + c, part);
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++)
-            winograd_bt(d + i, 6);
+        for (int i = 0; i < side; i++)
+            winograd_bt(way, d + i, side);
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++)
-            winograd_bt(d + 6 * i, 1);
+        for (int i = 0; i < side; i++)
+            winograd_bt(way, d + side * i, 1);
 #pragma GCC unroll 36
-        for (int i = 0; i < 36; i++)
+        for (int i = 0; i < side * side; i++)
             store_some(in->v + i * in->v_stride + c, part, d[i]);
     }
 }
 
-static void winograd_weights(const float *w, size_t K, float *u, size_t u_stride)
+static void winograd_input(LdmWinograd way, const LdmWinogradInput *in)
 {
+    WINOGRAD_BY(way, winograd_input_by, in);
+}
+
+ALWAYS_INLINE void winograd_weights_by(const LdmWinograd way, const float *w, size_t K, float *u,
+                                       size_t u_stride)
+{
+    const int products = ldm_winograd_products(way);
     for (size_t i = 0; i < K * 2; i++, w += LANES, u += LANES) {
-        Vec g[9], rows[18], q[36];
+        Vec g[9], rows[27];
 #pragma GCC unroll 9
         for (int j = 0; j < 9; j++)
             g[j] = load(w + j * K * NR);
 #pragma GCC unroll 3
         for (int j = 0; j < 3; j++)
-            winograd_g(g + j, 3, rows + j, 3);
-#pragma GCC unroll 6
-        for (int j = 0; j < 6; j++)
-            winograd_g(rows + 3 * j, 1, q + 6 * j, 1);
-#pragma GCC unroll 36
-        for (int j = 0; j < 36; j++)
-            store(u + j * u_stride, q[j]);
+            winograd_g_of(way, g + j, 3, rows + j, 3);
+#pragma GCC unroll 9
+        for (int j = 0; j < products; j++) {
+            Vec q[9];
+            winograd_g_of(way, rows + 3 * j, 1, q, 1);
+#pragma GCC unroll 9
+            for (int k = 0; k < products; k++)
+                store(u + (j * products + k) * u_stride, q[k]);
+        }
     }
 }
 
-static void winograd_output(const LdmWinogradOutput *out)
+static void winograd_weights(LdmWinograd way, const float *w, size_t K, float *u, size_t u_stride)
 {
+    WINOGRAD_BY(way, winograd_weights_by, w, K, u, u_stride);
+}
+
+/* `whole`: all pixels of the tile lie in the picture, all channels of the vector in y. */
+ALWAYS_INLINE void winograd_output_row(const LdmWinogradOutput *out, const Vec *v, const int count,
+                                       size_t at, size_t part, const bool whole)
+{
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++, at += out->pixel) {
+        if (!whole && i >= out->columns)
+            break;
+        Vec sum = v[i];
+        if (out->residual != NULL)
+            sum += whole ? load(out->residual + at) : load_some(out->residual + at, part);
+        if (whole)
+            store(out->y + at, sum);
+        else
+            store_some(out->y + at, part, sum);
+    }
+}
+
+ALWAYS_INLINE void winograd_output_by(const LdmWinograd way, const LdmWinogradOutput *out)
+{
+    const int products = ldm_winograd_products(way), side = ldm_winograd_outputs(way);
     for (size_t n = 0; n < out->channels; n += LANES) {
         size_t part = MIN(out->channels - n, (size_t)LANES);
-        Vec m[36], rows[24], y[16];
-#pragma GCC unroll 36
-        for (int i = 0; i < 36; i++)
-            m[i] = load(out->m + i * out->m_stride + n);
-#pragma GCC unroll 6
-        for (int i = 0; i < 6; i++)
-            winograd_at(m + i, 6, rows + i, 6);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            winograd_at(rows + 6 * i, 1, y + 4 * i, 1);
-        Vec bias = load(out->bias + n);
-        for (int i = 0; i < 16; i++) {
-            if (out->y[i] == NULL)
-                continue;
-            Vec v = y[i] + bias;
-            if (out->residual[i] != NULL)
-                v += load_some(out->residual[i] + n, part);
-            store_some(out->y[i] + n, part, v);
+        bool whole = out->rows == side && out->columns == side && part == LANES;
+        Vec rows[72], bias = load(out->bias + n);
+#pragma GCC unroll 9
+        for (int j = 0; j < products; j++) {
+            Vec m[9];
+#pragma GCC unroll 9
+            for (int i = 0; i < products; i++)
+                m[i] = load(out->m + (i * products + j) * out->m_stride + n);
+            winograd_at_of(way, m, 1, rows + j, products);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < side; i++) {
+            if (i >= out->rows)
+                break;
+            Vec y[8];
+            winograd_at_of(way, rows + products * i, 1, y, 1);
+#pragma GCC unroll 8
+            for (int j = 0; j < side; j++)
+                y[j] += bias;
+            if (whole)
+                winograd_output_row(out, y, side, i * out->row + n, part, true);
+            else
+                winograd_output_row(out, y, side, i * out->row + n, part, false);
         }
     }
+}
+
+static void winograd_output(LdmWinograd way, const LdmWinogradOutput *out)
+{
+    WINOGRAD_BY(way, winograd_output_by, out);
 }
