@@ -100,7 +100,9 @@ typedef struct {
     const float *x;
     LdmWeights gamma, beta;
     float *y;
+    void *scratch;
 } LdmGroupNorm;
+size_t ldm_group_norm_scratch(const LdmGroupNorm *norm);
 bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable);
 
 /* LayerNorm over the last index of x [rows, C]. */

@@ -1,41 +1,80 @@
-/* GroupNorm and LayerNorm. A GroupNorm tile is a few neighbouring groups of one picture: all its
- * pixels are read for the statistics and again for the result, in strips of whole cache lines. */
+/* GroupNorm and LayerNorm. GroupNorm goes over bands of whole rows of pixels, since memory is read
+ * fastest in its own order: first the moments of every channel in every band, then those of each
+ * group are joined, then all pixels are read again for the result. */
 #include "base/parallel.h"
-#include "kernels/lanes.h"
+#include "kernels/matrix.h"
 
 #include <math.h>
 
-#define CHANNELS 128  /* handled at a time; sizes the arrays on the stack */
-#define PIXELS   4096 /* between two looks at the cancellable */
-#define ROWS     64   /* of a LayerNorm tile */
+#define CHANNELS    128 /* of constants handled at a time; sizes the arrays on the stack */
+#define BAND_FLOATS ((size_t)1 << 15)
+#define BANDS       64 /* of a picture, at most */
+#define ROWS        64 /* of a LayerNorm tile; of a band a multiple of that where it has as many */
 
 typedef struct {
     const LdmGroupNorm *norm;
-    size_t groups_per_tile, tiles_per_picture;
-    GCancellable *cancellable;
+    size_t rows, bands;    /* of a band; of a picture */
+    double *mean, *m2;     /* [N, bands, C]; m2 the sum of (x - mean)^2 */
+    float *factor, *shift; /* [N, C] */
 } GroupJob;
 
-/* Moments of the n <= CHANNELS channels from c on, each over all pixels of picture x; false where
- * cancelled. */
-static bool picture_moments(const GroupJob *job, const float *x, size_t c, size_t n, double *mean,
-                            double *m2)
+/* Bands depend on the shape alone, lest results depend on the number of threads. */
+static void group_job_init(GroupJob *job, const LdmGroupNorm *norm)
 {
-    const LdmGroupNorm *norm = job->norm;
-    for (size_t i = 0; i < n; i++)
-        mean[i] = m2[i] = 0;
-    for (size_t p = 0; p < norm->P; p += PIXELS) {
-        if (g_cancellable_is_cancelled(job->cancellable))
-            return false;
-        ldm_lanes()->channel_moments(x + p * norm->C + c, MIN(PIXELS, norm->P - p), norm->C, n, p,
-                                     mean, m2);
-    }
-    return true;
+    size_t rows = BAND_FLOATS / norm->C, unit = rows >= ROWS ? ROWS : 16;
+    rows = MAX(rows, ldm_parts(norm->P, BANDS));
+    *job = (GroupJob){.norm = norm, .rows = ldm_parts(MAX(rows, (size_t)1), unit) * unit};
+    job->bands = ldm_parts(norm->P, job->rows);
+    job->mean = norm->scratch;
+    job->m2 = job->mean + norm->N * job->bands * norm->C;
+    job->factor = (float *)(job->m2 + norm->N * job->bands * norm->C);
+    job->shift = job->factor + norm->N * norm->C;
 }
 
-/* What turns x into (x - mean) * gamma / sqrt(var + eps) + beta, for the channels from c on; `mean`
- * and `m2` are those of their group: m2 the sum over `count` numbers. */
-static void factors(const LdmGroupNorm *norm, size_t c, size_t n, const double *mean,
-                    const double *inverse, float *factor, float *shift)
+size_t ldm_group_norm_scratch(const LdmGroupNorm *norm)
+{
+    LdmGroupNorm sizes = *norm;
+    GroupJob job;
+    sizes.scratch = NULL;
+    group_job_init(&job, &sizes);
+    return 2 * norm->N * norm->C * (job.bands * sizeof(double) + sizeof(float));
+}
+
+/* Task index -> first pixel of a band, counted over all pictures; returns the band's pixels. */
+static size_t band_place(const GroupJob *job, size_t index, size_t *first)
+{
+    size_t row = index % job->bands * job->rows, P = job->norm->P;
+    *first = index / job->bands * P + row;
+    return MIN(job->rows, P - row);
+}
+
+static void moments_task(size_t index, int thread, void *data)
+{
+    const GroupJob *job = data;
+    size_t C = job->norm->C, first, pixels = band_place(job, index, &first);
+    double *mean = job->mean + index * C, *m2 = job->m2 + index * C;
+    for (size_t i = 0; i < C; i++)
+        mean[i] = m2[i] = 0;
+    ldm_lanes()->channel_moments(job->norm->x + first * C, pixels, C, C, 0, mean, m2);
+}
+
+/* Chan, Golub, LeVeque (1979): those of `count` more numbers come in. */
+typedef struct {
+    double count, mean, m2;
+} Moments;
+
+static void join(Moments *moments, double count, double mean, double m2)
+{
+    double delta = mean - moments->mean, before = moments->count;
+    moments->count += count;
+    double share = count / moments->count;
+    moments->mean += delta * share;
+    moments->m2 += m2 + delta * delta * before * share;
+}
+
+/* What turns x into (x - mean) * gamma * inverse + beta, for n <= CHANNELS channels from c on. */
+static void factors(const LdmGroupNorm *norm, size_t c, size_t n, double mean, double inverse,
+                    float *factor, float *shift)
 {
     float gamma_buffer[CHANNELS], beta_buffer[CHANNELS];
     const float *gamma =
@@ -43,118 +82,49 @@ static void factors(const LdmGroupNorm *norm, size_t c, size_t n, const double *
     const float *beta =
         norm->beta.data == NULL ? NULL : ldm_weights_f32(norm->beta, c, n, beta_buffer);
     for (size_t i = 0; i < n; i++) {
-        double g = (gamma == NULL ? 1 : gamma[i]) * inverse[i];
+        double g = (gamma == NULL ? 1 : gamma[i]) * inverse;
         factor[i] = (float)g;
-        shift[i] = (float)((beta == NULL ? 0 : beta[i]) - mean[i] * g);
+        shift[i] = (float)((beta == NULL ? 0 : beta[i]) - mean * g);
     }
 }
 
-static void apply(const GroupJob *job, const float *x, float *y, size_t c, size_t n,
-                  const double *mean, const double *inverse)
-{
-    const LdmGroupNorm *norm = job->norm;
-    float factor[CHANNELS], shift[CHANNELS];
-    factors(norm, c, n, mean, inverse, factor, shift);
-    for (size_t p = 0; p < norm->P && !g_cancellable_is_cancelled(job->cancellable); p += PIXELS) {
-        size_t offset = p * norm->C + c;
-        ldm_lanes()->channel_affine(x + offset, y + offset, MIN(PIXELS, norm->P - p), norm->C, n,
-                                    factor, shift, norm->silu);
-    }
-}
-
-/* Joins the moments of the channels of one group: all have P numbers. */
-typedef struct {
-    double count, mean, m2;
-} Moments;
-
-static void join(Moments *moments, size_t P, const double *mean, const double *m2, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        double delta = mean[i] - moments->mean, before = moments->count;
-        moments->count += (double)P;
-        double share = (double)P / moments->count;
-        moments->mean += delta * share;
-        moments->m2 += m2[i] + delta * delta * before * share;
-    }
-}
-
-static double inverse_deviation(const Moments *moments, float eps)
-{
-    return 1 / sqrt(moments->m2 / moments->count + (double)eps);
-}
-
-/* Groups of more than CHANNELS channels: in pieces, statistics first. */
-static void wide_group(const GroupJob *job, const float *x, float *y, size_t first, size_t width)
-{
-    double mean[CHANNELS], m2[CHANNELS];
-    Moments moments = {0};
-    for (size_t c = 0; c < width; c += CHANNELS) {
-        size_t n = MIN(CHANNELS, width - c);
-        if (!picture_moments(job, x, first + c, n, mean, m2))
-            return;
-        join(&moments, job->norm->P, mean, m2, n);
-    }
-    for (size_t i = 0; i < CHANNELS; i++) {
-        mean[i] = moments.mean;
-        m2[i] = inverse_deviation(&moments, job->norm->eps);
-    }
-    for (size_t c = 0; c < width; c += CHANNELS)
-        apply(job, x, y, first + c, MIN(CHANNELS, width - c), mean, m2);
-}
-
-/* Several groups that together have at most CHANNELS channels. */
-static void narrow_groups(const GroupJob *job, const float *x, float *y, size_t first,
-                          size_t groups, size_t width)
-{
-    double mean[CHANNELS], m2[CHANNELS];
-    size_t n = groups * width;
-    if (!picture_moments(job, x, first, n, mean, m2))
-        return;
-    for (size_t g = 0; g < groups; g++) {
-        Moments moments = {0};
-        join(&moments, job->norm->P, mean + g * width, m2 + g * width, width);
-        double inverse = inverse_deviation(&moments, job->norm->eps);
-        for (size_t i = g * width; i < (g + 1) * width; i++) {
-            mean[i] = moments.mean;
-            m2[i] = inverse;
-        }
-    }
-    apply(job, x, y, first, n, mean, m2);
-}
-
-static void group_tile(size_t index, int thread, void *data)
+/* One group of one picture. */
+static void join_task(size_t index, int thread, void *data)
 {
     const GroupJob *job = data;
     const LdmGroupNorm *norm = job->norm;
-    size_t picture = index / job->tiles_per_picture * norm->P * norm->C;
-    size_t g = index % job->tiles_per_picture * job->groups_per_tile;
-    size_t groups = MIN(job->groups_per_tile, norm->groups - g), width = norm->C / norm->groups;
-    if (width > CHANNELS)
-        wide_group(job, norm->x + picture, norm->y + picture, g * width, width);
-    else
-        narrow_groups(job, norm->x + picture, norm->y + picture, g * width, groups, width);
+    size_t n = index / norm->groups, width = norm->C / norm->groups;
+    size_t from = index % norm->groups * width, end = from + width;
+    Moments moments = {0};
+    for (size_t band = n * job->bands; band < (n + 1) * job->bands; band++) {
+        size_t first, pixels = band_place(job, band, &first);
+        for (size_t c = from; c < end; c++)
+            join(&moments, (double)pixels, job->mean[band * norm->C + c],
+                 job->m2[band * norm->C + c]);
+    }
+    double inverse = 1 / sqrt(moments.m2 / moments.count + (double)norm->eps);
+    for (size_t c = from; c < end; c += CHANNELS)
+        factors(norm, c, MIN(CHANNELS, end - c), moments.mean, inverse,
+                job->factor + n * norm->C + c, job->shift + n * norm->C + c);
 }
 
-/* Groups of a tile: so many that their channels are whole vectors where that is possible, and as
- * few as give every thread several tiles. */
-static size_t groups_per_tile(const LdmGroupNorm *norm)
+static void apply_task(size_t index, int thread, void *data)
 {
-    size_t width = norm->C / norm->groups, most = MAX(CHANNELS / width, 1), unit = 1;
-    while (unit * width % 16 != 0 && unit < 16)
-        unit *= 2;
-    unit = MIN(unit, most);
-    size_t wanted = 4 * (size_t)ldm_threads(), groups = most / unit * unit;
-    while (groups > unit && norm->N * norm->groups / groups < wanted)
-        groups -= unit;
-    return groups;
+    const GroupJob *job = data;
+    const LdmGroupNorm *norm = job->norm;
+    size_t C = norm->C, first, pixels = band_place(job, index, &first);
+    size_t at = index / job->bands * C;
+    ldm_lanes()->channel_affine(norm->x + first * C, norm->y + first * C, pixels, C, C,
+                                job->factor + at, job->shift + at, norm->silu);
 }
 
 bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable)
 {
-    GroupJob job = {.norm = norm, .cancellable = cancellable};
-    job.groups_per_tile = groups_per_tile(norm);
-    job.tiles_per_picture = (norm->groups + job.groups_per_tile - 1) / job.groups_per_tile;
-    return ldm_parallel_for(norm->N * job.tiles_per_picture, group_tile, &job, cancellable);
+    GroupJob job;
+    group_job_init(&job, norm);
+    return ldm_parallel_for(norm->N * job.bands, moments_task, &job, cancellable) &&
+           ldm_parallel_for(norm->N * norm->groups, join_task, &job, cancellable) &&
+           ldm_parallel_for(norm->N * job.bands, apply_task, &job, cancellable);
 }
 
 typedef struct {

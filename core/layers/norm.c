@@ -63,8 +63,11 @@ LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
                          .gamma = ldm_param_weights(layer->weight),
                          .beta = ldm_param_weights(layer->bias),
                          .y = y->data};
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_group_norm_scratch(&norm));
+    norm.scratch = scratch->data;
     if (announce(pass, layer, x, y, &norm, group_norm_backward))
         ldm_pass_check(pass, ldm_group_norm(&norm, ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
     return y;
 }

@@ -298,6 +298,7 @@ static void bench_memory(void)
     norm.x = e.x;
     norm.y = e.y;
     norm.gamma = norm.beta = (LdmWeights){e.x, LDM_F32};
+    norm.scratch = numbers(ldm_group_norm_scratch(&norm) / sizeof(float));
     if (is_wanted("group norm"))
         report_bytes("group norm + SiLU 320 @64", 8.0 * 4096 * 320, run_group_norm, &norm);
     if (is_wanted("layer norm")) {
@@ -310,6 +311,7 @@ static void bench_memory(void)
         e.C = 1280;
         report_bytes("geglu 4096x1280", 12.0 * n, run_geglu, &e);
     }
+    ldm_aligned_free(norm.scratch);
     ldm_aligned_free((void *)e.x);
     ldm_aligned_free(e.y);
 }

@@ -45,6 +45,8 @@ static void check_group(const Case *k, bool silu, bool affine)
         norm.gamma = gamma.weights;
         norm.beta = beta.weights;
     }
+    TwinArray scratch = twin_scratch(ldm_group_norm_scratch(&norm));
+    norm.scratch = scratch.data;
     g_autofree double *expected = g_new(double, total);
     twin_group_norm(&norm, affine ? gamma.values : NULL, affine ? beta.values : NULL, expected);
     g_assert_true(ldm_group_norm(&norm, NULL));
@@ -52,6 +54,7 @@ static void check_group(const Case *k, bool silu, bool affine)
     norm.y = x.data;
     g_assert_true(ldm_group_norm(&norm, NULL));
     g_assert_cmpmem(x.data, total * 4, y.data, total * 4);
+    twin_free(scratch);
     twin_free(x);
     twin_free(y);
     twin_weights_free(gamma);
@@ -61,10 +64,12 @@ static void check_group(const Case *k, bool silu, bool affine)
 static void test_group(void)
 {
     static const Case cases[] = {
-        {1, 2, 1, 1, LDM_F32, 0},     {2, 3, 6, 3, LDM_F16, 0},     {1, 65, 32, 32, LDM_F32, 0},
-        {2, 130, 40, 4, LDM_BF16, 0}, {1, 49, 320, 32, LDM_F16, 5}, {1, 17, 300, 1, LDM_F32, 0},
-        {1, 4200, 12, 3, LDM_F32, 0}, {2, 64, 262, 2, LDM_F32, 0},  {1, 1000, 64, 32, LDM_F32, 100},
-        {1, 6, 2560, 32, LDM_F16, 0},
+        {1, 2, 1, 1, LDM_F32, 0},        {2, 3, 6, 3, LDM_F16, 0},
+        {1, 65, 32, 32, LDM_F32, 0},     {2, 130, 40, 4, LDM_BF16, 0},
+        {1, 49, 320, 32, LDM_F16, 5},    {1, 17, 300, 1, LDM_F32, 0},
+        {1, 4200, 12, 3, LDM_F32, 0},    {2, 64, 262, 2, LDM_F32, 0},
+        {1, 1000, 64, 32, LDM_F32, 100}, {1, 6, 2560, 32, LDM_F16, 0},
+        {2, 530, 160, 32, LDM_F16, 3},   {1, 33, 1400, 2, LDM_BF16, 0},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         check_group(&cases[i], false, true);
@@ -119,6 +124,8 @@ static void test_nan(void)
     LdmGroupNorm norm = {.N = 1, .P = P, .C = C, .groups = 3, .eps = 1e-5f, .silu = true};
     norm.x = x.data;
     norm.y = y.data;
+    TwinArray scratch = twin_scratch(ldm_group_norm_scratch(&norm));
+    norm.scratch = scratch.data;
     g_assert_true(ldm_group_norm(&norm, NULL));
     for (size_t i = 0; i < P * C; i++)
         g_assert_cmpint(isnan(y.data[i]) != 0, ==, i % C / 4 == 1);
@@ -130,7 +137,30 @@ static void test_nan(void)
     g_assert_false(ldm_group_norm(&norm, cancelled));
     g_assert_false(ldm_layer_norm(P, C, 1e-5f, x.data, w.weights, w.weights, y.data, cancelled));
     twin_weights_free(w);
+    twin_free(scratch);
     twin_free(x);
+    twin_free(y);
+}
+
+/* The number of threads changes who computes, not what: the same bits. */
+static void test_threads(void)
+{
+    enum { N = 2, P = 700, C = 96 };
+    TwinArray x = twin_random(N * P * C), one = twin_array(N * P * C), y = twin_array(N * P * C);
+    LdmGroupNorm norm = {.N = N, .P = P, .C = C, .groups = 32, .eps = 1e-5f, .x = x.data};
+    for (int threads = 1; threads <= 4; threads++) {
+        ldm_set_threads(threads);
+        TwinArray scratch = twin_scratch(ldm_group_norm_scratch(&norm));
+        norm.scratch = scratch.data;
+        norm.y = threads == 1 ? one.data : y.data;
+        g_assert_true(ldm_group_norm(&norm, NULL));
+        twin_free(scratch);
+        if (threads > 1)
+            g_assert_cmpmem(y.data, sizeof(float) * y.n, one.data, sizeof(float) * one.n);
+    }
+    ldm_set_threads(0);
+    twin_free(x);
+    twin_free(one);
     twin_free(y);
 }
 
@@ -140,5 +170,6 @@ int main(int argc, char **argv)
     g_test_add_func("/norm/group", test_group);
     g_test_add_func("/norm/layer", test_layer);
     g_test_add_func("/norm/nan", test_nan);
+    g_test_add_func("/norm/threads", test_threads);
     return g_test_run();
 }
