@@ -4,6 +4,14 @@
 
 G_DEFINE_QUARK(ldm - error - quark, ldm_error)
 
+bool ldm_cancelled(GCancellable *cancellable, GError **error)
+{
+    if (!g_cancellable_is_cancelled(cancellable))
+        return false;
+    ldm_set_error(error, CANCELLED, _("cancelled"));
+    return true;
+}
+
 bool ldm_set_no_memory(GError **error, const char *what, size_t bytes)
 {
     ldm_set_error(error, MEMORY,

@@ -377,11 +377,7 @@ static bool loop_step(Loop *loop, GError **error)
 {
     int step = loop->k - loop->first + 1, steps = loop->K - loop->first;
 
-    if (g_cancellable_is_cancelled(loop->job->cancellable)) {
-        ldm_set_error(error, CANCELLED, _("cancelled"));
-        return false;
-    }
-    if (!predict(loop, error))
+    if (ldm_cancelled(loop->job->cancellable, error) || !predict(loop, error))
         return false;
     advance(loop);
     hold_cells(loop, loop->z, loop->k, loop->k + 1);

@@ -261,9 +261,8 @@ void ldm_pass_expect(LdmPass *pass, const LdmTensor *x, size_t C, const char *wh
 bool ldm_pass_cancelled(LdmPass *pass)
 {
     GError *error = NULL;
-    if (!g_cancellable_is_cancelled(pass->cancellable))
+    if (!ldm_cancelled(pass->cancellable, &error))
         return false;
-    ldm_set_error(&error, CANCELLED, _("cancelled"));
     ldm_pass_fail(pass, error);
     return true;
 }

@@ -259,14 +259,6 @@ static bool check_place(const Job *job, const char *path, bool *replace, GError 
 
 /* ---- writing ---- */
 
-static bool is_cancelled(const Job *job, GError **error)
-{
-    if (!g_cancellable_is_cancelled(job->cancellable))
-        return false;
-    ldm_set_error(error, CANCELLED, _("cancelled"));
-    return true;
-}
-
 static void wrote(size_t bytes, void *data)
 {
     Job *job = data;
@@ -318,7 +310,8 @@ static bool write_copies(Job *job, GError **error)
         g_autofree char *folder = g_path_get_dirname(copy->to);
         g_autofree char *name = g_path_get_basename(copy->to);
         g_autofree char *to = inside(job, folder, name, error);
-        if (to == NULL || is_cancelled(job, error) || !ldm_file_copy_atomic(copy->from, to, error))
+        if (to == NULL || ldm_cancelled(job->cancellable, error) ||
+            !ldm_file_copy_atomic(copy->from, to, error))
             return false;
         wrote((size_t)copy->bytes, job);
     }
@@ -388,7 +381,7 @@ bool ldm_convert(LdmModel *model, const char *folder, LdmDtype dtype, bool repla
         return false;
     job.cancellable = ldm_monitor_cancellable(monitor);
     job.begun = ldm_folder_begin(path, error);
-    if (job.begun == NULL || !fill(&job, monitor, error) || is_cancelled(&job, error) ||
+    if (job.begun == NULL || !fill(&job, monitor, error) || ldm_cancelled(job.cancellable, error) ||
         !ldm_folder_publish(job.begun, path, replace, error))
         return false;
     g_clear_pointer(&job.begun, g_free);

@@ -249,10 +249,8 @@ static bool open_previews(LdmLine *line, GError **error)
 static bool line_begin(LdmLine *line, GError **error)
 {
     uint64_t available = ldm_memory_available();
-    if (g_cancellable_set_error_if_cancelled(line->cancellable, NULL)) {
-        ldm_set_error(error, CANCELLED, _("cancelled"));
+    if (ldm_cancelled(line->cancellable, error))
         return false;
-    }
     if (line->request->precision == LDM_PRECISION_BF16 && !ldm_kernels_have_bf16()) {
         ldm_set_error(error, UNSUPPORTED,
                       _("this processor does not multiply bf16 faster: leave precision at exact"));

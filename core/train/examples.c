@@ -28,10 +28,8 @@ bool ldm_examples_find(LdmExamples *examples, const LdmDataset *dataset, const L
         g_autoptr(GError) reason = NULL;
         if (watch->encoding != NULL)
             watch->encoding(i, total, watch->data);
-        if (g_cancellable_is_cancelled(watch->cancellable)) {
-            ldm_set_error(error, CANCELLED, _("cancelled"));
+        if (ldm_cancelled(watch->cancellable, error))
             return false;
-        }
         if (look(i, data, &reason)) {
             examples->examples[examples->count++] = i;
         } else if (ends_all(reason)) {

@@ -51,14 +51,6 @@ static void declare(const LdmTableWrite *job, const LdmParam *param, LdmFileWrit
     ldm_file_writer_declare(writer, of_scales, LDM_F32, 3, scales);
 }
 
-static bool cancelled(const LdmTableWrite *job, GError **error)
-{
-    if (!g_cancellable_is_cancelled(job->cancellable))
-        return false;
-    ldm_set_error(error, CANCELLED, _("cancelled"));
-    return true;
-}
-
 static void tell(const LdmTableWrite *job, size_t bytes)
 {
     if (job->wrote != NULL)
@@ -98,7 +90,7 @@ static bool round_q8(const LdmTableWrite *job, const LdmParam *param, LdmFileWri
         ldm_q8_place(param->shape[0], param->shape[1], param->shape[2] * param->shape[3], memory);
     bool done = ldm_q8_round(&q8, (LdmWeights){param->data, param->dtype}, job->cancellable)
                     ? put_q8(job, param, &q8, writer, error)
-                    : !cancelled(job, error);
+                    : !ldm_cancelled(job->cancellable, error);
     ldm_aligned_free(memory);
     return done;
 }
@@ -113,7 +105,7 @@ static bool put_wide(const LdmTableWrite *job, const LdmParam *param, const uint
     for (size_t at = 0; at < count; at += PIECE) {
         size_t n = MIN(count - at, (size_t)PIECE);
         ldm_convert_to_f32(data + at * size, param->dtype, piece, n);
-        if (cancelled(job, error) || !ldm_file_writer_put(writer, piece, n, error))
+        if (ldm_cancelled(job->cancellable, error) || !ldm_file_writer_put(writer, piece, n, error))
             return false;
         tell(job, n * ldm_dtype_size(dtype_of(param, job->dtype)));
     }
@@ -130,7 +122,7 @@ static bool expand(const LdmTableWrite *job, const LdmParam *param, LdmFileWrite
         return false;
     bool done = ldm_q8_expand(&param->q8, memory, job->cancellable)
                     ? put_wide(job, param, memory, writer, error)
-                    : !cancelled(job, error);
+                    : !ldm_cancelled(job->cancellable, error);
     ldm_aligned_free(memory);
     return done;
 }
