@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file-atomic.h"
+#include "base/folder.h"
 #include "weights/json.h"
 #include "weights/safetensors-write.h"
 #include "weights/safetensors.h"
@@ -85,11 +86,8 @@ LdmCheckpoints *ldm_checkpoints_open(const char *folder, int keep, GError **erro
     g_autoptr(LdmCheckpoints) checkpoints = ldm_checkpoints_join(folder);
 
     checkpoints->keep = MAX(keep, 1);
-    if (g_mkdir_with_parents(checkpoints->folder, 0777) != 0) {
-        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), checkpoints->folder,
-                      g_strerror(errno));
+    if (!ldm_folder_make(checkpoints->folder, error))
         return NULL;
-    }
     return take_lock(checkpoints, folder, error) ? g_steal_pointer(&checkpoints) : NULL;
 }
 

@@ -4,13 +4,12 @@
 #include "train/latent-cache.h"
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "pipeline/model.h"
 #include "tensor/tensor.h"
 #include "weights/safetensors-write.h"
 #include "weights/safetensors.h"
 
-#include <errno.h>
-#include <glib/gstdio.h>
 #include <string.h>
 
 #define VERSION "latents 1"
@@ -355,11 +354,8 @@ LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *d
     cache->key = make_key(model, dataset, options);
     g_autofree char *name = g_strconcat(cache->key, ".safetensors", NULL);
     g_autofree char *path = g_build_filename(folder, name, NULL);
-    if (g_mkdir_with_parents(folder, 0777) != 0) {
-        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), folder,
-                      g_strerror(errno));
+    if (!ldm_folder_make(folder, error))
         return NULL;
-    }
     if (g_file_test(path, G_FILE_TEST_EXISTS) && map(cache, path, dataset, false, NULL))
         return g_steal_pointer(&cache);
     if (!make(&maker, path, error) || !map(cache, path, dataset, true, error))

@@ -3,13 +3,13 @@
 #include "train/snapshots.h"
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "kernels/kernels.h"
 #include "train/check.h"
 #include "train/model-write.h"
 #include "weights/safetensors-write.h"
 #include "weights/safetensors.h"
 
-#include <errno.h>
 #include <glib/gstdio.h>
 #include <inttypes.h>
 #include <string.h>
@@ -60,11 +60,8 @@ bool ldm_snapshot_write(LdmOptimiser *optimiser, const char *run, GError **error
     g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
     size_t n = ldm_optimiser_length(optimiser);
 
-    if (g_mkdir_with_parents(folder, 0777) != 0) {
-        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), folder,
-                      g_strerror(errno));
+    if (!ldm_folder_make(folder, error))
         return false;
-    }
     describe(writer, optimiser);
     for (size_t i = 0; i < LDM_PROFILES * n; i++) {
         const LdmTrained *t = ldm_optimiser_at(optimiser, i % n);

@@ -451,11 +451,8 @@ static char *hand_over(const PentimentoTeaching *teaching, const char *folder, G
     g_autoptr(GError) reason = NULL;
     gsize length;
 
-    if (g_mkdir_with_parents(parent, 0777) != 0) {
-        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), parent,
-                      g_strerror(errno));
+    if (!ldm_folder_make(parent, error))
         return NULL;
-    }
     if (!g_file_get_contents(from, &bytes, &length, &reason)) {
         ldm_set_error(error, FILE, _("Cannot read “%s”: %s"), from, reason->message);
         return NULL;
