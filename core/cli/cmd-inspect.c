@@ -3,12 +3,7 @@
 #include "cli/command.h"
 
 #include "tensor/tensor.h"
-
-static const char *const predictions[] = {
-    [LDM_PREDICTION_EPSILON] = "epsilon",
-    [LDM_PREDICTION_V] = "v_prediction",
-    [LDM_PREDICTION_SAMPLE] = "sample",
-};
+#include "weights/config-names.h"
 
 /* What one picture at the native size takes. */
 static bool plan_native(LdmModel *model, LdmPrecision precision, LdmPlan *plan, GError **error)
@@ -35,7 +30,7 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan, const L
     add(&fields, "family", g_variant_new_string(info->family));
     add(&fields, "tasks", g_variant_new_strv(tasks, G_N_ELEMENTS(tasks)));
     add(&fields, "inpainting_channels", g_variant_new_boolean(info->concat_inpainting));
-    add(&fields, "prediction", g_variant_new_string(predictions[info->prediction]));
+    add(&fields, "prediction", g_variant_new_string(ldm_prediction_names[info->prediction]));
     add(&fields, "dtype", g_variant_new_string(ldm_dtype_name(info->dtype)));
     add(&fields, "parameters", g_variant_new_uint64(info->parameters));
     add(&fields, "unet_parameters", g_variant_new_uint64(info->unet_parameters));
@@ -104,7 +99,7 @@ static void print_info(const LdmModelInfo *info, const LdmPlan *plan)
         info->latent_channels, info->downsampling, info->downsampling, info->scale_factor);
     if (info->codebook > 0)
         row(_("Codebook"), _("%d entries"), info->codebook);
-    row(_("Denoiser"), _("predicts %s, %d channels in"), predictions[info->prediction],
+    row(_("Denoiser"), _("predicts %s, %d channels in"), ldm_prediction_names[info->prediction],
         info->unet_in_channels);
     if (info->tokens > 0)
         row(_("Text"), _("%d tokens of width %d"), info->tokens, info->context_width);

@@ -234,11 +234,7 @@ static bool name_class(const char *folder, const char *part, const LdmVaeConfig 
     g_autoptr(JsonObject) index = ldm_json_load(path, LDM_CONFIG_BYTES, error);
     if (index == NULL)
         return false;
-    JsonArray *entry = json_array_new();
-    json_array_add_string_element(entry, "diffusers");
-    json_array_add_string_element(entry, vae->regulariser == LDM_REGULARISER_VQ ? "VQModel"
-                                                                                : "AutoencoderKL");
-    json_object_set_array_member(index, part, entry);
+    ldm_config_write_vae_class(index, part, vae);
     return ldm_json_write(path, index, error);
 }
 

@@ -2,6 +2,8 @@
  * Keys whose default in diffusers is what our networks have are left out. */
 #include "weights/config-write.h"
 
+#include "weights/config-names.h"
+
 #include <string.h>
 
 static void set_list(JsonObject *object, const char *key, const int *values, int n)
@@ -47,8 +49,6 @@ static JsonObject *object_new(const char *class)
 
 JsonObject *ldm_config_write_unet(const LdmUnetConfig *c)
 {
-    static const char *const down[] = {"DownBlock2D", "CrossAttnDownBlock2D"};
-    static const char *const up[] = {"UpBlock2D", "CrossAttnUpBlock2D"};
     JsonObject *object = object_new("UNet2DConditionModel");
     JsonArray *cross = json_array_new();
     bool any = false;
@@ -58,8 +58,8 @@ JsonObject *ldm_config_write_unet(const LdmUnetConfig *c)
     json_object_set_int_member(object, "out_channels", c->out_channels);
     set_list(object, "block_out_channels", c->channels, c->levels);
     json_object_set_int_member(object, "layers_per_block", c->layers_per_block);
-    set_blocks(object, "down_block_types", down, c->attention, c->levels, false);
-    set_blocks(object, "up_block_types", up, c->attention, c->levels, true);
+    set_blocks(object, "down_block_types", ldm_unet_down_names, c->attention, c->levels, false);
+    set_blocks(object, "up_block_types", ldm_unet_up_names, c->attention, c->levels, true);
     json_object_set_int_member(object, "cross_attention_dim", c->context_width);
     set_levels(object, "attention_head_dim", c->heads, c->levels);
     set_levels(object, "transformer_layers_per_block", c->depth, c->levels);
@@ -78,6 +78,11 @@ JsonObject *ldm_config_write_unet(const LdmUnetConfig *c)
     return object;
 }
 
+static const char *vae_class(const LdmVaeConfig *vae)
+{
+    return vae->regulariser == LDM_REGULARISER_VQ ? "VQModel" : "AutoencoderKL";
+}
+
 /* Keys of the other kind go: where there is a codebook, there are always both convolutions. */
 void ldm_config_write_regulariser(JsonObject *object, const LdmVaeConfig *vae)
 {
@@ -90,7 +95,7 @@ void ldm_config_write_regulariser(JsonObject *object, const LdmVaeConfig *vae)
     for (size_t i = 0; i < (vq ? G_N_ELEMENTS(posterior) : G_N_ELEMENTS(codebook)); i++)
         if (json_object_has_member(object, others[i]))
             json_object_remove_member(object, others[i]);
-    json_object_set_string_member(object, "_class_name", vq ? "VQModel" : "AutoencoderKL");
+    json_object_set_string_member(object, "_class_name", vae_class(vae));
     json_object_set_double_member(object, "scaling_factor", vae->scale_factor);
     json_object_set_int_member(object, "latent_channels",
                                vq ? vae->inner_channels : vae->latent_channels);
@@ -102,8 +107,6 @@ void ldm_config_write_regulariser(JsonObject *object, const LdmVaeConfig *vae)
 
 JsonObject *ldm_config_write_vae(const LdmVaeConfig *c)
 {
-    static const char *const down[] = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D"};
-    static const char *const up[] = {"UpDecoderBlock2D", "AttnUpDecoderBlock2D"};
     JsonObject *object = json_object_new();
 
     ldm_config_write_regulariser(object, c);
@@ -112,8 +115,8 @@ JsonObject *ldm_config_write_vae(const LdmVaeConfig *c)
     json_object_set_int_member(object, "out_channels", c->out_channels);
     set_list(object, "block_out_channels", c->channels, c->levels);
     json_object_set_int_member(object, "layers_per_block", c->layers_per_block);
-    set_blocks(object, "down_block_types", down, c->attention, c->levels, false);
-    set_blocks(object, "up_block_types", up, c->attention, c->levels, true);
+    set_blocks(object, "down_block_types", ldm_vae_down_names, c->attention, c->levels, false);
+    set_blocks(object, "up_block_types", ldm_vae_up_names, c->attention, c->levels, true);
     json_object_set_int_member(object, "norm_num_groups", c->norm_groups);
     json_object_set_string_member(object, "act_fn", "silu");
     json_object_set_boolean_member(object, "mid_block_add_attention", c->mid_attention);
@@ -154,29 +157,14 @@ JsonObject *ldm_config_write_text(const LdmTextConfig *c)
 
 JsonObject *ldm_config_write_schedule(const LdmScheduleConfig *c)
 {
-    static const char *const betas[] = {
-        [LDM_BETAS_LINEAR] = "linear",
-        [LDM_BETAS_SCALED_LINEAR] = "scaled_linear",
-        [LDM_BETAS_SQUAREDCOS] = "squaredcos_cap_v2",
-    };
-    static const char *const predictions[] = {
-        [LDM_PREDICTION_EPSILON] = "epsilon",
-        [LDM_PREDICTION_V] = "v_prediction",
-        [LDM_PREDICTION_SAMPLE] = "sample",
-    };
-    static const char *const spacings[] = {
-        [LDM_SPACING_LEADING] = "leading",
-        [LDM_SPACING_LINSPACE] = "linspace",
-        [LDM_SPACING_TRAILING] = "trailing",
-    };
     JsonObject *object = object_new("DDIMScheduler");
 
-    json_object_set_string_member(object, "beta_schedule", betas[c->betas]);
+    json_object_set_string_member(object, "beta_schedule", ldm_beta_names[c->betas]);
     json_object_set_double_member(object, "beta_start", c->beta_start);
     json_object_set_double_member(object, "beta_end", c->beta_end);
     json_object_set_int_member(object, "num_train_timesteps", c->train_steps);
-    json_object_set_string_member(object, "prediction_type", predictions[c->prediction]);
-    json_object_set_string_member(object, "timestep_spacing", spacings[c->spacing]);
+    json_object_set_string_member(object, "prediction_type", ldm_prediction_names[c->prediction]);
+    json_object_set_string_member(object, "timestep_spacing", ldm_spacing_names[c->spacing]);
     json_object_set_int_member(object, "steps_offset", c->steps_offset);
     json_object_set_boolean_member(object, "set_alpha_to_one", c->final_alpha_one);
     json_object_set_boolean_member(object, "rescale_betas_zero_snr", c->zero_terminal_snr);
@@ -229,15 +217,19 @@ static void set_component(JsonObject *object, const char *name, const char *libr
     json_object_set_array_member(object, name, entry);
 }
 
+void ldm_config_write_vae_class(JsonObject *index, const char *part, const LdmVaeConfig *vae)
+{
+    set_component(index, part, "diffusers", vae_class(vae));
+}
+
 JsonObject *ldm_config_write_index(const LdmModelConfig *c, const char *vae)
 {
     bool sees_mask = c->unet.in_channels == 2 * c->vae.latent_channels + 1;
-    bool vq = c->vae.regulariser == LDM_REGULARISER_VQ;
     JsonObject *object =
         object_new(sees_mask ? "StableDiffusionInpaintPipeline" : "StableDiffusionPipeline");
 
     set_component(object, "unet", "diffusers", "UNet2DConditionModel");
-    set_component(object, vae, "diffusers", vq ? "VQModel" : "AutoencoderKL");
+    ldm_config_write_vae_class(object, vae, &c->vae);
     set_component(object, "scheduler", "diffusers", "DDIMScheduler");
     if (c->has_text) {
         set_component(object, "text_encoder", "transformers", "CLIPTextModel");

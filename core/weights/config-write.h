@@ -20,5 +20,8 @@ JsonObject *ldm_config_write_tokens(const LdmTextConfig *c);
 /* model_index.json: what the folder has, the autoencoder in its subfolder `vae`. */
 JsonObject *ldm_config_write_index(const LdmModelConfig *c, const char *vae);
 
+/* The autoencoder's class, which depends on its regulariser, in a model_index.json. */
+void ldm_config_write_vae_class(JsonObject *index, const char *vae, const LdmVaeConfig *c);
+
 /* What distinguishes a KL autoencoder's file from a VQ one's, put into an object that is there. */
 void ldm_config_write_regulariser(JsonObject *object, const LdmVaeConfig *c);

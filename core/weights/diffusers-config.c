@@ -4,6 +4,7 @@
 #include "weights/diffusers-config.h"
 
 #include "base/error.h"
+#include "weights/config-names.h"
 
 #include <math.h>
 #include <string.h>
@@ -249,8 +250,8 @@ static const Fixed unet_fixed[] = {
     {"timestep_post_act", ""},
 };
 
-static const char *const unet_down[] = {"DownBlock2D", "CrossAttnDownBlock2D"};
-static const char *const unet_up[] = {"UpBlock2D", "CrossAttnUpBlock2D"};
+const char *const ldm_unet_down_names[] = {"DownBlock2D", "CrossAttnDownBlock2D"};
+const char *const ldm_unet_up_names[] = {"UpBlock2D", "CrossAttnUpBlock2D"};
 
 /* false, or a list of one per level. (true for all would mean the middle block too, which no
  * network we know has.) */
@@ -290,8 +291,8 @@ bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, 
     check_fixed(r, unet_fixed, G_N_ELEMENTS(unet_fixed));
     int levels = read_list(r, "block_out_channels", c->channels);
     c->levels = levels > 0 ? levels : c->levels;
-    read_blocks(r, "down_block_types", unet_down, c->levels, c->attention, false);
-    read_blocks(r, "up_block_types", unet_up, c->levels, up, true);
+    read_blocks(r, "down_block_types", ldm_unet_down_names, c->levels, c->attention, false);
+    read_blocks(r, "up_block_types", ldm_unet_up_names, c->levels, up, true);
     for (int i = 0; i < c->levels; i++)
         if (up[i] != c->attention[i] && !r->failed)
             unsupported(r, "up_block_types", json_object_get_member(json, "up_block_types"));
@@ -319,8 +320,8 @@ static const Fixed vae_fixed[] = {
     {"norm_type", "group"},
 };
 
-static const char *const vae_down[] = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D"};
-static const char *const vae_up[] = {"UpDecoderBlock2D", "AttnUpDecoderBlock2D"};
+const char *const ldm_vae_down_names[] = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D"};
+const char *const ldm_vae_up_names[] = {"UpDecoderBlock2D", "AttnUpDecoderBlock2D"};
 
 static void read_posterior(Reader *r, LdmVaeConfig *c)
 {
@@ -344,8 +345,8 @@ bool ldm_config_read_vae(LdmVaeConfig *c, JsonObject *json, const char *path, GE
     check_fixed(r, vae_fixed, G_N_ELEMENTS(vae_fixed));
     int levels = read_list(r, "block_out_channels", c->channels);
     c->levels = levels > 0 ? levels : c->levels;
-    read_blocks(r, "down_block_types", vae_down, c->levels, c->attention, false);
-    read_blocks(r, "up_block_types", vae_up, c->levels, up, true);
+    read_blocks(r, "down_block_types", ldm_vae_down_names, c->levels, c->attention, false);
+    read_blocks(r, "up_block_types", ldm_vae_up_names, c->levels, up, true);
     if (memcmp(up, c->attention, sizeof up) != 0 && !r->failed)
         unsupported(r, "up_block_types", json_object_get_member(json, "up_block_types"));
     c->in_channels = read_int(r, "in_channels", 3);
@@ -460,9 +461,9 @@ static int read_scheduler(Reader *r)
     return read_choice(r, "_class_name", names, "DDIMScheduler");
 }
 
-static const char *const beta_names[] = {"linear", "scaled_linear", "squaredcos_cap_v2", NULL};
-static const char *const prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
-static const char *const spacing_names[] = {"leading", "linspace", "trailing", NULL};
+const char *const ldm_beta_names[] = {"linear", "scaled_linear", "squaredcos_cap_v2", NULL};
+const char *const ldm_prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
+const char *const ldm_spacing_names[] = {"leading", "linspace", "trailing", NULL};
 
 static const Fixed schedule_fixed[] = {
     {"clip_sample", "false"},
@@ -477,13 +478,14 @@ bool ldm_config_read_schedule(LdmScheduleConfig *c, JsonObject *json, const char
     check_fixed(r, schedule_fixed, G_N_ELEMENTS(schedule_fixed));
     int which = read_scheduler(r);
     *c = (LdmScheduleConfig){
-        .betas = (LdmBetas)read_choice(r, "beta_schedule", beta_names, "linear"),
+        .betas = (LdmBetas)read_choice(r, "beta_schedule", ldm_beta_names, "linear"),
         .beta_start = read_number(r, "beta_start", 0.0001),
         .beta_end = read_number(r, "beta_end", 0.02),
         .train_steps = read_int(r, "num_train_timesteps", 1000),
-        .prediction = (LdmPrediction)read_choice(r, "prediction_type", prediction_names, "epsilon"),
-        .spacing = (LdmSpacing)read_choice(r, "timestep_spacing", spacing_names,
-                                           spacing_names[schedulers[which].spacing]),
+        .prediction =
+            (LdmPrediction)read_choice(r, "prediction_type", ldm_prediction_names, "epsilon"),
+        .spacing = (LdmSpacing)read_choice(r, "timestep_spacing", ldm_spacing_names,
+                                           ldm_spacing_names[schedulers[which].spacing]),
         .steps_offset = read_int(r, "steps_offset", 0),
         .final_alpha_one = read_bool(r, "set_alpha_to_one", schedulers[which].final_alpha_one),
         .zero_terminal_snr = read_bool(r, "rescale_betas_zero_snr", false),

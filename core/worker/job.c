@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "tensor/tensor.h"
+#include "weights/config-names.h"
 #include "worker/handles.h"
 #include "worker/log.h"
 #include "worker/offers.h"
@@ -315,11 +316,6 @@ void pentimento_job_waiting(const PentimentoJob *job, guint before)
 
 GVariant *pentimento_model_describe(const LdmModel *model)
 {
-    static const char *const predictions[] = {
-        [LDM_PREDICTION_EPSILON] = "epsilon",
-        [LDM_PREDICTION_V] = "v_prediction",
-        [LDM_PREDICTION_SAMPLE] = "sample",
-    };
     const LdmModelInfo *info = ldm_model_info(model);
     GVariantDict dict;
 
@@ -327,7 +323,7 @@ GVariant *pentimento_model_describe(const LdmModel *model)
     g_variant_dict_insert(&dict, "path", "s", info->path);
     g_variant_dict_insert(&dict, "layout", "s", info->layout);
     g_variant_dict_insert(&dict, "family", "s", info->family);
-    g_variant_dict_insert(&dict, "prediction", "s", predictions[info->prediction]);
+    g_variant_dict_insert(&dict, "prediction", "s", ldm_prediction_names[info->prediction]);
     g_variant_dict_insert(&dict, "dtype", "s", ldm_dtype_name(info->dtype));
     g_variant_dict_insert(&dict, "parameters", "t", info->parameters);
     g_variant_dict_insert(&dict, "weight-bytes", "t", info->weight_bytes);
