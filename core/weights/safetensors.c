@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "tensor/tensor.h"
 #include "weights/file.h"
 #include "weights/json.h"
 
@@ -352,6 +353,25 @@ void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes, bo
         if (first >= file->map && first < file->map + file->size)
             ldm_file_release(data, bytes, shared);
     }
+}
+
+bool ldm_file_tensor_set_shape(const LdmFileTensor *t, int rank, const size_t *shape,
+                               GError **error)
+{
+    g_autofree char *expected = ldm_shape_string(rank, shape);
+    if (t->rank < 1 || t->rank > LDM_MAX_RANK) {
+        ldm_set_error(error, SHAPE,
+                      _("%s: tensor %s has rank %d, expected shape %s: weights and "
+                        "configuration belong to different models"),
+                      ldm_file_path(t->file), t->name, t->rank, expected);
+        return false;
+    }
+    g_autofree char *found = ldm_shape_string(t->rank, t->shape);
+    ldm_set_error(error, SHAPE,
+                  _("%s: tensor %s has shape %s, expected %s: weights and configuration "
+                    "belong to different models"),
+                  ldm_file_path(t->file), t->name, found, expected);
+    return false;
 }
 
 void ldm_files_ahead(const LdmFiles *files, const gint *stop)

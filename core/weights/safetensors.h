@@ -45,6 +45,10 @@ size_t ldm_files_length(const LdmFiles *files);                               /*
 const LdmFileTensor *ldm_files_at(const LdmFiles *files, size_t i);
 const char *ldm_files_path(const LdmFiles *files); /* of the first file: for messages */
 
+/* Sets SHAPE: what the tensor has, and what it should have. Always returns false. */
+bool ldm_file_tensor_set_shape(const LdmFileTensor *t, int rank, const size_t *shape,
+                               GError **error);
+
 /* Releases the pages of an array (ldm_file_release), where it is mapped and no copy. */
 void ldm_files_release(const LdmFiles *files, const void *data, size_t bytes, bool shared);
 

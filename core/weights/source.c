@@ -67,20 +67,7 @@ static bool check_shape(const LdmParam *param, const LdmFileTensor *t, const siz
 {
     if (t->rank >= 1 && t->rank <= LDM_MAX_RANK && same_shape(param, t->rank, shape))
         return true;
-    g_autofree char *expected = ldm_shape_string(param->rank, param->shape);
-    if (t->rank < 1 || t->rank > LDM_MAX_RANK) {
-        ldm_set_error(error, SHAPE,
-                      _("%s: tensor %s has rank %d, expected shape %s: weights and "
-                        "configuration belong to different models"),
-                      ldm_file_path(t->file), t->name, t->rank, expected);
-        return false;
-    }
-    g_autofree char *found = ldm_shape_string(t->rank, t->shape);
-    ldm_set_error(error, SHAPE,
-                  _("%s: tensor %s has shape %s, expected %s: weights and configuration "
-                    "belong to different models"),
-                  ldm_file_path(t->file), t->name, found, expected);
-    return false;
+    return ldm_file_tensor_set_shape(t, param->rank, param->shape, error);
 }
 
 /* One parameter; `third` 0..2 takes that third of the rows, -1 all of them. */

@@ -37,13 +37,7 @@ static bool check_array(const LdmFileTensor *t, const char *type, int rank, cons
     }
     if (t->rank == rank && memcmp(t->shape, shape, LDM_MAX_RANK * sizeof *shape) == 0)
         return true;
-    g_autofree char *expected = ldm_shape_string(rank, shape);
-    g_autofree char *found = ldm_shape_string(MIN(t->rank, LDM_MAX_RANK), t->shape);
-    ldm_set_error(error, SHAPE,
-                  _("%s: tensor %s has shape %s, expected %s: weights and configuration "
-                    "belong to different models"),
-                  ldm_file_path(t->file), t->name, found, expected);
-    return false;
+    return ldm_file_tensor_set_shape(t, rank, shape, error);
 }
 
 const float *ldm_stored_flaw(const float *scales, size_t n)
