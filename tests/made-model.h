@@ -326,3 +326,12 @@ static inline void made_remove(const char *path)
         g_dir_close(dir);
     g_remove(path);
 }
+
+/* A model that is right. */
+static inline LdmModel *made_load(const char *path)
+{
+    GError *error = NULL;
+    LdmModel *model = ldm_model_load(path, &error);
+    g_assert_no_error(error);
+    return model;
+}

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "pipeline/model.h"
 #include "pipeline/preview-map.h"
+#include "sd15.h"
 #include "tensor/tensor.h"
 #include "train/augment.h"
 #include "train/dataset.h"
@@ -137,18 +138,6 @@ static void print(const Bench *bench, const Score *score, double n, bool trained
 
 static void run_sd(void)
 {
-    const LdmVaeConfig vae = {.regulariser = LDM_REGULARISER_KL,
-                              .in_channels = 3,
-                              .out_channels = 3,
-                              .latent_channels = 4,
-                              .levels = 4,
-                              .channels = {128, 256, 512, 512},
-                              .layers_per_block = 2,
-                              .norm_groups = 32,
-                              .mid_attention = true,
-                              .quant_conv = true,
-                              .post_quant_conv = true,
-                              .scale_factor = 0.18215};
     const LdmTinyConfig tiny = {.latent_channels = 4,
                                 .channels = 64,
                                 .levels = 4,
@@ -156,10 +145,10 @@ static void run_sd(void)
                                 .scale_factor = 1.0};
     LdmParams *params = ldm_params_new();
     GError *error = NULL;
-    Bench bench = {.config = &vae};
+    Bench bench = {.config = &sd15_vae};
     Score score = {0};
     LdmRng rng;
-    bench.full = ldm_vae_decoder_new(&vae, params);
+    bench.full = ldm_vae_decoder_new(&sd15_vae, params);
     LdmParams *tiny_params = ldm_params_new();
     bench.tiny = ldm_tiny_decoder_new(&tiny, tiny_params);
     need(ldm_params_draw(params, LDM_INITIAL_LAYERS, "vae", 1, &error) != NULL, error);

@@ -2,7 +2,7 @@
  * inputs. */
 #pragma once
 
-#include "tensor/tensor.h"
+#include "fixture.h"
 #include "weights/source.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ static const char *const network_models[] = {"sd1", "sd2", "inpaint"};
 
 static inline char *network_folder(const char *model)
 {
-    return g_build_filename(g_getenv("PENTIMENTO_FIXTURES"), "networks", model, NULL);
+    return fixture_path("networks", model);
 }
 
 static inline LdmSource *network_source(const char *model)
@@ -34,17 +34,12 @@ static inline void network_bind(LdmSource *source, LdmPart part, LdmParams *para
 G_GNUC_PRINTF(2, 3)
 static inline LdmTensor *network_array(const char *model, const char *format, ...)
 {
-    g_autoptr(GError) error = NULL;
     va_list arguments;
     va_start(arguments, format);
     g_autofree char *name = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    g_autofree char *file = g_strconcat(name, ".npy", NULL);
-    g_autofree char *folder = network_folder(model);
-    g_autofree char *path = g_build_filename(folder, "arrays", file, NULL);
-    LdmTensor *array = ldm_npy_read(path, &error);
-    g_assert_no_error(error);
-    return array;
+    g_autofree char *folder = g_build_filename("networks", model, "arrays", NULL);
+    return fixture_array(folder, "%s", name);
 }
 
 /* max|a - b| <= 1e-4 max|b| */

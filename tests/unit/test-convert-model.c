@@ -2,6 +2,7 @@
  * from; 8-bit weights are used where they lie; nothing is half there, and nothing is lost. */
 #include "base/checked.h"
 #include "made-model.h"
+#include "own-folder.h"
 #include "pipeline/model.h"
 #include "tensor/half.h"
 #include "weights/coarse.h"
@@ -16,21 +17,6 @@ const char *__lsan_default_suppressions(void)
     return "leak:libfontconfig\n";
 }
 
-static char *folder; /* of this test's files */
-
-static char *in_folder(const char *name)
-{
-    return g_build_filename(folder, name, NULL);
-}
-
-static LdmModel *load(const char *path)
-{
-    GError *error = NULL;
-    LdmModel *model = ldm_model_load(path, &error);
-    g_assert_no_error(error);
-    return model;
-}
-
 /* Converts a model and loads the result, `name` in the folder. */
 static LdmModel *made_of(LdmModel *model, const char *name, LdmDtype dtype)
 {
@@ -38,12 +24,12 @@ static LdmModel *made_of(LdmModel *model, const char *name, LdmDtype dtype)
     g_autofree char *to = in_folder(name);
     ldm_convert(model, to, dtype, false, NULL, &error);
     g_assert_no_error(error);
-    return load(to);
+    return made_load(to);
 }
 
 static LdmModel *converted(const char *from, const char *name, LdmDtype dtype)
 {
-    g_autoptr(LdmModel) model = load(from);
+    g_autoptr(LdmModel) model = made_load(from);
     return made_of(model, name, dtype);
 }
 
@@ -143,7 +129,7 @@ static LdmTensor *exactly(LdmModel *model)
  * exact precision near the original, and what the folder converted back gives. */
 static void test_q8(void)
 {
-    g_autoptr(LdmModel) source = load(NULL);
+    g_autoptr(LdmModel) source = made_load(NULL);
     g_autoptr(LdmModel) q8 = converted(NULL, "q8", LDM_Q8);
     g_autofree char *path = in_folder("q8");
     g_autoptr(LdmModel) wide = converted(path, "wide", LDM_F16);
@@ -173,7 +159,7 @@ static void test_q8(void)
 static void test_plan(void)
 {
     g_autofree char *path = in_folder("q8");
-    g_autoptr(LdmModel) q8 = load(path), source = load(NULL);
+    g_autoptr(LdmModel) q8 = made_load(path), source = made_load(NULL);
     uint64_t peak[4];
     for (int i = 0; i < 4; i++) {
         g_autoptr(GError) error = NULL;
@@ -191,7 +177,7 @@ static void test_plan(void)
 static void test_learn(void)
 {
     g_autofree char *path = in_folder("q8");
-    g_autoptr(LdmModel) q8 = load(path), source = load(NULL);
+    g_autoptr(LdmModel) q8 = made_load(path), source = made_load(NULL);
     g_autoptr(GError) error = NULL;
     g_assert_true(ldm_model_check_trainable(source, &error));
     g_assert_false(ldm_model_check_trainable(q8, &error));
@@ -284,13 +270,13 @@ static void test_rounding(void)
     g_autoptr(LdmModel) last = converted(path, "last", LDM_F16);
     ((float *)param->data)[17] = -65520.0f;
     write_all(made, path);
-    g_autoptr(LdmModel) beyond = load(path);
+    g_autoptr(LdmModel) beyond = made_load(path);
     refused(beyond, "beyond", LDM_F16, false, LDM_ERROR_NONFINITE, param->name);
     refused(beyond, "beyond", LDM_Q8, false, LDM_ERROR_NONFINITE, param->name);
     g_autoptr(LdmModel) fits = converted(path, "fits", LDM_BF16);
     ((float *)param->data)[17] = NAN;
     write_all(made, path);
-    g_autoptr(LdmModel) spoilt = load(path);
+    g_autoptr(LdmModel) spoilt = made_load(path);
     refused(spoilt, "spoilt", LDM_Q8, false, LDM_ERROR_NONFINITE, param->name);
     refused(fits, "spoilt", LDM_F32, false, LDM_ERROR_INVALID, "f16");
     made_model_free(made);
@@ -313,7 +299,7 @@ static void same_json(JsonObject *a, JsonObject *b)
 
 static void check_single(const char *path, const char *name)
 {
-    g_autoptr(LdmModel) single = load(path);
+    g_autoptr(LdmModel) single = made_load(path);
     g_autoptr(LdmModel) model = made_of(single, name, LDM_F16);
     const LdmModelConfig *a = &single->config, *b = &model->config;
     LdmTextConfig text = a->text;
@@ -394,7 +380,7 @@ static void test_folder(void)
         g_autofree char *name = g_build_filename("target", absent[i], NULL);
         has(name, false);
     }
-    g_autoptr(LdmModel) source = load(path);
+    g_autoptr(LdmModel) source = made_load(path);
     refused(source, "target", LDM_F16, false, LDM_ERROR_FILE, "already");
     refused(source, "target/unet", LDM_F16, true, LDM_ERROR_FILE, "no model folder");
     refused(source, "target/LICENSE.txt", LDM_F16, true, LDM_ERROR_FILE, "no model folder");
@@ -417,7 +403,7 @@ static void test_folder(void)
     config = made_config(false, 49408);
     other = made_model_new(&config);
     made_file_write(made_single(other), inner, 0);
-    g_autoptr(LdmModel) single = load(inner);
+    g_autoptr(LdmModel) single = made_load(inner);
     refused(single, "source", LDM_F16, true, LDM_ERROR_FILE, "that is read");
     made_model_free(other);
     made_model_free(made);
@@ -432,7 +418,7 @@ static void stop(const LdmProgress *progress, gpointer data)
 
 static void test_cancelled(void)
 {
-    g_autoptr(LdmModel) model = load(NULL);
+    g_autoptr(LdmModel) model = made_load(NULL);
     g_autoptr(GError) error = NULL;
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     g_autofree char *to = in_folder("cancelled");
@@ -449,7 +435,7 @@ static void test_sizes(void)
 {
     static const LdmDtype dtypes[] = {LDM_F16, LDM_BF16, LDM_Q8};
     static const char *const names[] = {"size-f16", "size-bf16", "size-q8"};
-    g_autoptr(LdmModel) model = load(NULL);
+    g_autoptr(LdmModel) model = made_load(NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(dtypes); i++) {
         g_autoptr(GError) error = NULL;
         LdmConversion plan;

@@ -2,6 +2,7 @@
  * written to a file must come back bit for bit under the right names. */
 #include "base/checked.h"
 #include "made-model.h"
+#include "own-folder.h"
 #include "pipeline/ahead.h"
 #include "pipeline/data-path.h"
 #include "pipeline/model.h"
@@ -10,21 +11,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-static char *folder; /* of this test's files */
-
-static char *in_folder(const char *name)
-{
-    return g_build_filename(folder, name, NULL);
-}
-
-static LdmModel *load(const char *path)
-{
-    GError *error = NULL;
-    LdmModel *model = ldm_model_load(path, &error);
-    g_assert_no_error(error);
-    return model;
-}
 
 /* Loading fails with this code and names all of `words` ("a|b"). */
 static void refused(const char *path, LdmErrorCode code, const char *words)
@@ -80,7 +66,7 @@ static void same_unet(const LdmUnetConfig *a, const LdmUnetConfig *b)
 
 static void test_default(void)
 {
-    g_autoptr(LdmModel) model = load(NULL);
+    g_autoptr(LdmModel) model = made_load(NULL);
     const LdmModelInfo *info = ldm_model_info(model);
     g_assert_cmpstr(info->layout, ==, "diffusers");
     g_assert_cmpstr(info->family, ==, "custom");
@@ -138,7 +124,7 @@ static void test_folder(void)
     MadeModel *made = made_model_new(&config);
     g_autofree char *path = in_folder("folder");
     made_folder(made, path);
-    g_autoptr(LdmModel) model = load(path);
+    g_autoptr(LdmModel) model = made_load(path);
     same_weights(made, model);
     same_unet(&model->config.unet, &config.unet);
     g_assert_cmpint(model->config.text.bos, ==, 512); /* not the 0 of config.json */
@@ -186,13 +172,13 @@ static void test_folder_forms(void)
     made_text(path, "unet", "diffusion_pytorch_model.safetensors.index.json", index->str);
     made_text(path, "tokenizer", "tokenizer_config.json", "{\"pad_token\":\"<|endoftext|>\"}");
     made_text(path, "tokenizer", "special_tokens_map.json", "{\"pad_token\":{\"content\":\"!\"}}");
-    g_autoptr(LdmModel) model = load(path);
+    g_autoptr(LdmModel) model = made_load(path);
     same_weights(made, model);
     g_assert_cmpint(model->config.text.pad, ==, (int)'!'); /* its place among the bytes */
 
     g_autofree char *text = g_build_filename(path, "text_encoder", NULL);
     made_remove(text);
-    g_autoptr(LdmModel) mute = load(path);
+    g_autoptr(LdmModel) mute = made_load(path);
     g_assert_null(mute->text);
     g_assert_null(mute->tokenizer);
     g_assert_cmpint(ldm_model_info(mute)->tokens, ==, 0);
@@ -327,7 +313,7 @@ static void test_unaligned(void)
         if (has_odd_data(file))
             refused(path, LDM_ERROR_MEMORY, "memory");
         ldm_alloc_fail_after(-1, false);
-        g_autoptr(LdmModel) model = load(path);
+        g_autoptr(LdmModel) model = made_load(path);
         same_weights(made, model);
         for (size_t i = 0; i < ldm_params_length(model->unet_params); i++)
             g_assert_cmpuint((uintptr_t)ldm_params_at(model->unet_params, i)->data % 2, ==, 0);
@@ -354,7 +340,7 @@ static void test_single(void)
         made_file_add(file, "first_stage_model.loss.logvar", "F32", 0, one, &scale, 4);
         made_file_add(file, "scale_factor", "F32", 0, one, &scale, 4);
         made_file_write(file, path, 0);
-        g_autoptr(LdmModel) model = load(path);
+        g_autoptr(LdmModel) model = made_load(path);
         same_weights(made, model);
         const LdmModelConfig *c = &model->config;
         g_assert_cmpstr(ldm_model_info(model)->layout, ==, "single-file");
@@ -388,7 +374,7 @@ static void test_vq(void)
               "model: {params: {first_stage_config: {target: ldm.models.autoencoder."
               "VQModelInterface, params: {embed_dim: 4, n_embed: 40, ddconfig: {double_z: False, "
               "z_channels: 3}}}}}");
-    g_autoptr(LdmModel) model = load(path);
+    g_autoptr(LdmModel) model = made_load(path);
     same_weights(made, model);
     const LdmVaeConfig *vae = &model->config.vae;
     g_assert_cmpint(vae->regulariser, ==, LDM_REGULARISER_VQ);
@@ -446,7 +432,7 @@ static void test_yaml(void)
               "    cond_stage_config:\n"
               "      target: ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder\n"
               "      params: {freeze: True, layer: \"last\"}\n");
-    g_autoptr(LdmModel) model = load(path);
+    g_autoptr(LdmModel) model = made_load(path);
     const LdmModelConfig *c = &model->config;
     same_weights(made, model);
     g_assert_cmpint(c->schedule.prediction, ==, LDM_PREDICTION_V);
@@ -515,7 +501,7 @@ static void test_ahead(void)
     made_folder(made, path);
     g_autofree char *unet =
         g_build_filename(path, "unet", "diffusion_pytorch_model.safetensors", NULL);
-    g_autoptr(LdmModel) model = load(path);
+    g_autoptr(LdmModel) model = made_load(path);
     g_autoptr(GError) error = NULL;
     size_t size;
     const uint8_t *map = ldm_file_map(unet, &size, &error);

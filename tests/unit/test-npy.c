@@ -1,16 +1,10 @@
 /* .npy files: there and back, the layouts, the kinds NumPy writes, and damaged ones. */
 #include "base/file-atomic.h"
+#include "own-folder.h"
 #include "tensor/tensor.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
-
-static char *folder;
-
-static char *in_folder(const char *name)
-{
-    return g_build_filename(folder, name, NULL);
-}
 
 /* A version 1.0 file of this dictionary and these numbers. */
 static char *make_file(const char *dictionary, const void *data, size_t length)

@@ -1,18 +1,12 @@
 /* Pictures in and out of the command line: values, metadata, files that are not what they say. */
 #include "cli/picture-io.h"
 
+#include "own-folder.h"
 #include "tensor/tensor.h"
 
 #include <gdk-pixbuf/gdk-pixbuf.h>
 #include <glib/gstdio.h>
 #include <math.h>
-
-static char *folder;
-
-static char *in_folder(const char *name)
-{
-    return g_build_filename(folder, name, NULL);
-}
 
 /* [1, 16, 32, 4]: every 8-bit value in the colours, `alpha` as it is told. */
 static LdmTensor *all_values(float alpha)
