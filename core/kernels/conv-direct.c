@@ -158,6 +158,7 @@ static void direct_task(size_t index, int thread, void *data)
                            .J = depth * job->taps,
                            .taps = job->taps,
                            .tap_stride = depth,
+                           .next = NR * c->Cin * job->taps,
                            .out = s->b + n * depth * job->taps});
         for (size_t r = r0; r < r1; r++)
             direct_row(job, s, r, n0, columns, c0, depth);

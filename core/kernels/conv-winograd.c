@@ -13,6 +13,7 @@
 #define V_FLOATS  ((size_t)1 << 19) /* transformed input of a chunk, about: 2 MB stay in caches */
 #define MIN_TILES 64                /* what pays for the transformed weights */
 #define DEPTH     128 /* most input channels whose transformed weights are held at a time */
+#define PACKED    16  /* of them, those whose weights wait in the first cache */
 #define DOUBLED_4 12  /* tiles that pay for the weights of the larger doubled ones */
 
 /* Of large pictures: weights stream by, the products of a few panels stay in the second cache. */
@@ -59,7 +60,7 @@ static void job_init_small(WinogradJob *job)
     job->depth = MIN(DEPTH * 36 / job->products, (size_t)DEPTH);
     job->shared = job->planes * job->v_stride;
     job->thread = ldm_whole_lines(job->products * (job->depth * NR + 16 + job->m_stride) +
-                                  9 * job->depth * NR + NR);
+                                  9 * PACKED * NR + NR);
 }
 
 static void job_init_large(WinogradJob *job)
@@ -74,7 +75,7 @@ static void job_init_large(WinogradJob *job)
     job->abreast = PLANES / job->products;
     job->kept = ldm_parts(job->panels, ldm_parts(job->panels, job->kept));
     job->shared = job->kept * job->products * job->u_stride;
-    size_t packed = 9 * DEPTH * NR; /* at another time than tiles and products */
+    size_t packed = 9 * PACKED * NR; /* at another time than tiles and products */
     size_t stretch =
         job->planes * job->v_stride + job->abreast * job->products * job->m_stride + NR;
     job->thread = ldm_whole_lines(MAX(packed, stretch));
@@ -204,19 +205,24 @@ static void write_tile(const WinogradJob *job, size_t tile, size_t n0, const flo
 }
 
 /* Input channels c0 to c0 + depth of the weights to a panel of output channels from n0 on, torch's
- * -> planes [depth][NR], u_stride floats apart; `packed` has room for 9 * depth * NR floats. */
+ * -> planes [depth][NR], u_stride floats apart; `packed` has room for PACKED channels. */
 static void transform_weights(const WinogradJob *job, size_t n0, size_t c0, size_t depth,
                               float *packed, float *u, size_t u_stride)
 {
     const LdmConv *c = job->c;
-    job->lanes->pack(&(LdmPack){.src = ldm_weights_at(c->w, (n0 * c->Cin + c0) * 9),
-                                .ld = c->Cin * 9,
-                                .rows = MIN((size_t)2 * job->lanes->width, c->Cout - n0),
-                                .J = depth * 9,
-                                .taps = 9,
-                                .tap_stride = depth,
-                                .out = packed});
-    job->lanes->winograd_weights(job->way, packed, depth, u, u_stride);
+    const size_t NR = 2 * job->lanes->width;
+    for (size_t i = 0; i < depth; i += PACKED) {
+        size_t channels = MIN(depth - i, (size_t)PACKED);
+        job->lanes->pack(&(LdmPack){.src = ldm_weights_at(c->w, (n0 * c->Cin + c0 + i) * 9),
+                                    .ld = c->Cin * 9,
+                                    .rows = MIN(NR, c->Cout - n0),
+                                    .J = channels * 9,
+                                    .taps = 1,
+                                    .tap_stride = channels * 9,
+                                    .next = channels * 9,
+                                    .out = packed});
+        job->lanes->winograd_weights(job->way, packed, channels, u + i * NR, u_stride);
+    }
 }
 
 static float *thread_scratch(const WinogradJob *job, int thread)
@@ -233,7 +239,7 @@ static void panel_task(size_t index, int thread, void *data)
     const LdmConv *c = job->c;
     const size_t NR = 2 * job->lanes->width;
     float *u = thread_scratch(job, thread);
-    float *packed = u + job->products * (job->depth * NR + 16), *m = packed + 9 * job->depth * NR;
+    float *packed = u + job->products * (job->depth * NR + 16), *m = packed + 9 * PACKED * NR;
     float *bias = m + job->products * job->m_stride;
     size_t n0 = index / job->groups * NR, t0 = index % job->groups * job->group;
     size_t t1 = MIN(t0 + job->group, job->tiles), columns = MIN(NR, c->Cout - n0);

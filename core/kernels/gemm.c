@@ -148,6 +148,7 @@ static void pack_block(const GemmJob *job, float *out, size_t k0, size_t depth, 
                                     .J = depth,
                                     .taps = 1,
                                     .tap_stride = depth,
+                                    .next = NR * g->K,
                                     .out = job->pairs != NULL ? panel : out + n * depth});
         if (job->pairs != NULL)
             ldm_pairs_panel(job->pairs, panel, depth, NR, out + n * words);

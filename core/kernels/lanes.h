@@ -30,10 +30,11 @@ typedef struct {
 } LdmTile;
 
 /* out[row(j)][n] = src[n * ld + j], n < NR (0 from `rows` on), j < J, as f32;
- * row(j) = (j % taps) * tap_stride + j / taps turns torch's [Cin][taps] into [taps][Cin]. */
+ * row(j) = (j % taps) * tap_stride + j / taps turns torch's [Cin][taps] into [taps][Cin]; with one
+ * tap row(j) = j. What lies `next` numbers after src will be packed soon and is asked for. */
 typedef struct {
     LdmWeights src;
-    size_t ld, rows, J, taps, tap_stride;
+    size_t ld, rows, J, taps, tap_stride, next;
     float *out;
 } LdmPack;
 
@@ -107,7 +108,7 @@ typedef struct {
     void (*rows_dot)(const float *x, LdmWeights w, size_t N, size_t K, float *y);
     void (*epilogue)(size_t n, const float *bias, const float *residual, float *y); /* y += both */
     void (*winograd_input)(LdmWinograd way, const LdmWinogradInput *in);
-    /* w [9][K][NR] -> U: products x products arrays [K][NR], u_stride floats apart */
+    /* w [K][9][NR] -> U: products x products arrays [K][NR], u_stride floats apart */
     void (*winograd_weights)(LdmWinograd way, const float *w, size_t K, float *u, size_t u_stride);
     void (*winograd_output)(LdmWinograd way, const LdmWinogradOutput *out);
 

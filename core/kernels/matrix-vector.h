@@ -41,36 +41,132 @@ ALWAYS_INLINE void transpose(Vec r[LANES])
     }
 }
 
-/* Asks for what pack() will read 512 bytes further on: it walks too many rows at once for the
- * processor to see where they lead. */
-ALWAYS_INLINE void prefetch_weights(LdmWeights w, size_t i)
+#if LANES == 16
+typedef uint16_t TwoRows __attribute__((vector_size(4 * LANES)));
+
+ALWAYS_INLINE Vec expand_row(__m256i row, const LdmDtype dtype)
 {
-    __builtin_prefetch((const char *)w.data + i * (w.dtype == LDM_F32 ? 4 : 2) + 512);
+    return dtype == LDM_F16 ? (Vec)_mm512_cvtph_ps(row)
+                            : (Vec)(__builtin_convertvector((VecHalf)row, VecU) << 16);
+}
+
+/* LANES rows of as many 16-bit numbers, transposed two rows to a register, which takes half the
+ * steps, and then expanded. */
+ALWAYS_INLINE void transpose_halves(const uint16_t *p, size_t ld, const LdmDtype dtype, Vec *out)
+{
+    TwoRows low, high, r[LANES / 2];
+    for (int i = 0; i < 2 * LANES; i++) {
+        low[i] = (uint16_t)((i & 1) * 2 * LANES + i / 2);
+        high[i] = low[i] + LANES;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES / 2; i++) {
+        __m256i even = _mm256_loadu_si256((const __m256i_u *)(p + 2 * i * ld));
+        __m256i odd = _mm256_loadu_si256((const __m256i_u *)(p + (2 * i + 1) * ld));
+        r[i] = (TwoRows)_mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
+    }
+    for (int stage = 1; stage < LANES; stage *= 2) {
+        TwoRows t[LANES / 2];
+#pragma GCC unroll 4
+        for (int i = 0; i < LANES / 4; i++) {
+            t[2 * i] = __builtin_shuffle(r[i], r[i + LANES / 4], low);
+            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + LANES / 4], high);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++)
+            r[i] = t[i];
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES / 2; i++) {
+        out[2 * i] = expand_row(_mm512_castsi512_si256((__m512i)r[i]), dtype);
+        out[2 * i + 1] = expand_row(_mm512_extracti64x4_epi64((__m512i)r[i], 1), dtype);
+    }
+}
+#endif
+
+/* A block of at most LANES x LANES constants from index i on, rows `ld` apart, transposed. */
+ALWAYS_INLINE void load_transposed(LdmWeights w, size_t i, size_t ld, size_t rows, size_t columns,
+                                   Vec r[LANES])
+{
+#if LANES == 16
+    if (w.dtype != LDM_F32 && rows == LANES && columns == LANES) {
+        transpose_halves((const uint16_t *)w.data + i, ld, w.dtype, r);
+        return;
+    }
+#endif
+#pragma GCC unroll 16
+    for (size_t row = 0; row < LANES; row++)
+        r[row] = row < rows ? load_weights(w, i + row * ld, columns) : (Vec){0};
+    transpose(r);
+}
+
+/* Asks for a block that will be loaded soon: too many rows are walked at once for the processor to
+ * see where they lead. */
+ALWAYS_INLINE void prefetch_block(LdmWeights w, size_t i, size_t ld)
+{
+    const char *p = (const char *)w.data + i * (w.dtype == LDM_F32 ? 4 : 2);
+    ld *= w.dtype == LDM_F32 ? 4 : 2;
+#pragma GCC unroll 16
+    for (size_t row = 0; row < LANES; row++)
+        __builtin_prefetch(p + row * ld);
+}
+
+/* Where the next column goes. */
+typedef struct {
+    float *out;
+    size_t tap;
+} PackPlace;
+
+ALWAYS_INLINE PackPlace place_columns(const LdmPack *p, const Vec *r, size_t n, PackPlace at)
+{
+    const size_t tap_floats = p->tap_stride * NR;
+#pragma GCC unroll 16
+    for (size_t i = 0; i < n; i++) {
+        store(at.out, r[i]);
+        at.out += tap_floats;
+        if (++at.tap == p->taps) {
+            at.tap = 0;
+            at.out -= p->taps * tap_floats - NR;
+        }
+    }
+    return at;
+}
+
+ALWAYS_INLINE void pack_by(const LdmDtype dtype, const LdmPack *p)
+{
+    const LdmWeights w = {p->src.data, dtype};
+    for (size_t v = 0; v < NR; v += LANES) {
+        size_t rows = p->rows > v ? MIN(p->rows - v, (size_t)LANES) : 0;
+        size_t next = v + LANES < NR ? (v + LANES) * p->ld : p->next;
+        PackPlace at = {p->out + v, 0};
+        for (size_t j = 0; j < p->J; j += LANES) {
+            size_t from = v * p->ld + j, columns = MIN(p->J - j, (size_t)LANES);
+            Vec r[LANES];
+            prefetch_block(w, next + j, p->ld);
+            if (rows < LANES || columns < LANES) {
+                load_transposed(w, from, p->ld, rows, columns, r);
+                at = place_columns(p, r, columns, at);
+            } else if (p->taps > 1) {
+                load_transposed(w, from, p->ld, LANES, LANES, r);
+                at = place_columns(p, r, LANES, at);
+            } else {
+                load_transposed(w, from, p->ld, LANES, LANES, r);
+#pragma GCC unroll 16
+                for (size_t i = 0; i < LANES; i++, at.out += NR)
+                    store(at.out, r[i]);
+            }
+        }
+    }
 }
 
 static void pack(const LdmPack *p)
 {
-    for (size_t v = 0; v < NR; v += LANES) {
-        size_t rows = p->rows > v ? MIN(p->rows - v, (size_t)LANES) : 0;
-        size_t tap = 0, channel = 0;
-        for (size_t j = 0; j < p->J; j += LANES) {
-            size_t columns = MIN(p->J - j, (size_t)LANES);
-            Vec r[LANES];
-            for (size_t i = 0; i < LANES; i++) {
-                size_t from = (v + i) * p->ld + j;
-                r[i] = i < rows ? load_weights(p->src, from, columns) : (Vec){0};
-                prefetch_weights(p->src, from);
-            }
-            transpose(r);
-            for (size_t i = 0; i < columns; i++) {
-                store(p->out + (tap * p->tap_stride + channel) * NR + v, r[i]);
-                if (++tap == p->taps) {
-                    tap = 0;
-                    channel++;
-                }
-            }
-        }
-    }
+    if (p->src.dtype == LDM_F32)
+        pack_by(LDM_F32, p);
+    else if (p->src.dtype == LDM_F16)
+        pack_by(LDM_F16, p);
+    else
+        pack_by(LDM_BF16, p);
 }
 
 static void rows_dot(const float *x, LdmWeights w, size_t N, size_t K, float *y)

@@ -192,11 +192,12 @@ ALWAYS_INLINE void winograd_weights_by(const LdmWinograd way, const float *w, si
                                        size_t u_stride)
 {
     const int products = ldm_winograd_products(way);
-    for (size_t i = 0; i < K * 2; i++, w += LANES, u += LANES) {
+    for (size_t i = 0; i < K * 2; i++, u += LANES) {
+        const float *from = w + i / 2 * 9 * NR + i % 2 * LANES;
         Vec g[9], rows[27];
 #pragma GCC unroll 9
         for (int j = 0; j < 9; j++)
-            g[j] = load(w + j * K * NR);
+            g[j] = load(from + j * NR);
 #pragma GCC unroll 3
         for (int j = 0; j < 3; j++)
             winograd_g_of(way, g + j, 3, rows + j, 3);
