@@ -1,9 +1,9 @@
 /* 3x3 convolution by Winograd's F(4x4, 3x3): 36 products of [tiles, Cin] x [Cin, Cout] instead of
  * 144 (arXiv 1509.09308); over a picture read as if enlarged, 81 instead of 576, or 25 instead of
- * 144 (winograd-vector.h). Large pictures: weights are transformed into scratch memory, then a
- * thread takes a few tiles at a time through all three steps within its own cache. Small ones: all
- * input tiles first, then each panel of output channels alone, its weights transformed block by
- * block into cache. No transformed copy of the model exists. */
+ * 144; with a stride of 2, 81 instead of 144 (winograd-vector.h). Large pictures: weights go
+ * transformed into scratch memory, then a thread takes a few tiles at a time through all three
+ * steps within its own cache. Small ones: all input tiles first, then each panel of output channels
+ * alone, its weights transformed block by block. No transformed copy of the model exists. */
 #include "kernels/conv.h"
 
 #include "base/parallel.h"
@@ -18,7 +18,7 @@
 
 /* Of large pictures: weights stream by, the products of a few panels stay in the second cache. */
 #define LARGE      100                /* tiles */
-#define STRETCH    48                 /* most tiles that a thread takes through at a time */
+#define STRETCH    ((size_t)48 * 36)  /* most planes of tiles that a thread takes at a time */
 #define PLANES     ((size_t)4 * 36)   /* of products, between two readings of the tiles */
 #define U_FLOATS   ((size_t)16 << 20) /* most transformed weights: 64 MB */
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
@@ -29,8 +29,10 @@ typedef struct {
     const LdmConv *c;
     const LdmLanes *lanes;
     LdmWinograd way;
-    size_t planes, products;            /* of V; of U and M */
+    size_t planes, products, sums;      /* of V; of U; of M */
     size_t plane[MOST_PRODUCTS];        /* of V that a product reads */
+    size_t sum[MOST_PRODUCTS];          /* of M that it goes to, */
+    bool adds[MOST_PRODUCTS];           /* and whether another went there before */
     size_t step, outputs;               /* pixels of x, of y from tile to tile */
     size_t Ho, Wo, down, across, total; /* output size; tiles a column, a row, over all images */
     size_t pitch, v_stride, m_stride;   /* floats: a tile's channels; a plane of V; of M */
@@ -59,25 +61,25 @@ static void job_init_small(WinogradJob *job)
     job->m_stride = job->group * NR + 16;
     job->depth = MIN(DEPTH * 36 / job->products, (size_t)DEPTH);
     job->shared = job->planes * job->v_stride;
-    job->thread = ldm_whole_lines(job->products * (job->depth * NR + 16 + job->m_stride) +
-                                  9 * PACKED * NR + NR);
+    job->thread = ldm_whole_lines(job->products * (job->depth * NR + 16) +
+                                  job->sums * job->m_stride + 9 * PACKED * NR + NR);
 }
 
 static void job_init_large(WinogradJob *job)
 {
     const size_t NR = 2 * job->lanes->width;
     /* Stretches of the same size, as many for each thread. */
-    size_t threads = ldm_threads(), each = ldm_parts(job->total, STRETCH * threads);
+    size_t threads = ldm_threads();
+    size_t each = ldm_parts(job->total, STRETCH / job->planes * threads);
     job->chunk = ldm_parts(job->total, each * threads);
     job->v_stride = job->chunk * job->pitch + 16;
     job->m_stride = job->chunk * NR + 16;
     job->depth = DEPTH;
-    job->abreast = PLANES / job->products;
+    job->abreast = PLANES / job->sums;
     job->kept = ldm_parts(job->panels, ldm_parts(job->panels, job->kept));
     job->shared = job->kept * job->products * job->u_stride;
     size_t packed = 9 * PACKED * NR; /* at another time than tiles and products */
-    size_t stretch =
-        job->planes * job->v_stride + job->abreast * job->products * job->m_stride + NR;
+    size_t stretch = job->planes * job->v_stride + job->abreast * job->sums * job->m_stride + NR;
     job->thread = ldm_whole_lines(MAX(packed, stretch));
 }
 
@@ -87,27 +89,35 @@ static size_t count_tiles(const LdmConv *c, size_t step)
 }
 
 /* Which product is made of which plane of V: doubled, even and odd outputs both multiply what x is
- * at a point, but for 0 and 1, which come first, and infinity, which comes last. */
+ * at a point, but for 0 and 1, which come first, and infinity, which comes last. Which sum it goes
+ * to: with a stride, those of the odd pixels, which come last, to those of the even ones. */
 static void job_init_way(WinogradJob *job, const LdmConv *c)
 {
-    if (c->upsample == 2)
+    if (c->stride == 2)
+        job->way = LDM_WINOGRAD_STRIDED;
+    else if (c->upsample == 2)
         job->way = count_tiles(c, 4) >= DOUBLED_4 ? LDM_WINOGRAD_DOUBLED_4 : LDM_WINOGRAD_DOUBLED_2;
     size_t side = (size_t)ldm_winograd_side(job->way);
     size_t products = (size_t)ldm_winograd_products(job->way);
+    size_t sums = (size_t)ldm_winograd_sums(job->way);
     job->planes = side * side;
     job->products = products * products;
+    job->sums = sums * sums;
     for (size_t i = 0; i < job->products; i++) {
         size_t row = i / products, column = i % products;
+        job->sum[i] = row % sums * sums + column % sums;
+        job->adds[i] = row >= sums || column >= sums;
         if (c->upsample == 2) {
             row = row < 2 ? row : row / 2 + 1;
             column = column < 2 ? column : column / 2 + 1;
         }
         job->plane[i] = row * side + column;
     }
-    job->step = side - 2;
     job->outputs = (size_t)ldm_winograd_outputs(job->way);
-    job->down = ldm_parts(c->H, job->step);
-    job->across = ldm_parts(c->W, job->step);
+    job->step = job->outputs * c->stride / c->upsample;
+    ldm_conv_output(c, &job->Ho, &job->Wo);
+    job->down = ldm_parts(job->Ho, job->outputs);
+    job->across = ldm_parts(job->Wo, job->outputs);
     job->total = c->N * job->down * job->across;
 }
 
@@ -116,7 +126,6 @@ static void job_init(WinogradJob *job, const LdmConv *c)
     *job = (WinogradJob){.c = c, .lanes = ldm_lanes(), .way = LDM_WINOGRAD};
     const size_t NR = 2 * job->lanes->width;
     job_init_way(job, c);
-    ldm_conv_output(c, &job->Ho, &job->Wo);
     job->pitch = ldm_whole_lines(c->Cin);
     if (ldm_stride_collides(job->pitch))
         job->pitch += 16;
@@ -132,8 +141,10 @@ static void job_init(WinogradJob *job, const LdmConv *c)
 
 bool ldm_conv_winograd_fits(const LdmConv *c)
 {
-    if (c->KH != 3 || c->KW != 3 || c->stride != 1 || c->pad_top != 1 || c->pad_left != 1 ||
-        c->pad_bottom != 1 || c->pad_right != 1 || c->Cin < 16 || c->Cout < 16)
+    bool padded = c->pad_top == 1 && c->pad_left == 1 && c->pad_bottom == 1 && c->pad_right == 1;
+    bool strided = c->stride == 2 && c->upsample == 1 && c->pad_top >= 0 && c->pad_left >= 0;
+    if (c->KH != 3 || c->KW != 3 || !(strided || (c->stride == 1 && padded)) || c->Cin < 16 ||
+        c->Cout < 16)
         return false;
     WinogradJob job;
     job_init(&job, c);
@@ -160,14 +171,14 @@ static void tile_place(const WinogradJob *job, size_t tile, size_t *image, size_
 static void transform_tile(const WinogradJob *job, size_t tile, float *v)
 {
     const LdmConv *c = job->c;
-    size_t image, y, x, side = job->step + 2;
+    size_t image, y, x, side = (size_t)ldm_winograd_side(job->way);
     tile_place(job, tile, &image, &y, &x);
     LdmWinogradInput in = {.C = c->Cin, .v = v, .v_stride = job->v_stride};
     const float *picture = c->x + image * c->H * c->W * c->Cin;
     for (size_t i = 0; i < side; i++) {
-        size_t row = y * job->step + i - 1; /* -1 becomes huge */
+        size_t row = y * job->step + i - c->pad_top; /* -1 becomes huge */
         for (size_t j = 0; j < side; j++) {
-            size_t column = x * job->step + j - 1;
+            size_t column = x * job->step + j - c->pad_left;
             in.pixels[i * side + j] =
                 row < c->H && column < c->W ? picture + (row * c->W + column) * c->Cin : job->zeros;
         }
@@ -240,7 +251,7 @@ static void panel_task(size_t index, int thread, void *data)
     const size_t NR = 2 * job->lanes->width;
     float *u = thread_scratch(job, thread);
     float *packed = u + job->products * (job->depth * NR + 16), *m = packed + 9 * PACKED * NR;
-    float *bias = m + job->products * job->m_stride;
+    float *bias = m + job->sums * job->m_stride;
     size_t n0 = index / job->groups * NR, t0 = index % job->groups * job->group;
     size_t t1 = MIN(t0 + job->group, job->tiles), columns = MIN(NR, c->Cout - n0);
     size_t rows = ldm_parts(t1 - t0, ldm_parts(t1 - t0, job->lanes->rows));
@@ -253,11 +264,11 @@ static void panel_task(size_t index, int thread, void *data)
                          .lda = job->pitch,
                          .b = u + p * u_stride,
                          .ldc = NR,
-                         .add = c0 > 0,
+                         .add = c0 > 0 || job->adds[p],
                          .vectors = columns > (size_t)job->lanes->width ? 2 : 1};
             for (size_t i = t0; i < t1; i += rows) {
                 t.a = job->v + job->plane[p] * job->v_stride + i * job->pitch + c0;
-                t.c = m + p * job->m_stride + (i - t0) * NR;
+                t.c = m + job->sum[p] * job->m_stride + (i - t0) * NR;
                 job->lanes->tile((int)MIN(rows, t1 - i), &t);
             }
         }
@@ -311,7 +322,7 @@ static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_
                                         .b = u + c0 * NR,
                                         .c = m + i * NR,
                                         .ldc = NR,
-                                        .add = c0 > 0,
+                                        .add = c0 > 0 || job->adds[p],
                                         .vectors = columns > (size_t)job->lanes->width ? 2 : 1});
 }
 
@@ -320,24 +331,24 @@ static void stretch_task(size_t index, int thread, void *data)
 {
     const WinogradJob *job = data;
     const LdmConv *c = job->c;
-    const size_t NR = 2 * job->lanes->width, products = job->products;
+    const size_t NR = 2 * job->lanes->width, sums = job->sums;
     float *v = thread_scratch(job, thread), *m = v + job->planes * job->v_stride;
-    float *bias = m + job->abreast * products * job->m_stride;
+    float *bias = m + job->abreast * sums * job->m_stride;
     size_t first = index * job->chunk, tiles = MIN(job->chunk, job->total - first);
     size_t end = MIN(job->base + job->kept, job->panels);
     for (size_t i = 0; i < tiles; i++)
         transform_tile(job, first + i, v + i * job->pitch);
     for (size_t panel = job->base; panel < end; panel += job->abreast) {
         size_t panels = MIN(job->abreast, end - panel);
-        for (size_t p = 0; p < products; p++)
+        for (size_t p = 0; p < job->products; p++)
             for (size_t q = 0; q < panels; q++)
                 multiply_plane(job, p, panel + q, tiles, v + job->plane[p] * job->v_stride,
-                               m + (q * products + p) * job->m_stride);
+                               m + (q * sums + job->sum[p]) * job->m_stride);
         for (size_t q = 0; q < panels; q++) {
             size_t n0 = (panel + q) * NR;
             ldm_bias_f32(c->bias, n0, MIN(NR, c->Cout - n0), NR, bias);
             for (size_t i = 0; i < tiles; i++)
-                write_tile(job, first + i, n0, m + q * products * job->m_stride + i * NR, bias);
+                write_tile(job, first + i, n0, m + q * sums * job->m_stride + i * NR, bias);
         }
     }
 }

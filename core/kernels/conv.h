@@ -6,7 +6,7 @@
 size_t ldm_conv_direct_scratch(const LdmConv *conv);
 bool ldm_conv_direct(const LdmConv *conv, GCancellable *cancellable);
 
-/* Winograd: 3x3, stride 1, padded by 1 all round, and large enough to gain by it. */
+/* Winograd: 3x3, stride 1 and padded by 1 all round, or stride 2; large enough to gain by it. */
 bool ldm_conv_winograd_fits(const LdmConv *conv);
 size_t ldm_conv_winograd_scratch(const LdmConv *conv);
 bool ldm_conv_winograd(const LdmConv *conv, GCancellable *cancellable);

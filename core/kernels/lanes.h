@@ -38,20 +38,30 @@ typedef struct {
     float *out;
 } LdmPack;
 
-/* Ways of a 3x3 convolution by Winograd: 4 x 4 outputs from 6 x 6 pixels by 36 products; or over
+/* Ways of a 3x3 convolution by Winograd: 4 x 4 outputs from 6 x 6 pixels by 36 products; over
  * pixels that count twice each way (LdmConv.upsample), 4 x 4 outputs from 4 x 4 pixels by 25, 8 x 8
- * from 6 x 6 by 81. */
-typedef enum { LDM_WINOGRAD, LDM_WINOGRAD_DOUBLED_2, LDM_WINOGRAD_DOUBLED_4 } LdmWinograd;
+ * from 6 x 6 by 81; with a stride of 2, 4 x 4 outputs from 9 x 9 pixels by 81 products, 25 sums. */
+typedef enum {
+    LDM_WINOGRAD,
+    LDM_WINOGRAD_DOUBLED_2,
+    LDM_WINOGRAD_DOUBLED_4,
+    LDM_WINOGRAD_STRIDED,
+} LdmWinograd;
 
-/* Along one side: pixels that a tile reads, products, outputs. */
+/* Along one side: pixels that a tile reads, products, sums of products, outputs. */
 static inline int ldm_winograd_side(LdmWinograd way)
 {
-    return way == LDM_WINOGRAD_DOUBLED_2 ? 4 : 6;
+    return way == LDM_WINOGRAD_STRIDED ? 9 : way == LDM_WINOGRAD_DOUBLED_2 ? 4 : 6;
 }
 
 static inline int ldm_winograd_products(LdmWinograd way)
 {
-    return way == LDM_WINOGRAD_DOUBLED_4 ? 9 : way == LDM_WINOGRAD_DOUBLED_2 ? 5 : 6;
+    return way == LDM_WINOGRAD ? 6 : way == LDM_WINOGRAD_DOUBLED_2 ? 5 : 9;
+}
+
+static inline int ldm_winograd_sums(LdmWinograd way)
+{
+    return way == LDM_WINOGRAD_STRIDED ? 5 : ldm_winograd_products(way);
 }
 
 static inline int ldm_winograd_outputs(LdmWinograd way)
@@ -61,13 +71,13 @@ static inline int ldm_winograd_outputs(LdmWinograd way)
 
 /* A tile of side x side pixels with C channels -> V: as many runs of C floats, v_stride apart. */
 typedef struct {
-    const float *pixels[36];
+    const float *pixels[81];
     size_t C;
     float *v;
     size_t v_stride;
 } LdmWinogradInput;
 
-/* products x products runs of NR sums, m_stride apart -> output pixels + bias + residual. */
+/* sums x sums runs of NR numbers, m_stride apart -> output pixels + bias + residual. */
 typedef struct {
     const float *m;
     size_t m_stride;

@@ -1,7 +1,7 @@
 /* Winograd's F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308): y = A^T [(G g G^T) * (B^T d B)] A by
  * Toom and Cook's construction on the points 0, +-a, +-b, infinity. a = 3/4, b = 3/2 keep every
  * entry of B and A exact in binary and err half as much as the usual 1 and 2. Pictures that are
- * read as if enlarged have ways of their own (below). */
+ * read as if enlarged, or with a stride, have ways of their own (below). */
 #pragma once
 
 #include "kernels/matrix-vector.h"
@@ -117,6 +117,61 @@ ALWAYS_INLINE void winograd_at_doubled_2(const Vec *m, const int s, Vec *y, cons
     y[3 * t] = m[s] - m[3 * s] + m[4 * s];
 }
 
+/* ---- a stride of 2 ----
+ * y = (g0, g2) over the even pixels + (g1, 0) over the odd ones: two taps each, so F(4, 2) on the
+ * points +-3/8, +-5/4, infinity serves both, and they are added before A^T. At infinity the odd
+ * ones are 0: 9 products in 5 sums for 4 outputs, 81 for 16 where the direct sum needs 144. */
+
+#define SA 0.375f
+#define SB 1.25f
+
+/* B^T of four values at +-a, +-b, `s` apart. */
+ALWAYS_INLINE void winograd_bt_four(Vec d0, Vec d1, Vec d2, Vec d3, Vec *v, const int s)
+{
+    Vec even_a = d3 - SB * SB * d1, odd_a = SA * d2 - (SA * SB * SB) * d0;
+    Vec even_b = d3 - SA * SA * d1, odd_b = SB * d2 - (SB * SA * SA) * d0;
+    v[0] = even_a + odd_a;
+    v[s] = even_a - odd_a;
+    v[2 * s] = even_b + odd_b;
+    v[3 * s] = even_b - odd_b;
+}
+
+/* Nine values `s` apart -> five of the even, four of the odd ones, in place. */
+ALWAYS_INLINE void winograd_bt_strided(Vec *d, const int s)
+{
+    Vec d1 = d[s], d3 = d[3 * s], d5 = d[5 * s], d7 = d[7 * s], d4 = d[4 * s];
+    Vec infinity = (SA * SA * SB * SB) * d[0] - (SA * SA + SB * SB) * d4 + d[8 * s];
+    winograd_bt_four(d[0], d[2 * s], d4, d[6 * s], d, s);
+    d[4 * s] = infinity;
+    winograd_bt_four(d1, d3, d5, d7, d + 5 * s, s);
+}
+
+ALWAYS_INLINE void winograd_g_strided(const Vec *g, const int s, Vec *u, const int t)
+{
+    const float at_a = 1 / (2 * SA * (SA * SA - SB * SB));
+    const float at_b = 1 / (2 * SB * (SB * SB - SA * SA));
+    Vec g0 = g[0], g1 = g[s], g2 = g[2 * s];
+    u[0] = at_a * (SA * g2 + g0);
+    u[t] = at_a * (SA * g2 - g0);
+    u[2 * t] = at_b * (SB * g2 + g0);
+    u[3 * t] = at_b * (SB * g2 - g0);
+    u[4 * t] = g2;
+    u[5 * t] = at_a * g1;
+    u[6 * t] = -at_a * g1;
+    u[7 * t] = at_b * g1;
+    u[8 * t] = -at_b * g1;
+}
+
+ALWAYS_INLINE void winograd_at_strided(const Vec *m, const int s, Vec *y, const int t)
+{
+    Vec sum_a = m[0] + m[s], gap_a = m[0] - m[s];
+    Vec sum_b = m[2 * s] + m[3 * s], gap_b = m[2 * s] - m[3 * s];
+    y[0] = sum_a + sum_b;
+    y[t] = SA * gap_a + SB * gap_b;
+    y[2 * t] = SA * SA * sum_a + SB * SB * sum_b;
+    y[3 * t] = SA * SA * SA * gap_a + SB * SB * SB * gap_b + m[4 * s];
+}
+
 /* ---- all ways ---- */
 
 ALWAYS_INLINE void winograd_bt(const LdmWinograd way, Vec *d, const int s)
@@ -125,6 +180,8 @@ ALWAYS_INLINE void winograd_bt(const LdmWinograd way, Vec *d, const int s)
         winograd_bt_on(d, s, WA, WB);
     else if (way == LDM_WINOGRAD_DOUBLED_4)
         winograd_bt_on(d, s, 1, WD);
+    else if (way == LDM_WINOGRAD_STRIDED)
+        winograd_bt_strided(d, s);
     else
         winograd_bt_doubled_2(d, s);
 }
@@ -136,6 +193,8 @@ ALWAYS_INLINE void winograd_g_of(const LdmWinograd way, const Vec *g, const int 
         winograd_g(g, s, u, t);
     else if (way == LDM_WINOGRAD_DOUBLED_4)
         winograd_g_doubled_4(g, s, u, t);
+    else if (way == LDM_WINOGRAD_STRIDED)
+        winograd_g_strided(g, s, u, t);
     else
         winograd_g_doubled_2(g, s, u, t);
 }
@@ -147,6 +206,8 @@ ALWAYS_INLINE void winograd_at_of(const LdmWinograd way, const Vec *m, const int
         winograd_at(m, s, y, t);
     else if (way == LDM_WINOGRAD_DOUBLED_4)
         winograd_at_doubled_4(m, s, y, t);
+    else if (way == LDM_WINOGRAD_STRIDED)
+        winograd_at_strided(m, s, y, t);
     else
         winograd_at_doubled_2(m, s, y, t);
 }
@@ -158,6 +219,8 @@ ALWAYS_INLINE void winograd_at_of(const LdmWinograd way, const Vec *m, const int
             function(LDM_WINOGRAD, __VA_ARGS__);           \
         else if (way == LDM_WINOGRAD_DOUBLED_4)            \
             function(LDM_WINOGRAD_DOUBLED_4, __VA_ARGS__); \
+        else if (way == LDM_WINOGRAD_STRIDED)              \
+            function(LDM_WINOGRAD_STRIDED, __VA_ARGS__);   \
         else                                               \
             function(LDM_WINOGRAD_DOUBLED_2, __VA_ARGS__); \
     } while (0)
@@ -167,14 +230,14 @@ ALWAYS_INLINE void winograd_input_by(const LdmWinograd way, const LdmWinogradInp
     const int side = ldm_winograd_side(way);
     for (size_t c = 0; c < in->C; c += LANES) {
         size_t part = MIN(in->C - c, (size_t)LANES);
-        Vec d[36];
+        Vec d[81];
 #pragma GCC unroll 36
         for (int i = 0; i < side * side; i++)
             d[i] = load_some(in->pixels[i] + c, part);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
         for (int i = 0; i < side; i++)
             winograd_bt(way, d + i, side);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
         for (int i = 0; i < side; i++)
             winograd_bt(way, d + side * i, 1);
 #pragma GCC unroll 36
@@ -237,25 +300,25 @@ ALWAYS_INLINE void winograd_output_row(const LdmWinogradOutput *out, const Vec *
 
 ALWAYS_INLINE void winograd_output_by(const LdmWinograd way, const LdmWinogradOutput *out)
 {
-    const int products = ldm_winograd_products(way), side = ldm_winograd_outputs(way);
+    const int sums = ldm_winograd_sums(way), side = ldm_winograd_outputs(way);
     for (size_t n = 0; n < out->channels; n += LANES) {
         size_t part = MIN(out->channels - n, (size_t)LANES);
         bool whole = out->rows == side && out->columns == side && part == LANES;
         Vec rows[72], bias = load(out->bias + n);
 #pragma GCC unroll 9
-        for (int j = 0; j < products; j++) {
+        for (int j = 0; j < sums; j++) {
             Vec m[9];
 #pragma GCC unroll 9
-            for (int i = 0; i < products; i++)
-                m[i] = load(out->m + (i * products + j) * out->m_stride + n);
-            winograd_at_of(way, m, 1, rows + j, products);
+            for (int i = 0; i < sums; i++)
+                m[i] = load(out->m + (i * sums + j) * out->m_stride + n);
+            winograd_at_of(way, m, 1, rows + j, sums);
         }
 #pragma GCC unroll 8
         for (int i = 0; i < side; i++) {
             if (i >= out->rows)
                 break;
             Vec y[8];
-            winograd_at_of(way, rows + products * i, 1, y, 1);
+            winograd_at_of(way, rows + sums * i, 1, y, 1);
 #pragma GCC unroll 8
             for (int j = 0; j < side; j++)
                 y[j] += bias;

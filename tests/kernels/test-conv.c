@@ -82,21 +82,24 @@ static const LdmConv cases[] = {
     {2, 4, 4, 200, 34, 3, 3, 1, 1, 1, 1, 1, 1},
 };
 
-/* By Winograd: odd sides, several blocks of channels, enlarged, few output channels. */
+/* By Winograd: odd sides, several blocks of channels, enlarged, strided, few output channels. */
 static const LdmConv winograd_cases[] = {
-    {1, 17, 19, 40, 33, 3, 3, 1, 1, 1, 1, 1, 1}, {2, 9, 9, 200, 70, 3, 3, 1, 1, 1, 1, 1, 1},
-    {1, 9, 10, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},  {1, 16, 150, 17, 16, 3, 3, 1, 1, 1, 1, 1, 1},
-    {9, 4, 5, 20, 33, 3, 3, 1, 1, 1, 1, 1, 1},   {5, 3, 4, 17, 18, 3, 3, 1, 1, 1, 1, 1, 2},
-    {1, 23, 22, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2}, {2, 13, 11, 170, 33, 3, 3, 1, 1, 1, 1, 1, 2},
-    {1, 7, 5, 200, 70, 3, 3, 1, 1, 1, 1, 1, 2},
+    {1, 17, 19, 40, 33, 3, 3, 1, 1, 1, 1, 1, 1},  {2, 9, 9, 200, 70, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 9, 10, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},   {1, 16, 150, 17, 16, 3, 3, 1, 1, 1, 1, 1, 1},
+    {9, 4, 5, 20, 33, 3, 3, 1, 1, 1, 1, 1, 1},    {5, 3, 4, 17, 18, 3, 3, 1, 1, 1, 1, 1, 2},
+    {1, 23, 22, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},  {2, 13, 11, 170, 33, 3, 3, 1, 1, 1, 1, 1, 2},
+    {1, 7, 5, 200, 70, 3, 3, 1, 1, 1, 1, 1, 2},   {1, 42, 39, 40, 33, 3, 3, 2, 0, 0, 1, 1, 1},
+    {2, 33, 34, 170, 33, 3, 3, 2, 1, 1, 1, 1, 1}, {3, 24, 33, 17, 50, 3, 3, 2, 0, 1, 2, 0, 1},
 };
 
 /* The same with so many tiles that the transformed weights are kept: odd sides, the end of a
- * picture within a stretch, more channels than one sum, more than four panels, enlarged. */
+ * picture within a stretch, more channels than one sum, more panels than a stretch takes at a
+ * time, enlarged, strided. */
 static const LdmConv large_cases[] = {
     {1, 45, 39, 40, 33, 3, 3, 1, 1, 1, 1, 1, 1},  {2, 30, 31, 330, 20, 3, 3, 1, 1, 1, 1, 1, 1},
     {1, 43, 44, 17, 150, 3, 3, 1, 1, 1, 1, 1, 1}, {1, 43, 41, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},
-    {3, 21, 23, 330, 17, 3, 3, 1, 1, 1, 1, 1, 2},
+    {3, 21, 23, 330, 17, 3, 3, 1, 1, 1, 1, 1, 2}, {1, 90, 83, 40, 33, 3, 3, 2, 0, 0, 1, 1, 1},
+    {2, 61, 59, 330, 17, 3, 3, 2, 1, 1, 1, 1, 1}, {1, 82, 84, 17, 210, 3, 3, 2, 0, 0, 1, 1, 1},
 };
 
 static void test_shapes(void)
@@ -206,6 +209,8 @@ static void test_threads(void)
     check_threads((LdmConv){1, 9, 7, 70, 150, 3, 3, 1, 1, 1, 1, 1, 2});
     check_threads((LdmConv){1, 19, 22, 130, 70, 3, 3, 1, 1, 1, 1, 1, 2});
     check_threads((LdmConv){1, 41, 42, 33, 40, 3, 3, 1, 1, 1, 1, 1, 2});
+    check_threads((LdmConv){1, 35, 43, 130, 70, 3, 3, 2, 0, 0, 1, 1, 1});
+    check_threads((LdmConv){2, 60, 61, 33, 40, 3, 3, 2, 1, 1, 1, 1, 1});
 }
 
 static void test_output_size(void)
