@@ -14,7 +14,8 @@
 #define MIN_TILES 64                /* what pays for the transformed weights */
 #define DEPTH     128 /* most input channels whose transformed weights are held at a time */
 #define PACKED    16  /* of them, those whose weights wait in the first cache */
-#define DOUBLED_4 12  /* tiles that pay for the weights of the larger doubled ones */
+#define DOUBLED_4 12  /* tiles that pay for the weights of the larger doubled ones, */
+#define LARGER    3   /* and of the larger of the others */
 
 /* Of large pictures: weights stream by, the products of a few panels stay in the second cache. */
 #define LARGE      100                /* tiles */
@@ -97,6 +98,8 @@ static void job_init_way(WinogradJob *job, const LdmConv *c)
         job->way = LDM_WINOGRAD_STRIDED;
     else if (c->upsample == 2)
         job->way = count_tiles(c, 4) >= DOUBLED_4 ? LDM_WINOGRAD_DOUBLED_4 : LDM_WINOGRAD_DOUBLED_2;
+    else if (count_tiles(c, 4) < LARGER)
+        job->way = LDM_WINOGRAD_2;
     size_t side = (size_t)ldm_winograd_side(job->way);
     size_t products = (size_t)ldm_winograd_products(job->way);
     size_t sums = (size_t)ldm_winograd_sums(job->way);
@@ -149,8 +152,8 @@ bool ldm_conv_winograd_fits(const LdmConv *c)
     WinogradJob job;
     job_init(&job, c);
     /* nine products a pixel against a tile's and a third more for its transforms; those of the
-     * weights cost what six tiles do */
-    return c->N * job.Ho * job.Wo * 27 >= 4 * job.products * (job.total + 6);
+     * weights cost what two tiles do */
+    return c->N * job.Ho * job.Wo * 27 >= 4 * job.products * (job.total + 2);
 }
 
 size_t ldm_conv_winograd_scratch(const LdmConv *c)

@@ -38,11 +38,13 @@ typedef struct {
     float *out;
 } LdmPack;
 
-/* Ways of a 3x3 convolution by Winograd: 4 x 4 outputs from 6 x 6 pixels by 36 products; over
- * pixels that count twice each way (LdmConv.upsample), 4 x 4 outputs from 4 x 4 pixels by 25, 8 x 8
- * from 6 x 6 by 81; with a stride of 2, 4 x 4 outputs from 9 x 9 pixels by 81 products, 25 sums. */
+/* Ways of a 3x3 convolution by Winograd: 4 x 4 outputs from 6 x 6 pixels by 36 products, or 2 x 2
+ * from 4 x 4 by 16; over pixels that count twice each way (LdmConv.upsample), 4 x 4 outputs from
+ * 4 x 4 pixels by 25, 8 x 8 from 6 x 6 by 81; with a stride of 2, 4 x 4 outputs from 9 x 9 pixels
+ * by 81 products, 25 sums. */
 typedef enum {
     LDM_WINOGRAD,
+    LDM_WINOGRAD_2,
     LDM_WINOGRAD_DOUBLED_2,
     LDM_WINOGRAD_DOUBLED_4,
     LDM_WINOGRAD_STRIDED,
@@ -51,11 +53,15 @@ typedef enum {
 /* Along one side: pixels that a tile reads, products, sums of products, outputs. */
 static inline int ldm_winograd_side(LdmWinograd way)
 {
-    return way == LDM_WINOGRAD_STRIDED ? 9 : way == LDM_WINOGRAD_DOUBLED_2 ? 4 : 6;
+    if (way == LDM_WINOGRAD_STRIDED)
+        return 9;
+    return way == LDM_WINOGRAD_2 || way == LDM_WINOGRAD_DOUBLED_2 ? 4 : 6;
 }
 
 static inline int ldm_winograd_products(LdmWinograd way)
 {
+    if (way == LDM_WINOGRAD_2)
+        return 4;
     return way == LDM_WINOGRAD ? 6 : way == LDM_WINOGRAD_DOUBLED_2 ? 5 : 9;
 }
 
@@ -66,7 +72,7 @@ static inline int ldm_winograd_sums(LdmWinograd way)
 
 static inline int ldm_winograd_outputs(LdmWinograd way)
 {
-    return way == LDM_WINOGRAD_DOUBLED_4 ? 8 : 4;
+    return way == LDM_WINOGRAD_DOUBLED_4 ? 8 : way == LDM_WINOGRAD_2 ? 2 : 4;
 }
 
 /* A tile of side x side pixels with C channels -> V: as many runs of C floats, v_stride apart. */

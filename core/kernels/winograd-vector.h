@@ -49,6 +49,32 @@ ALWAYS_INLINE void winograd_at(const Vec *m, const int s, Vec *y, const int t)
     y[3 * t] = WA * WA * WA * gap_a + WB * WB * WB * gap_b + m[5 * s];
 }
 
+/* ---- 2 x 2 outputs, on the points 0, +-1, infinity: transformed weights that cost less ---- */
+
+ALWAYS_INLINE void winograd_bt_2(Vec *d, const int s)
+{
+    Vec d0 = d[0], d1 = d[s], d2 = d[2 * s], d3 = d[3 * s];
+    d[0] = d0 - d2;
+    d[s] = d1 + d2;
+    d[2 * s] = d2 - d1;
+    d[3 * s] = d3 - d1;
+}
+
+ALWAYS_INLINE void winograd_g_2(const Vec *g, const int s, Vec *u, const int t)
+{
+    Vec even = g[0] + g[2 * s];
+    u[0] = g[0];
+    u[t] = 0.5f * (even + g[s]);
+    u[2 * t] = 0.5f * (even - g[s]);
+    u[3 * t] = g[2 * s];
+}
+
+ALWAYS_INLINE void winograd_at_2(const Vec *m, const int s, Vec *y, const int t)
+{
+    y[0] = m[0] + m[s] + m[2 * s];
+    y[t] = m[s] - m[2 * s] + m[3 * s];
+}
+
 /* ---- a picture enlarged to twice its size ----
  * Of three taps over nearest neighbours two fall on the same pixel of x (arXiv 1707.02937): even
  * outputs see (g0, g1 + g2, 0), odd ones (0, g0 + g1, g2) on the same run of pixels. As
@@ -90,15 +116,6 @@ ALWAYS_INLINE void winograd_at_doubled_4(const Vec *m, const int s, Vec *y, cons
 }
 
 /* The same for m = 2. */
-ALWAYS_INLINE void winograd_bt_doubled_2(Vec *d, const int s)
-{
-    Vec d0 = d[0], d1 = d[s], d2 = d[2 * s], d3 = d[3 * s];
-    d[0] = d0 - d2;
-    d[s] = d1 + d2;
-    d[2 * s] = d2 - d1;
-    d[3 * s] = d3 - d1;
-}
-
 ALWAYS_INLINE void winograd_g_doubled_2(const Vec *g, const int s, Vec *u, const int t)
 {
     Vec g0 = g[0], g2 = g[2 * s], right = g[s] + g2, left = g0 + g[s];
@@ -183,7 +200,7 @@ ALWAYS_INLINE void winograd_bt(const LdmWinograd way, Vec *d, const int s)
     else if (way == LDM_WINOGRAD_STRIDED)
         winograd_bt_strided(d, s);
     else
-        winograd_bt_doubled_2(d, s);
+        winograd_bt_2(d, s);
 }
 
 ALWAYS_INLINE void winograd_g_of(const LdmWinograd way, const Vec *g, const int s, Vec *u,
@@ -191,6 +208,8 @@ ALWAYS_INLINE void winograd_g_of(const LdmWinograd way, const Vec *g, const int 
 {
     if (way == LDM_WINOGRAD)
         winograd_g(g, s, u, t);
+    else if (way == LDM_WINOGRAD_2)
+        winograd_g_2(g, s, u, t);
     else if (way == LDM_WINOGRAD_DOUBLED_4)
         winograd_g_doubled_4(g, s, u, t);
     else if (way == LDM_WINOGRAD_STRIDED)
@@ -204,6 +223,8 @@ ALWAYS_INLINE void winograd_at_of(const LdmWinograd way, const Vec *m, const int
 {
     if (way == LDM_WINOGRAD)
         winograd_at(m, s, y, t);
+    else if (way == LDM_WINOGRAD_2)
+        winograd_at_2(m, s, y, t);
     else if (way == LDM_WINOGRAD_DOUBLED_4)
         winograd_at_doubled_4(m, s, y, t);
     else if (way == LDM_WINOGRAD_STRIDED)
@@ -217,6 +238,8 @@ ALWAYS_INLINE void winograd_at_of(const LdmWinograd way, const Vec *m, const int
     do {                                                   \
         if (way == LDM_WINOGRAD)                           \
             function(LDM_WINOGRAD, __VA_ARGS__);           \
+        else if (way == LDM_WINOGRAD_2)                    \
+            function(LDM_WINOGRAD_2, __VA_ARGS__);         \
         else if (way == LDM_WINOGRAD_DOUBLED_4)            \
             function(LDM_WINOGRAD_DOUBLED_4, __VA_ARGS__); \
         else if (way == LDM_WINOGRAD_STRIDED)              \

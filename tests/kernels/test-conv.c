@@ -90,6 +90,7 @@ static const LdmConv winograd_cases[] = {
     {1, 23, 22, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},  {2, 13, 11, 170, 33, 3, 3, 1, 1, 1, 1, 1, 2},
     {1, 7, 5, 200, 70, 3, 3, 1, 1, 1, 1, 1, 2},   {1, 42, 39, 40, 33, 3, 3, 2, 0, 0, 1, 1, 1},
     {2, 33, 34, 170, 33, 3, 3, 2, 1, 1, 1, 1, 1}, {3, 24, 33, 17, 50, 3, 3, 2, 0, 1, 2, 0, 1},
+    {1, 4, 7, 40, 70, 3, 3, 1, 1, 1, 1, 1, 1},    {2, 3, 4, 170, 33, 3, 3, 1, 1, 1, 1, 1, 1},
 };
 
 /* The same with so many tiles that the transformed weights are kept: odd sides, the end of a
@@ -204,6 +205,7 @@ static void check_threads(LdmConv conv)
 static void test_threads(void)
 {
     check_threads((LdmConv){1, 5, 5, 70, 150, 3, 3, 1, 1, 1, 1, 1, 1});
+    check_threads((LdmConv){2, 4, 4, 140, 150, 3, 3, 1, 1, 1, 1, 1, 1});
     check_threads((LdmConv){1, 47, 46, 33, 40, 3, 3, 1, 1, 1, 1, 1, 1});
     check_threads((LdmConv){2, 33, 22, 130, 70, 3, 3, 1, 1, 1, 1, 1, 1});
     check_threads((LdmConv){1, 9, 7, 70, 150, 3, 3, 1, 1, 1, 1, 1, 2});
