@@ -5,8 +5,10 @@
  * A task is a head of a picture (of all pictures that share their keys): it alone writes these dQ,
  * dK and dV, so sums always run in the same order. */
 #include "kernels/matrix.h"
+#include "kernels/pairs.h"
 
 #include "base/parallel.h"
+#include "tensor/half.h"
 
 #include <string.h>
 
@@ -14,10 +16,17 @@
 #define KEYS    256
 #define PITCH   (KEYS + 16)
 
+/* Of pairs: a block of queries turned round, and rows of a head, as the forward takes them. */
+#define TURNED_PITCH (QUERIES / 2 + 16)
+#define STRIP_PITCH  (LDM_PAIRS_HEAD / 2 + 16)
+
 typedef struct {
     const LdmAttentionBackward *back;
     const LdmAttention *a;
     const LdmLanes *lanes;
+    const LdmPairs *pairs; /* NULL: in f32 */
+    LdmTileFunction *tile;
+    size_t rows;                     /* of it */
     size_t key_floats, query_floats; /* packed arrays of a block */
 } Job;
 
@@ -26,6 +35,8 @@ typedef struct {
     float p[QUERIES * PITCH], ds[QUERIES * PITCH];
     float corner[LDM_MAX_ROWS * LDM_MAX_COLUMNS];
     float delta[QUERIES], logsumexp[QUERIES];
+    float turned[KEYS * TURNED_PITCH]; /* P^T or dS^T in pairs */
+    float strip[LDM_MAX_ROWS * STRIP_PITCH];
 } Scratch;
 
 /* The arrays after it. */
@@ -47,6 +58,9 @@ typedef struct {
 static void job_init(Job *job, const LdmAttention *a)
 {
     *job = (Job){.a = a, .lanes = ldm_lanes()};
+    job->pairs = a->bf16 && a->d <= LDM_PAIRS_HEAD ? ldm_pairs() : NULL;
+    job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
+    job->rows = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
     const size_t NR = 2 * job->lanes->width;
     size_t wide = ldm_parts(a->d, NR) * NR;
     job->key_floats = ldm_whole_lines(KEYS * wide); /* KEYS is a multiple of NR */
@@ -94,69 +108,118 @@ static Head head_of(const Job *job, size_t n, size_t kv, size_t head)
                   .add_q = back->add_q};
 }
 
-/* rows x [rows, d] -> panels [d / NR][rows][NR], zeros beyond d. */
+/* That n numbers along the depth take. */
+static size_t words(const Job *job, size_t n)
+{
+    return job->pairs != NULL ? (n + 1) / 2 : n;
+}
+
+/* rows x [rows, d] -> panels [d / NR][words of rows][NR], zeros beyond d. */
 static void pack_rows(const Job *job, const float *x, size_t stride, size_t rows, float *out)
 {
-    const size_t NR = 2 * job->lanes->width, d = job->a->d;
+    const size_t NR = 2 * job->lanes->width, d = job->a->d, step = job->pairs != NULL ? 2 : 1;
     for (size_t c = 0; c < d; c += NR) {
         size_t part = MIN(NR, d - c);
-        for (size_t r = 0; r < rows; r++, out += NR) {
-            memcpy(out, x + r * stride + c, part * sizeof(float));
+        for (size_t r = 0; r < rows; r += step, out += NR) {
+            const float *row = x + r * stride + c;
+            if (job->pairs != NULL)
+                job->pairs->interleave(row, r + 1 < rows ? row + stride : NULL, part, out);
+            else
+                memcpy(out, row, part * sizeof(float));
             memset(out + part, 0, (NR - part) * sizeof(float));
         }
     }
 }
 
-/* x [rows, d] -> panels [rows / NR][d][NR] of its transpose. */
+/* x [rows, d] -> panels [rows / NR][words of d][NR] of its transpose. */
 static void pack_columns(const Job *job, const float *x, size_t stride, size_t rows, float *out)
 {
     const size_t NR = 2 * job->lanes->width, d = job->a->d;
-    for (size_t r = 0; r < rows; r += NR)
+    for (size_t r = 0; r < rows; r += NR) {
+        float *panel = out + r * d;
         job->lanes->pack(&(LdmPack){.src = {x + r * stride, LDM_F32},
                                     .ld = stride,
                                     .rows = MIN(NR, rows - r),
                                     .J = d,
                                     .taps = 1,
                                     .tap_stride = d,
-                                    .out = out + r * d});
+                                    .out = panel});
+        if (job->pairs != NULL) /* never beyond its source */
+            ldm_pairs_panel(job->pairs, panel, d, NR, out + r * words(job, d));
+    }
 }
 
-/* scores [queries][PITCH] = x [queries, d] times packed columns. */
-static void multiply_keys(const Job *job, const float *x, size_t stride, size_t queries,
-                          const float *columns, size_t keys, float *scores)
+/* Rows of a head, rounded into the strip or as they lie. */
+static const float *strip_rows(const Job *job, Scratch *s, const float *x, size_t rows,
+                               size_t *stride)
 {
-    const size_t NR = 2 * job->lanes->width, d = job->a->d;
-    size_t strip = ldm_parts(queries, ldm_parts(queries, (size_t)job->lanes->rows));
-    for (size_t i = 0; i < queries; i += strip)
-        for (size_t k = 0; k < keys; k += NR)
-            job->lanes->tile((int)MIN(strip, queries - i), &(LdmTile){.segments = 1,
-                                                                      .K = d,
-                                                                      .a = x + i * stride,
-                                                                      .lda = stride,
-                                                                      .b = columns + k * d,
-                                                                      .c = scores + i * PITCH + k,
-                                                                      .ldc = PITCH,
-                                                                      .vectors = 2});
+    if (job->pairs == NULL)
+        return x;
+    for (size_t i = 0; i < rows; i++)
+        job->pairs->round(x + i * *stride, job->a->d, s->strip + i * STRIP_PITCH);
+    *stride = STRIP_PITCH;
+    return s->strip;
 }
 
-/* y [rows, d] += w [rows, depth], or its transpose, times packed rows [d / NR][depth][NR]. */
-static void add_product(const Job *job, Scratch *s, const LdmTile *from, bool turned, size_t rows,
-                        float *y, size_t stride)
+typedef struct {
+    const float *data;
+    size_t stride, rows;
+} Rows;
+
+/* scores [rows][PITCH] = x [rows, d] times packed columns. */
+static void multiply_keys(const Job *job, Scratch *s, const Rows *x, const float *columns,
+                          size_t keys, float *scores)
 {
-    const size_t NR = 2 * job->lanes->width, d = job->a->d;
-    size_t strip = ldm_parts(rows, ldm_parts(rows, (size_t)job->lanes->rows));
+    const size_t NR = 2 * job->lanes->width, depth = words(job, job->a->d);
+    size_t strip = ldm_parts(x->rows, ldm_parts(x->rows, job->rows));
+    for (size_t i = 0; i < x->rows; i += strip) {
+        size_t rows = MIN(strip, x->rows - i);
+        LdmTile t = {.segments = 1, .K = depth, .lda = x->stride, .ldc = PITCH, .vectors = 2};
+        t.a = strip_rows(job, s, x->data + i * x->stride, rows, &t.lda);
+        for (size_t k = 0; k < keys; k += NR) {
+            t.b = columns + k * depth;
+            t.c = scores + i * PITCH + k;
+            job->tile((int)rows, &t);
+        }
+    }
+}
+
+typedef struct {
+    float *data;
+    size_t stride, rows;
+} Sums;
+
+/* y [rows, d] += w [rows, depth], or its transpose, times packed rows [d / NR][depth][NR]; of
+ * pairs, w is in words, and depth as many. */
+static void add_product(const Job *job, Scratch *s, const LdmTile *from, bool turned, const Sums *y)
+{
+    const size_t NR = 2 * job->lanes->width, d = job->a->d, rows = y->rows;
+    size_t strip = ldm_parts(rows, ldm_parts(rows, job->rows));
     for (size_t i = 0; i < rows; i += strip)
         for (size_t c = 0; c < d; c += NR) {
             LdmTile t = *from;
             t.segments = 1;
             t.a += turned ? i : i * t.lda;
             t.b += c * t.K;
-            t.c = y + i * stride + c;
-            t.ldc = stride;
+            t.c = y->data + i * y->stride + c;
+            t.ldc = y->stride;
             t.add = true;
-            ldm_tile_by(turned ? job->lanes->tile_turned : job->lanes->tile, NR / 2,
+            ldm_tile_by(turned ? job->lanes->tile_turned : job->tile, NR / 2,
                         (int)MIN(strip, rows - i), MIN(NR, d - c), &t, s->corner);
         }
+}
+
+/* y [keys, d] += the transpose of w [queries][PITCH] times packed rows. */
+static void add_turned(const Job *job, Scratch *s, const float *w, const float *rows,
+                       size_t queries, const Sums *y)
+{
+    LdmTile t = {.K = words(job, queries), .a = w, .lda = PITCH, .b = rows};
+    if (job->pairs != NULL) {
+        job->pairs->turn(w, PITCH, queries, y->rows, s->turned, TURNED_PITCH);
+        t.a = s->turned;
+        t.lda = TURNED_PITCH;
+    }
+    add_product(job, s, &t, job->pairs == NULL, y);
 }
 
 /* The gradients' shares of one block of queries and one of keys (packed). */
@@ -165,9 +228,10 @@ static void go_back(const Job *job, const Buffers *b, const Head *h, size_t q0, 
 {
     const LdmAttention *a = job->a;
     Scratch *s = b->s;
-    multiply_keys(job, h->q + q0 * a->q_stride, a->q_stride, queries, b->k_columns, keys, s->p);
-    multiply_keys(job, h->dy + q0 * a->heads * a->d, a->heads * a->d, queries, b->v_columns, keys,
-                  s->ds);
+    const size_t wide = a->heads * a->d;
+    multiply_keys(job, s, &(Rows){h->q + q0 * a->q_stride, a->q_stride, queries}, b->k_columns,
+                  keys, s->p);
+    multiply_keys(job, s, &(Rows){h->dy + q0 * wide, wide, queries}, b->v_columns, keys, s->ds);
     for (size_t i = 0; i < queries; i++) {
         float *p = s->p + i * PITCH, *ds = s->ds + i * PITCH;
         size_t valid = keys;
@@ -177,21 +241,30 @@ static void go_back(const Job *job, const Buffers *b, const Head *h, size_t q0, 
         memset(p + valid, 0, (keys - valid) * sizeof(float));
         memset(ds + valid, 0, (keys - valid) * sizeof(float));
     }
-    if (h->dq != NULL)
-        add_product(job, s, &(LdmTile){.K = keys, .a = s->ds, .lda = PITCH, .b = b->k_rows}, false,
-                    queries, h->dq + q0 * a->q_stride, a->q_stride);
     if (h->dk != NULL)
-        add_product(job, s, &(LdmTile){.K = queries, .a = s->ds, .lda = PITCH, .b = b->q_rows},
-                    true, keys, h->dk + k0 * a->k_stride, a->k_stride);
+        add_turned(job, s, s->ds, b->q_rows, queries,
+                   &(Sums){h->dk + k0 * a->k_stride, a->k_stride, keys});
     if (h->dv != NULL)
-        add_product(job, s, &(LdmTile){.K = queries, .a = s->p, .lda = PITCH, .b = b->dy_rows},
-                    true, keys, h->dv + k0 * a->v_stride, a->v_stride);
+        add_turned(job, s, s->p, b->dy_rows, queries,
+                   &(Sums){h->dv + k0 * a->v_stride, a->v_stride, keys});
+    for (size_t i = 0; job->pairs != NULL && i < queries; i++)
+        job->pairs->round(s->ds + i * PITCH, keys, s->ds + i * PITCH);
+    if (h->dq != NULL)
+        add_product(job, s,
+                    &(LdmTile){.K = words(job, keys), .a = s->ds, .lda = PITCH, .b = b->k_rows},
+                    false, &(Sums){h->dq + q0 * a->q_stride, a->q_stride, queries});
 }
 
 static void clear_rows(float *x, size_t rows, size_t stride, size_t d)
 {
     for (size_t i = 0; x != NULL && i < rows; i++)
         memset(x + i * stride, 0, d * sizeof(float));
+}
+
+/* Rounded where dY V^T rounds it: else what delta takes off is not what is there. */
+static float as_multiplied(const Job *job, float x)
+{
+    return job->pairs != NULL ? ldm_bf16_to_f32(ldm_f32_to_bf16(x)) : x;
 }
 
 /* delta and logsumexp of a block of queries; their packed arrays. */
@@ -204,7 +277,8 @@ static void prepare_queries(const Job *job, const Buffers *b, const Head *h, siz
     for (size_t i = 0; i < queries; i++) {
         double sum = 0;
         for (size_t c = 0; c < a->d; c++)
-            sum += (double)h->y[(q0 + i) * stride + c] * h->dy[(q0 + i) * stride + c];
+            sum += (double)h->y[(q0 + i) * stride + c] *
+                   as_multiplied(job, h->dy[(q0 + i) * stride + c]);
         b->s->delta[i] = (float)sum;
     }
     pack_rows(job, h->q + q0 * a->q_stride, a->q_stride, queries, b->q_rows);

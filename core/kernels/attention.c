@@ -9,10 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERIES     56  /* a block of them: four register tiles of 14 rows */
-#define KEYS        256 /* scores of a register tile's rows stay in the first cache */
-#define QUERY_PITCH 272 /* rows of a head, copied where their distance is bad for the cache */
-#define S_PITCH     (KEYS + 16) /* no power of two, for the cache */
+#define QUERIES 56  /* a block of them: four register tiles of 14 rows */
+#define KEYS    256 /* scores of a register tile's rows stay in the first cache */
+#define QUERY_PITCH \
+    LDM_PAIRS_HEAD          /* rows of a head, copied where their distance is bad for the cache */
+#define S_PITCH (KEYS + 16) /* no power of two, for the cache */
 
 typedef struct {
     const LdmAttention *a;
@@ -42,7 +43,7 @@ static void job_init(AttentionJob *job, const LdmAttention *a)
 {
     *job = (AttentionJob){.a = a, .lanes = ldm_lanes()};
     const size_t NR = 2 * job->lanes->width;
-    job->pairs = a->bf16 && a->d <= QUERY_PITCH ? ldm_pairs() : NULL;
+    job->pairs = a->bf16 && a->d <= LDM_PAIRS_HEAD ? ldm_pairs() : NULL;
     job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
     job->rows = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
     job->depth = words(job, a->d);

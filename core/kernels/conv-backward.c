@@ -5,6 +5,7 @@
  * rows of X gathered as they are packed, so nothing like im2col ever exists; 3x3 kernels go by
  * Winograd instead where that gains (conv-winograd-backward.c). */
 #include "kernels/conv.h"
+#include "kernels/pairs.h"
 
 #include "base/parallel.h"
 
@@ -61,7 +62,9 @@ static void input_job_init(InputJob *job, const LdmConv *c)
                           .pad_left = left,
                           .pad_bottom = (int)(c->H * c->upsample + c->KH - 1 - H) - top,
                           .pad_right = (int)(c->W * c->upsample + c->KW - 1 - W) - left,
-                          .upsample = 1};
+                          .upsample = 1,
+                          .bf16 = c->bf16,
+                          .bf16_taps = c->bf16_taps};
     if (c->stride > 1)
         job->sparse_floats = ldm_whole_lines(c->N * H * W * c->Cout);
     if (c->upsample > 1)
@@ -123,7 +126,8 @@ static bool product_backward_input(const LdmConvBackward *back, GCancellable *ca
                     .residual = back->add ? back->d : NULL,
                     .y = back->d,
                     .scratch = back->scratch,
-                    .transposed = true};
+                    .transposed = true,
+                    .bf16 = c->bf16};
     return ldm_gemm(&gemm, cancellable);
 }
 
@@ -171,10 +175,13 @@ bool ldm_conv_backward_input(const LdmConvBackward *back, GCancellable *cancella
 #define STRIPS 16        /* of dY's channels, the rows of a register tile each */
 #define BAND   (32 * KC) /* pixels of a task */
 
+#define WORD_PITCH (KC / 2 + 16) /* from row to row of dY turned round, in pairs */
+
 typedef struct {
     const LdmConvBackward *back;
     const LdmConv *c;
     const LdmLanes *lanes;
+    const LdmPairs *pairs;          /* NULL: in f32 */
     size_t Ho, Wo, columns, pixels; /* columns = taps * Cin of dW, tap after tap */
     float *dw;                      /* [Cout][columns]; dW itself where there is one tap */
     size_t first, count;            /* pixels of this band */
@@ -191,6 +198,7 @@ typedef struct {
 static void weights_job_init(WeightsJob *job, const LdmConv *c)
 {
     *job = (WeightsJob){.c = c, .lanes = ldm_lanes(), .columns = c->KH * c->KW * c->Cin};
+    job->pairs = ldm_conv_rounds(c, ldm_conv_winograd_backward_fits(c)) ? ldm_pairs() : NULL;
     const size_t NR = 2 * job->lanes->width;
     size_t panels = ldm_parts(job->columns, NR);
     ldm_conv_output(c, &job->Ho, &job->Wo);
@@ -199,12 +207,18 @@ static void weights_job_init(WeightsJob *job, const LdmConv *c)
     job->block_columns = ldm_parts(panels, job->column_blocks) * NR;
     /* Of even number, for two threads. How they lie depends on Cout alone: the compiler may round
      * differently in tiles of another height. */
-    size_t MR = (size_t)job->lanes->rows, strips = ldm_parts(ldm_parts(c->Cout, MR), 2) * 2;
+    size_t MR = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
+    size_t strips = ldm_parts(ldm_parts(c->Cout, MR), 2) * 2;
     job->strip = ldm_parts(c->Cout, c->Cout > MR ? strips : 1);
     /* several tasks a thread, but rows enough to pay for packing */
     size_t wanted = 4 * (size_t)ldm_threads() / job->column_blocks;
     strips = ldm_parts(strips, CLAMP(wanted, 1, ldm_parts(c->Cout, 3 * MR)));
     job->block_rows = MIN(strips, (size_t)STRIPS) * job->strip;
+}
+
+static bool goes_by_winograd(const LdmConv *c)
+{
+    return ldm_conv_winograd_backward_fits(c) && !ldm_conv_rounds(c, true);
 }
 
 static size_t aside_floats(const WeightsJob *job)
@@ -215,7 +229,7 @@ static size_t aside_floats(const WeightsJob *job)
 size_t ldm_conv_backward_weights_scratch(const LdmConv *c)
 {
     WeightsJob job;
-    if (ldm_conv_winograd_backward_fits(c))
+    if (goes_by_winograd(c))
         return ldm_conv_winograd_backward_scratch(c);
     weights_job_init(&job, c);
     return aside_floats(&job) * sizeof(float) + ldm_threads() * sizeof(WeightsScratch);
@@ -259,6 +273,12 @@ typedef struct {
     size_t j0, columns, m0, rows, pixel, depth;
 } WeightsBlock;
 
+/* That n pixels take, one below the other. */
+static size_t words(const WeightsJob *job, size_t n)
+{
+    return job->pairs != NULL ? (n + 1) / 2 : n;
+}
+
 /* A panel: a task's columns from n on of the gathered X, zeros up to NR -> out [depth][NR]. */
 static void gather_panel(const WeightsJob *job, const WeightsBlock *b, size_t n, float *out)
 {
@@ -271,6 +291,8 @@ static void gather_panel(const WeightsJob *job, const WeightsBlock *b, size_t n,
     }
     for (size_t k = 0; k < b->depth && columns < NR; k++)
         memset(out + k * NR + columns, 0, (NR - columns) * sizeof(float));
+    if (job->pairs != NULL)
+        ldm_pairs_panel(job->pairs, out, b->depth, NR, out);
 }
 
 /* Pixel after pixel, since both arrays are read where they lie in memory: whole panels of X where
@@ -280,10 +302,23 @@ static size_t copy_panels(const WeightsJob *job, const WeightsBlock *b, float *o
     const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin, panels = b->columns / NR;
     if (!is_product(job->c))
         return 0;
-    for (size_t k = 0; k < b->depth; k++)
-        job->lanes->copy_rows(job->c->x + (b->pixel + k) * Cin + b->j0, NR, panels, NR,
-                              out + k * NR, b->depth * NR);
+    if (job->pairs == NULL)
+        for (size_t k = 0; k < b->depth; k++)
+            job->lanes->copy_rows(job->c->x + (b->pixel + k) * Cin + b->j0, NR, panels, NR,
+                                  out + k * NR, b->depth * NR);
+    else
+        for (size_t k = 0; k < b->depth; k += 2)
+            for (size_t n = 0; n < panels * NR; n += NR) {
+                const float *x = job->c->x + (b->pixel + k) * Cin + b->j0 + n;
+                job->pairs->interleave(x, k + 1 < b->depth ? x + Cin : NULL, NR,
+                                       out + n * words(job, b->depth) + k / 2 * NR);
+            }
     return panels * NR;
+}
+
+static const float *back_dy(const WeightsJob *job, const WeightsBlock *b)
+{
+    return job->back->dy + b->pixel * job->c->Cout + b->m0;
 }
 
 static void copy_strips(const WeightsJob *job, const WeightsBlock *b, float *out)
@@ -291,7 +326,7 @@ static void copy_strips(const WeightsJob *job, const WeightsBlock *b, float *out
     const size_t Cout = job->c->Cout, strip = job->strip, strips = b->rows / strip;
     const size_t whole = strips * strip, rest = b->rows - whole;
     for (size_t k = 0; k < b->depth; k++) {
-        const float *dy = job->back->dy + (b->pixel + k) * Cout + b->m0;
+        const float *dy = back_dy(job, b) + k * Cout;
         job->lanes->copy_rows(dy, strip, strips, strip, out + k * strip, b->depth * strip);
         job->lanes->copy_rows(dy + whole, strip, rest > 0, rest, out + whole * b->depth + k * strip,
                               strip);
@@ -315,21 +350,22 @@ static const float *line_ahead(const WeightsJob *job, const WeightsBlock *b, siz
 static void multiply_block(const WeightsJob *job, WeightsScratch *s, const WeightsBlock *b)
 {
     const size_t NR = 2 * job->lanes->width, lines = ldm_parts(b->rows, 16);
+    const size_t depth = words(job, b->depth);
     size_t i = 0;
     for (size_t m = 0; m < b->rows; m += job->strip)
         for (size_t n = 0; n < b->columns; n += NR, i++) {
             LdmTile t = {.segments = 1,
-                         .K = b->depth,
-                         .a = s->a + m * b->depth,
-                         .lda = job->strip,
-                         .b = s->b + n * b->depth,
+                         .K = depth,
+                         .a = s->a + m * (job->pairs != NULL ? WORD_PITCH : depth),
+                         .lda = job->pairs != NULL ? WORD_PITCH : job->strip,
+                         .b = s->b + n * depth,
                          .c = job->dw + (b->m0 + m) * job->columns + b->j0 + n,
                          .ldc = job->columns,
                          .add = job->dw == job->back->d || b->pixel > 0,
                          .ahead = line_ahead(job, b, i),
                          .ahead_step = i < lines ? job->c->Cout : job->c->Cin};
-            ldm_tile_by(job->lanes->tile_turned, NR / 2, (int)MIN(job->strip, b->rows - m),
-                        MIN(NR, b->columns - n), &t, s->corner);
+            ldm_tile_by(job->pairs != NULL ? job->pairs->tile : job->lanes->tile_turned, NR / 2,
+                        (int)MIN(job->strip, b->rows - m), MIN(NR, b->columns - n), &t, s->corner);
         }
 }
 
@@ -346,8 +382,11 @@ static void weights_task(size_t index, int thread, void *data)
         b.pixel = job->first + k0;
         b.depth = MIN((size_t)KC, job->count - k0);
         for (size_t n = copy_panels(job, &b, s->b); n < b.columns; n += NR)
-            gather_panel(job, &b, n, s->b + n * b.depth);
-        copy_strips(job, &b, s->a);
+            gather_panel(job, &b, n, s->b + n * words(job, b.depth));
+        if (job->pairs != NULL)
+            job->pairs->turn(back_dy(job, &b), job->c->Cout, b.depth, b.rows, s->a, WORD_PITCH);
+        else
+            copy_strips(job, &b, s->a);
         multiply_block(job, s, &b);
     }
 }
@@ -367,7 +406,7 @@ static void add_task(size_t co, int thread, void *data)
 bool ldm_conv_backward_weights(const LdmConvBackward *back, GCancellable *cancellable)
 {
     WeightsJob job;
-    if (ldm_conv_winograd_backward_fits(back->conv))
+    if (goes_by_winograd(back->conv))
         return ldm_conv_winograd_backward(back, cancellable);
     weights_job_init(&job, back->conv);
     bool aside = aside_floats(&job) > 0;

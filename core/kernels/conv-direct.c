@@ -1,6 +1,7 @@
 /* Convolution as a batch-reduce product: a band of the padded picture is laid out once, and each
  * register tile reads KH * KW shifted views of it. No im2col. */
 #include "kernels/conv.h"
+#include "kernels/pairs.h"
 
 #include "base/parallel.h"
 
@@ -13,6 +14,9 @@
 typedef struct {
     const LdmConv *c;
     const LdmLanes *lanes;
+    const LdmPairs *pairs; /* NULL: in f32 */
+    LdmTileFunction *tile;
+    size_t tile_rows;
     size_t Ho, Wo, taps, channels;   /* channels of a packed block */
     size_t pitch, width, image_rows; /* of the padded picture: floats a pixel, pixels a row, rows */
     float *band;
@@ -27,12 +31,22 @@ typedef struct {
     float b[]; /* [channels * taps][PANELS * NR] */
 } DirectScratch;
 
+/* That n channels take. */
+static size_t words(const DirectJob *job, size_t n)
+{
+    return job->pairs != NULL ? (n + 1) / 2 : n;
+}
+
 static void job_init(DirectJob *job, const LdmConv *c)
 {
     *job = (DirectJob){.c = c, .lanes = ldm_lanes(), .taps = c->KH * c->KW};
     ldm_conv_output(c, &job->Ho, &job->Wo);
-    job->channels = MIN(c->Cin, MAX(DEPTH / job->taps, (size_t)1));
-    job->pitch = c->Cin + (ldm_stride_collides(c->Cin * c->stride) ? 16 : 0);
+    job->pairs = ldm_conv_rounds(c, ldm_conv_winograd_fits(c)) ? ldm_pairs() : NULL;
+    job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
+    job->tile_rows = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
+    job->channels = MIN(c->Cin, MAX(DEPTH / job->taps / 2 * 2, (size_t)2)); /* whole pairs */
+    job->pitch = words(job, c->Cin);
+    job->pitch += ldm_stride_collides(job->pitch * c->stride) ? 16 : 0;
     job->width = (job->Wo - 1) * c->stride + c->KW;
     job->image_rows = (job->Ho - 1) * c->stride + c->KH;
 }
@@ -92,7 +106,9 @@ static void fill_task(size_t index, int thread, void *data)
     for (size_t i = 0; i < job->width; i++, out += job->pitch) {
         ptrdiff_t x = (ptrdiff_t)i - c->pad_left;
         if (x < 0 || x >= (ptrdiff_t)(c->W * c->upsample))
-            memset(out, 0, c->Cin * sizeof(float));
+            memset(out, 0, words(job, c->Cin) * sizeof(float));
+        else if (job->pairs != NULL)
+            job->pairs->round(in + x / c->upsample * c->Cin, c->Cin, out);
         else
             memcpy(out, in + x / c->upsample * c->Cin, c->Cin * sizeof(float));
     }
@@ -111,23 +127,23 @@ static void direct_row(const DirectJob *job, DirectScratch *s, size_t r, size_t 
                        size_t c0, size_t depth)
 {
     const LdmConv *c = job->c;
-    const size_t NR = 2 * job->lanes->width, MR = job->lanes->rows;
+    const size_t NR = 2 * job->lanes->width, MR = job->tile_rows;
     bool in_place = c->residual == c->y;
     size_t strips = ldm_parts(job->Wo, MR), step = ldm_parts(job->Wo, strips);
     for (size_t x = 0; x < job->Wo; x += step) {
         size_t at = ((job->first + r) * job->Wo + x) * c->Cout + n0;
         int rows = (int)MIN(step, job->Wo - x);
         LdmTile t = {.segments = job->taps,
-                     .K = depth,
+                     .K = words(job, depth),
                      .offsets = job->offsets,
-                     .a = row_start(job, r) + x * c->stride * job->pitch + c0,
+                     .a = row_start(job, r) + x * c->stride * job->pitch + words(job, c0),
                      .lda = c->stride * job->pitch,
                      .ldc = c->Cout,
                      .add = c0 > 0 || in_place};
         for (size_t n = 0; n < columns; n += NR) {
-            t.b = s->b + n * depth * job->taps;
+            t.b = s->b + n * t.K * job->taps;
             t.c = c->y + at + n;
-            ldm_tile(job->lanes, rows, MIN(NR, columns - n), &t, s->corner);
+            ldm_tile_by(job->tile, NR / 2, rows, MIN(NR, columns - n), &t, s->corner);
         }
         if (c0 + depth < c->Cin)
             continue;
@@ -135,6 +151,29 @@ static void direct_row(const DirectJob *job, DirectScratch *s, size_t r, size_t 
             job->lanes->epilogue(columns, s->bias,
                                  c->residual != NULL && !in_place ? c->residual + at : NULL,
                                  c->y + at);
+    }
+}
+
+/* Weights of some output and some input channels -> panels [taps][words of depth][NR]. */
+static void pack_block(const DirectJob *job, float *out, size_t n0, size_t columns, size_t c0,
+                       size_t depth)
+{
+    const LdmConv *c = job->c;
+    const size_t NR = 2 * job->lanes->width;
+    for (size_t n = 0; n < columns; n += NR) {
+        float *panel = out + n * depth * job->taps;
+        job->lanes->pack(
+            &(LdmPack){.src = ldm_weights_at(c->w, ((n0 + n) * c->Cin + c0) * job->taps),
+                       .ld = c->Cin * job->taps,
+                       .rows = MIN(NR, columns - n),
+                       .J = depth * job->taps,
+                       .taps = job->taps,
+                       .tap_stride = depth,
+                       .next = NR * c->Cin * job->taps,
+                       .out = panel});
+        for (size_t t = 0; t < job->taps && job->pairs != NULL; t++) /* never beyond its source */
+            ldm_pairs_panel(job->pairs, panel + t * depth * NR, depth, NR,
+                            out + (n * job->taps + t * NR) * words(job, depth));
     }
 }
 
@@ -150,16 +189,7 @@ static void direct_task(size_t index, int thread, void *data)
     ldm_bias_f32(c->bias, n0, columns, wide, s->bias);
     for (size_t c0 = 0; c0 < c->Cin; c0 += job->channels) {
         size_t depth = MIN(job->channels, c->Cin - c0);
-        for (size_t n = 0; n < columns; n += NR)
-            job->lanes->pack(
-                &(LdmPack){.src = ldm_weights_at(c->w, ((n0 + n) * c->Cin + c0) * job->taps),
-                           .ld = c->Cin * job->taps,
-                           .rows = MIN(NR, columns - n),
-                           .J = depth * job->taps,
-                           .taps = job->taps,
-                           .tap_stride = depth,
-                           .next = NR * c->Cin * job->taps,
-                           .out = s->b + n * depth * job->taps});
+        pack_block(job, s->b, n0, columns, c0, depth);
         for (size_t r = r0; r < r1; r++)
             direct_row(job, s, r, n0, columns, c0, depth);
     }

@@ -1,6 +1,7 @@
 /* Convolution: which way for which shape. 1x1 is a product on the same memory; 3x3 goes by Winograd
  * where enough tiles share the transformed weights; all else reads shifted views of the picture. */
 #include "kernels/conv.h"
+#include "kernels/pairs.h"
 
 void ldm_conv_output(const LdmConv *conv, size_t *Ho, size_t *Wo)
 {
@@ -16,6 +17,11 @@ static bool is_product(const LdmConv *conv)
            conv->pad_top + conv->pad_left + conv->pad_bottom + conv->pad_right == 0;
 }
 
+static bool goes_by_winograd(const LdmConv *conv)
+{
+    return ldm_conv_winograd_fits(conv) && !ldm_conv_rounds(conv, true);
+}
+
 /* A kernel larger than the picture has no output. */
 static bool is_empty(const LdmConv *conv)
 {
@@ -24,14 +30,20 @@ static bool is_empty(const LdmConv *conv)
     return conv->N * Ho * Wo == 0;
 }
 
+bool ldm_conv_rounds(const LdmConv *conv, bool winograd)
+{
+    if (ldm_pairs() == NULL || is_product(conv))
+        return ldm_pairs() != NULL && conv->bf16;
+    return conv->bf16_taps && (!winograd || ldm_pairs()->beats_winograd);
+}
+
 size_t ldm_conv_scratch(const LdmConv *conv)
 {
     if (is_empty(conv))
         return 0;
     if (is_product(conv))
         return ldm_gemm_scratch(conv->N * conv->H * conv->W, conv->Cout, conv->Cin, conv->w.dtype);
-    return ldm_conv_winograd_fits(conv) ? ldm_conv_winograd_scratch(conv)
-                                        : ldm_conv_direct_scratch(conv);
+    return goes_by_winograd(conv) ? ldm_conv_winograd_scratch(conv) : ldm_conv_direct_scratch(conv);
 }
 
 bool ldm_conv(const LdmConv *conv, GCancellable *cancellable)
@@ -53,6 +65,6 @@ bool ldm_conv(const LdmConv *conv, GCancellable *cancellable)
         };
         return ldm_gemm(&gemm, cancellable);
     }
-    return ldm_conv_winograd_fits(conv) ? ldm_conv_winograd(conv, cancellable)
-                                        : ldm_conv_direct(conv, cancellable);
+    return goes_by_winograd(conv) ? ldm_conv_winograd(conv, cancellable)
+                                  : ldm_conv_direct(conv, cancellable);
 }

@@ -6,6 +6,10 @@
 size_t ldm_conv_direct_scratch(const LdmConv *conv);
 bool ldm_conv_direct(const LdmConv *conv, GCancellable *cancellable);
 
+/* Whether its products are those of bf16 numbers: of what may round, all that does not go by
+ * Winograd in f32, which only AMX outruns. `winograd`: this way through it could. */
+bool ldm_conv_rounds(const LdmConv *conv, bool winograd);
+
 /* Winograd: 3x3, stride 1 and padded by 1 all round, or stride 2; large enough to gain by it. */
 bool ldm_conv_winograd_fits(const LdmConv *conv);
 size_t ldm_conv_winograd_scratch(const LdmConv *conv);

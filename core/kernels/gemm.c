@@ -111,16 +111,23 @@ void ldm_bias_f32(LdmWeights bias, size_t first, size_t n, size_t padded, float 
         ldm_convert_to_f32(ldm_weights_at(bias, first).data, bias.dtype, out, n);
 }
 
-/* W [depth, columns] as it lies -> panels [depth][NR], zeros beyond its columns. */
+/* W [depth, columns] as it lies -> panels [depth][NR], or of pairs, zeros beyond its columns. */
 static void pack_transposed(const GemmJob *job, LdmWeights w, size_t depth, size_t columns,
                             float *out)
 {
-    const size_t NR = 2 * job->lanes->width;
+    const size_t NR = 2 * job->lanes->width, step = job->pairs != NULL ? 2 : 1;
+    float even[LDM_MAX_COLUMNS], odd[LDM_MAX_COLUMNS];
     for (size_t n = 0; n < columns; n += NR) {
         size_t part = MIN(NR, columns - n);
-        for (size_t k = 0; k < depth; k++, out += NR) {
+        for (size_t k = 0; k < depth; k += step, out += NR) {
             LdmWeights row = ldm_weights_at(w, k * job->g->N + n);
-            if (row.dtype == LDM_F32)
+            LdmWeights next = ldm_weights_at(row, job->g->N);
+            bool alone = k + 1 == depth;
+            if (job->pairs != NULL)
+                job->pairs->interleave(ldm_weights_f32(row, 0, part, even),
+                                       alone ? NULL : ldm_weights_f32(next, 0, part, odd), part,
+                                       out);
+            else if (row.dtype == LDM_F32)
                 memcpy(out, row.data, part * sizeof(float));
             else
                 ldm_convert_to_f32(row.data, row.dtype, out, part);
@@ -196,7 +203,7 @@ static void dot_task(size_t index, int thread, void *data)
 bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
 {
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
-    job.pairs = g->bf16 && !g->transposed ? ldm_pairs() : NULL;
+    job.pairs = g->bf16 ? ldm_pairs() : NULL;
     job.tile = job.pairs != NULL ? job.pairs->tile : job.lanes->tile;
     job.rows = (size_t)(job.pairs != NULL ? job.pairs->rows : job.lanes->rows);
     if (g->M <= DOT_ROWS && !g->transposed)

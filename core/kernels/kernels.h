@@ -42,7 +42,7 @@ typedef struct {
     float *y;
     void *scratch;
     bool transposed; /* w is [K, N]: the way back through a linear layer, dX = dY W */
-    bool bf16;       /* may round x and w to bf16 where ldm_kernels_have_bf16; not transposed */
+    bool bf16;       /* may round x and w to bf16 where ldm_kernels_have_bf16 */
 } LdmGemm;
 size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype);
 bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable);
@@ -78,7 +78,8 @@ typedef struct {
     const float *residual;
     float *y;
     void *scratch;
-    bool bf16; /* as in LdmGemm; only 1x1 convolutions round */
+    bool bf16;      /* as in LdmGemm; of convolutions, only 1x1 ones round */
+    bool bf16_taps; /* larger ones, too, where that makes them faster (ldm_conv_rounds) */
 } LdmConv;
 void ldm_conv_output(const LdmConv *conv, size_t *Ho, size_t *Wo);
 size_t ldm_conv_scratch(const LdmConv *conv);

@@ -15,4 +15,4 @@
 
 #include "kernels/tile-amx.h"
 
-const LdmPairs ldm_pairs_amx = {interleave, round_row, tile, AMX_ROWS};
+const LdmPairs ldm_pairs_amx = {interleave, round_row, turn, tile, AMX_ROWS, true};

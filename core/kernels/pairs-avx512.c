@@ -6,4 +6,4 @@
 #include "kernels/pairs-vector.h"
 #include "kernels/tile-vector.h"
 
-const LdmPairs ldm_pairs_avx512 = {interleave, round_row, tile, MR};
+const LdmPairs ldm_pairs_avx512 = {interleave, round_row, turn, tile, MR, false};

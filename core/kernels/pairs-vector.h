@@ -46,3 +46,22 @@ static void round_row(const float *x, size_t n, float *out)
         store_some(out + i / 2, (low + high + 1) / 2, round_two(load_some(x + i, low), b));
     }
 }
+
+static void turn(const float *x, size_t ldx, size_t depth, size_t rows, float *out, size_t ldo)
+{
+    for (size_t k = 0; k < depth; k += 2 * LANES)
+        for (size_t m = 0; m < rows; m += LANES) {
+            size_t part = MIN(rows - m, (size_t)LANES);
+            size_t words = MIN((depth - k + 1) / 2, (size_t)LANES);
+            Vec r[LANES];
+            for (size_t i = 0; i < LANES; i++) {
+                const float *even = x + (k + 2 * i) * ldx + m;
+                Vec a = k + 2 * i < depth ? load_some(even, part) : (Vec){0};
+                Vec b = k + 2 * i + 1 < depth ? load_some(even + ldx, part) : (Vec){0};
+                r[i] = weave(round_two(a, b));
+            }
+            transpose(r);
+            for (size_t i = 0; i < part; i++)
+                store_some(out + (m + i) * ldo + k / 2, words, r[i]);
+        }
+}

@@ -10,9 +10,15 @@ typedef struct {
     void (*interleave)(const float *even, const float *odd, size_t n, float *out);
     /* (n + 1) / 2 words of a row, a missing last number 0; out may be x. */
     void (*round)(const float *x, size_t n, float *out);
-    /* As LdmLanes.tile, K words deep, one segment; the columns are those of the f32 tile. */
+    /* out[m * ldo + k] = bf16 of x[2k * ldx + m] and x[(2k + 1) * ldx + m], a missing last one 0:
+     * m < rows columns of x become rows, of (depth + 1) / 2 words. */
+    void (*turn)(const float *x, size_t ldx, size_t depth, size_t rows, float *out, size_t ldo);
+    /* As LdmLanes.tile, K words deep; the columns are those of the f32 tile. */
     void (*tile)(int rows, const LdmTile *tile);
     int rows; /* <= LDM_MAX_ROWS */
+    /* A 3x3 convolution is faster directly than in f32 by Winograd, which takes a quarter of the
+     * products: where these cost half, by AVX-512 BF16, it is a tenth slower; AMX does 16. */
+    bool beats_winograd;
 } LdmPairs;
 
 #ifdef __x86_64__
@@ -23,6 +29,9 @@ extern const LdmPairs ldm_pairs_neon;
 
 /* NULL where the processor has none, or PENTIMENTO_CPU forces a set without. */
 const LdmPairs *ldm_pairs(void);
+
+/* Wider heads stay in f32: there and back, the softmax must see the same scores. */
+#define LDM_PAIRS_HEAD 272
 
 /* A panel [depth][NR] of floats -> [(depth + 1) / 2][NR] words. */
 static inline void ldm_pairs_panel(const LdmPairs *pairs, const float *panel, size_t depth,

@@ -4,7 +4,7 @@
  * AMX_STORE(r, p, bytes a row), AMX_MULTIPLY(c, a, b). */
 #pragma once
 
-#include "kernels/lanes.h"
+#include "kernels/matrix.h"
 
 #include <string.h>
 
@@ -63,8 +63,11 @@ static void tile(int rows, const LdmTile *t)
             AMX_LOAD(3, c_lower + SIDE, c_bytes);
     } /* else they are zeros from the start */
     AmxEdge edge;
-    for (size_t k = 0; k < t->K; k += SIDE) {
-        const float *a = t->a + k, *b = t->b + k * NR;
+    const size_t steps = ldm_parts(t->K, SIDE);
+    for (size_t i = 0; i < t->segments * steps; i++) {
+        size_t s = i / steps, k = i % steps * SIDE;
+        const float *a = t->a + (t->offsets != NULL ? t->offsets[s] : 0) + k;
+        const float *b = t->b + (s * t->K + k) * NR;
         size_t lda = t->lda;
         if (t->K - k < SIDE) {
             fill_edge(&edge, rows, t->K - k, a, lda, b);

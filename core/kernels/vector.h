@@ -86,6 +86,28 @@ ALWAYS_INLINE void store_some(float *p, size_t n, Vec v)
         store_part(p, n, v);
 }
 
+/* LANES x LANES in registers: interleaving rows i and i + LANES/2, log2(LANES) times over, is a
+ * transpose. */
+ALWAYS_INLINE void transpose(Vec r[LANES])
+{
+    VecI low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = (i & 1) * LANES + i / 2;
+        high[i] = low[i] + LANES / 2;
+    }
+    for (int stage = 1; stage < LANES; stage *= 2) {
+        Vec t[LANES];
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            t[2 * i] = __builtin_shuffle(r[i], r[i + LANES / 2], low);
+            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + LANES / 2], high);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            r[i] = t[i];
+    }
+}
+
 static inline Vec spread(float value)
 {
     return value - (Vec){0};

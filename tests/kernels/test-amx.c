@@ -63,21 +63,27 @@ static TwinArray twin_words(size_t n)
     return words;
 }
 
+/* Segments lie a row of A apart, so that they overlap as the taps of a convolution do. */
 static void check(int rows, int vectors, size_t K, bool add)
 {
+    enum { SEGMENTS = 3 };
     const size_t columns = (size_t)vectors * SIDE;
-    TwinArray a = twin_words((size_t)rows * K), b = twin_words(K * NR);
+    const ptrdiff_t offsets[SEGMENTS] = {0, (ptrdiff_t)K, 2 * (ptrdiff_t)K};
+    const size_t segments = rows % 3 == 0 ? SEGMENTS : 1;
+    TwinArray a = twin_words(((size_t)rows + SEGMENTS - 1) * K);
+    TwinArray b = twin_words(SEGMENTS * K * NR);
     TwinArray c = twin_random((size_t)rows * columns);
     g_autofree double *expected = g_new(double, (size_t)rows *columns);
     for (size_t m = 0; m < (size_t)rows; m++)
         for (size_t n = 0; n < columns; n++) {
             double sum = add ? c.data[m * columns + n] : 0;
-            for (size_t k = 0; k < 2 * K; k++)
+            for (size_t k = 0; k < 2 * K * segments; k++)
                 sum += (double)half_of(a.data[m * K + k / 2], k % 2) *
                        half_of(b.data[k / 2 * NR + n], k % 2);
             expected[m * columns + n] = sum;
         }
-    tile(rows, &(LdmTile){.segments = 1,
+    tile(rows, &(LdmTile){.segments = segments,
+                          .offsets = segments > 1 ? offsets : NULL,
                           .K = K,
                           .a = a.data,
                           .lda = K,

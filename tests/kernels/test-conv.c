@@ -1,6 +1,12 @@
 /* Convolutions against seven loops in double precision. */
 #include "twin.h"
 
+/* Those asked for here all round. */
+static float rounded(const LdmConv *c, float x)
+{
+    return c->bf16_taps ? twin_bf16(x) : x;
+}
+
 static double twin_pixel(const LdmConv *c, const float *w, size_t n, ptrdiff_t y, ptrdiff_t x,
                          size_t o)
 {
@@ -14,8 +20,8 @@ static double twin_pixel(const LdmConv *c, const float *w, size_t n, ptrdiff_t y
                 continue;
             size_t from = (n * c->H + iy / c->upsample) * c->W + ix / c->upsample;
             for (size_t i = 0; i < c->Cin; i++)
-                sum += (double)c->x[from * c->Cin + i] *
-                       w[((o * c->Cin + i) * c->KH + kh) * c->KW + kw];
+                sum += (double)rounded(c, c->x[from * c->Cin + i]) *
+                       rounded(c, w[((o * c->Cin + i) * c->KH + kh) * c->KW + kw]);
         }
     return sum;
 }
@@ -110,6 +116,27 @@ static void test_shapes(void)
             check(cases[i], (LdmDtype)k, (i + k) % 2 == 0, (int)(i + k) % 3);
             check(cases[i], (LdmDtype)k, true, (int)(i + 2 * k + 1) % 3);
         }
+}
+
+/* Rounded to bf16, where the processor gains by it: exactly the rounded numbers' products, of
+ * shapes that nothing would send through Winograd. Odd channels, several blocks of them, pixels
+ * apart. */
+static void test_bf16(void)
+{
+    static const LdmConv more[] = {
+        {2, 21, 23, 151, 70, 3, 3, 3, 1, 1, 1, 1, 1},
+        {2, 9, 40, 130, 5, 3, 3, 1, 1, 1, 1, 1, 2},
+        {1, 11, 10, 37, 150, 5, 4, 1, 2, 2, 2, 1, 1},
+        {3, 8, 8, 2048, 36, 3, 3, 3, 0, 0, 1, 1, 1},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases) + G_N_ELEMENTS(more); i++) {
+        LdmConv conv = i < G_N_ELEMENTS(cases) ? cases[i] : more[i - G_N_ELEMENTS(cases)];
+        if ((MIN(conv.Cin, conv.Cout) >= 16 && conv.KH == 3 && conv.stride < 3) ||
+            conv.N * conv.H * conv.W == 1)
+            continue; /* nor are a product's few rows rounded */
+        conv.bf16 = conv.bf16_taps = true;
+        check(conv, (LdmDtype)(i % 3), i % 2 == 0, (int)(i % 3));
+    }
 }
 
 static void test_winograd(void)
@@ -258,6 +285,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/conv/shapes", test_shapes);
+    g_test_add_func("/conv/bf16", test_bf16);
     g_test_add_func("/conv/winograd", test_winograd);
     g_test_add_func("/conv/large", test_large);
     g_test_add_func("/conv/parts", test_parts);
