@@ -20,16 +20,16 @@ typedef struct {
     PentimentoCommon common;
     LdmRanks *ranks; /* or NULL */
     char *data, *config, *init, *steps, *batch, *rate, *seed, *rank, *word, *regulariser;
-    char *sigma_rel;
+    char *sigma_rel, *precision;
     gboolean resume;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
 {
-    char *texts[] = {arguments->data,        arguments->config,   arguments->init,
-                     arguments->steps,       arguments->batch,    arguments->rate,
-                     arguments->seed,        arguments->rank,     arguments->word,
-                     arguments->regulariser, arguments->sigma_rel};
+    char *texts[] = {arguments->data,        arguments->config,    arguments->init,
+                     arguments->steps,       arguments->batch,     arguments->rate,
+                     arguments->seed,        arguments->rank,      arguments->word,
+                     arguments->regulariser, arguments->sigma_rel, arguments->precision};
 
     pentimento_common_clear(&arguments->common);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -64,6 +64,10 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
          _("embedding: the new word for prompts, such as <cat>"), _("WORD")},
         {"regulariser", 0, 0, G_OPTION_ARG_STRING, &arguments->regulariser,
          _("autoencoder: kl, or vq for a codebook; else as the model"), "kl|vq"},
+        {"precision", 0, 0, G_OPTION_ARG_STRING, &arguments->precision,
+         _("ldm, lora, embedding, autoencoder: what is multiplied, f32 or bf16, which is faster on "
+           "processors made for it"),
+         "f32|bf16"},
         {"sigma-rel", 0, 0, G_OPTION_ARG_STRING, &arguments->sigma_rel,
          _("ema: width of the average, as a share of the run"), _("X")},
         {"resume", 0, 0, G_OPTION_ARG_NONE, &arguments->resume,
@@ -139,6 +143,7 @@ static bool read_options(const Arguments *arguments, const PentimentoSettings *s
         {"rank", arguments->rank},
         {"word", arguments->word},
         {"regulariser", arguments->regulariser},
+        {"precision", arguments->precision},
     };
 
     if (arguments->config != NULL && !pentimento_train_read(settings, arguments->config, error))

@@ -47,6 +47,8 @@ static const PentimentoSetting profiles_table[] = {
     {NULL},
 };
 
+static const char *const precisions[] = {[LDM_TRAIN_F32] = "f32", [LDM_TRAIN_BF16] = "bf16", NULL};
+
 static const PentimentoSetting ldm_table[] = {
     {"size", SIZE, offsetof(LdmTrainOptions, latents.augment.side)},
     {"crop", DOUBLE, offsetof(LdmTrainOptions, latents.augment.crop)},
@@ -57,6 +59,7 @@ static const PentimentoSetting ldm_table[] = {
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},
     {"train-text", BOOL, offsetof(LdmTrainOptions, train_text)},
     {"samples", SIZE, offsetof(LdmTrainOptions, samples)},
+    {"precision", CHOICE, offsetof(LdmTrainOptions, loop.precision), precisions},
     {NULL},
 };
 
@@ -101,6 +104,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {"adversarial-rate", DOUBLE, offsetof(LdmAutoencoderOptions, adversarial_rate)},
     {"disc-channels", SIZE, offsetof(LdmAutoencoderOptions, discriminator.channels)},
     {"disc-layers", SIZE, offsetof(LdmAutoencoderOptions, discriminator.layers)},
+    {"precision", CHOICE, offsetof(LdmAutoencoderOptions, loop.precision), precisions},
     {NULL},
 };
 

@@ -64,7 +64,8 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
                     .w = ldm_param_weights(layer->weight),
                     .bias = ldm_param_weights(layer->bias),
                     .residual = residual != NULL ? residual->data : NULL,
-                    .bf16 = ldm_pass_bf16(pass)};
+                    .bf16 = ldm_pass_bf16(pass),
+                    .bf16_taps = ldm_pass_bf16_taps(pass)};
     ldm_conv_output(&conv, &Ho, &Wo);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual)
                                     : ldm_pass_nhwc(pass, conv.N, Ho, Wo, layer->out);

@@ -91,7 +91,12 @@ void ldm_pass_set_bf16(LdmPass *pass, bool bf16)
 
 bool ldm_pass_bf16(const LdmPass *pass)
 {
-    return pass->bf16 && !pass->records;
+    return pass->bf16;
+}
+
+bool ldm_pass_bf16_taps(const LdmPass *pass)
+{
+    return pass->bf16 && pass->records; /* whether or not it does at the moment */
 }
 
 void ldm_pass_set_q8(LdmPass *pass, bool q8)

@@ -38,7 +38,10 @@ static bool batch_init(const Guess *guess, LdmBatch *batch, GError **error)
 {
     size_t cells = guess->side / (size_t)guess->model->info.downsampling;
 
-    return ldm_batch_init(batch, guess->model, guess->options->loop.batch, cells, cells, error);
+    if (!ldm_batch_init(batch, guess->model, guess->options->loop.batch, cells, cells, error))
+        return false;
+    batch->bf16 = guess->options->loop.precision == LDM_TRAIN_BF16;
+    return true;
 }
 
 static LdmTrainAdapter *adapter_new(const Guess *guess, GError **error)

@@ -61,6 +61,11 @@ void ldm_train_step_add(LdmTrainStep *step, const char *name, double value)
 
 static bool check_options(const LdmLoopOptions *o, GError **error)
 {
+    if (o->precision == LDM_TRAIN_BF16 && !ldm_kernels_have_bf16()) {
+        ldm_set_error(error, UNSUPPORTED,
+                      _("this processor does not multiply bf16 faster: leave precision at f32"));
+        return false;
+    }
     return ldm_option_check("batch", (double)o->batch, 1, 4096, error) &&
            ldm_option_check("accumulate", (double)o->accumulate, 1, 4096, error) &&
            ldm_option_check("seed", (double)o->seed, 0.0, 9.3e18, error) &&
@@ -170,6 +175,8 @@ void ldm_loop_set_settings(LdmLoop *loop, const char *others)
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
     if (ldm_optimiser_has_profiles(a))
         append_profiles(text, a);
+    if (o->precision == LDM_TRAIN_BF16)
+        g_string_append(text, " precision=bf16");
     g_string_append_printf(text, " %s", others);
     ldm_checkpoints_set_settings(loop->checkpoints, text->str);
     loop->settings = g_strdup(text->str);

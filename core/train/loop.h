@@ -8,6 +8,9 @@
 #include "train/checkpoint.h"
 #include "train/dataset.h"
 
+/* What products multiply; sums, weights, norms and all else are f32. */
+typedef enum { LDM_TRAIN_F32, LDM_TRAIN_BF16 } LdmTrainPrecision;
+
 typedef struct {
     LdmOptimiserOptions optimiser;
     size_t batch;      /* samples of one pass of one process */
@@ -18,8 +21,9 @@ typedef struct {
     bool resume;       /* from the newest one; it must be there */
     bool finish;       /* take no more steps: the model is what the checkpoint has */
     bool half;         /* the finished model's weights in f16; else as the model it began with */
-    size_t look_every; /* steps between two calls of LdmLoopWork.look; 0: none */
-    size_t snapshots;  /* of the averages over profiles, where there are any, in the whole run */
+    LdmTrainPrecision precision; /* of the denoiser's and the autoencoder's training */
+    size_t look_every;           /* steps between two calls of LdmLoopWork.look; 0: none */
+    size_t snapshots; /* of the averages over profiles, where there are any, in the whole run */
 } LdmLoopOptions;
 
 LdmLoopOptions ldm_loop_defaults(void);
@@ -79,7 +83,8 @@ typedef struct {
 typedef struct LdmLoop LdmLoop;
 
 /* Checks the options, opens and locks the folder. options, watch and folder are borrowed.
- * Errors: INVALID (an option; a folder that has checkpoints, without `resume`), FILE. */
+ * Errors: INVALID (an option; a folder that has checkpoints, without `resume`), UNSUPPORTED (bf16
+ * on a processor that gains nothing by it), FILE. */
 LdmLoop *ldm_loop_new(const LdmLoopOptions *options, const LdmTrainWatch *watch, const char *folder,
                       GError **error);
 void ldm_loop_free(LdmLoop *loop);

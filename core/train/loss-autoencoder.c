@@ -437,6 +437,8 @@ static bool plan_pass(const LdmAutoencoderTask *task, size_t cells, Plan *plan, 
 
     ldm_pass_record(pass);
     ldm_pass_record(judge_pass);
+    ldm_pass_set_bf16(pass, task->bf16);
+    ldm_pass_set_bf16(judge_pass, task->bf16);
     if (task->discriminator != NULL && cells == 0) {
         LdmTensor *x = ldm_pass_input(judge_pass, &plan->x);
         plan->d_logits = *ldm_discriminator_forward(judge_pass, task->discriminator, x);
@@ -520,12 +522,14 @@ LdmAutoencoderLoss *ldm_autoencoder_loss_new(const LdmAutoencoderTask *task,
         (loss->pyramid = ldm_pyramid_new(task->N, task->H, task->W, 3, error)) == NULL)
         return NULL;
     ldm_pass_record(loss->pass);
+    ldm_pass_set_bf16(loss->pass, task->bf16);
     if (task->discriminator == NULL)
         return g_steal_pointer(&loss);
     loss->judge = ldm_pass_new_compute(p.judge_bytes, cancellable, error);
     if (loss->judge == NULL || (loss->d_logits = array_like(&p.d_logits, error)) == NULL)
         return NULL;
     ldm_pass_record(loss->judge);
+    ldm_pass_set_bf16(loss->judge, task->bf16);
     return g_steal_pointer(&loss);
 }
 

@@ -67,6 +67,7 @@ typedef struct {
     LdmAutoencoderWeights weights;
     size_t N, H, W;
     bool rescales;   /* passes may have smaller latents */
+    bool bf16;       /* products may round, there and back (ldm_pass_set_bf16) */
     LdmRanks *ranks; /* whose batches are one; lambda is that of all */
 } LdmAutoencoderTask;
 

@@ -149,6 +149,7 @@ bool ldm_loss_measure(const LdmModel *model, const LdmBatch *batch, size_t *byte
 
     d_y.data = NULL;
     ldm_pass_record(pass);
+    ldm_pass_set_bf16(pass, batch->bf16);
     run(pass, model, batch, 1.0, &value, &d_y);
     *bytes = ldm_pass_peak(pass);
     *flops = ldm_pass_flops(pass);
@@ -175,6 +176,7 @@ LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, size_t bytes
         (loss->d_y = ldm_tensor_new_nhwc(s[0], s[1], s[2], s[3], error)) == NULL)
         return NULL;
     ldm_pass_record(loss->pass);
+    ldm_pass_set_bf16(loss->pass, batch->bf16);
     return g_steal_pointer(&loss);
 }
 

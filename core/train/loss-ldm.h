@@ -19,6 +19,7 @@ typedef struct {
     double *weights;   /* [N] of each sample's loss */
     float *known;      /* [N, h, w] of each cell's, 1 or 0 */
     int32_t *ids;      /* [N * tokens] of the captions; NULL without text */
+    bool bf16;         /* products may round, there and back (ldm_pass_set_bf16) */
 } LdmBatch;
 
 /* Errors: MEMORY. */

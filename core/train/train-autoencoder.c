@@ -398,6 +398,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                                      .discriminator_params = run->discriminator_params,
                                      .weights = o->weights,
                                      .rescales = o->equivariance > 0.0,
+                                     .bf16 = o->loop.precision == LDM_TRAIN_BF16,
                                      .ranks = run->watch->ranks,
                                      .N = N,
                                      .H = side,

@@ -321,8 +321,10 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     run->alpha_bar = g_new(double, run->model->config.schedule.train_steps);
     ldm_schedule_alpha_bar(&run->model->config.schedule, run->alpha_bar);
     if (!ldm_batch_init(&run->batch, run->model, run->options->loop.batch, info->side, info->side,
-                        error) ||
-        !plan_memory(run, &plan->bytes, &pass_bytes, error) || !add_tables(run, error))
+                        error))
+        return false;
+    run->batch.bf16 = run->options->loop.precision == LDM_TRAIN_BF16;
+    if (!plan_memory(run, &plan->bytes, &pass_bytes, error) || !add_tables(run, error))
         return false;
     run->loss = ldm_loss_new(run->model, &run->batch, pass_bytes, run->watch->cancellable, error);
     return run->loss != NULL;

@@ -21,7 +21,7 @@ _pentimento() {
         --sampler) options='ddim euler euler-a dpmpp-2m' ;;
         --schedule) options='model karras' ;;
         --quality) options='exact near good draft' ;;
-        --precision) options='exact bf16 q8' ;;
+        --precision) [ "${COMP_WORDS[1]}" = train ] && options='f32 bf16' || options='exact bf16 q8' ;;
         --regulariser) options='kl vq' ;;
         --dtype) options='f16 bf16 q8' ;;
         --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
@@ -38,7 +38,7 @@ _pentimento() {
             img2img) options="$common $task --mask --strength --surroundings" ;;
             inpaint) options="$common $task --mask --strength --surroundings --learn --learn-time" ;;
             convert) options="$common --output --dtype --replace" ;;
-            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --sigma-rel --resume" ;;
+            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --precision --sigma-rel --resume" ;;
         esac
     fi
     [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder contrastive lora embedding tiny ema"

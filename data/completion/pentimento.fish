@@ -75,5 +75,6 @@ complete -c pentimento -n "__fish_seen_subcommand_from train" -l seed -x -d 'The
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l rank -x -d 'Rank of a LoRA'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l word -x -d 'The new word'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l regulariser -x -a 'kl vq' -d 'Of a new autoencoder'
+complete -c pentimento -n "__fish_seen_subcommand_from train" -l precision -x -a 'f32 bf16' -d 'What is multiplied'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l sigma-rel -x -d 'Width of an average'
 complete -c pentimento -n "__fish_seen_subcommand_from train" -l resume -d 'Go on from the newest checkpoint'

@@ -354,6 +354,8 @@ code 2 '--steps' "${training[@]}" --steps many
 mkdir nothing
 code 1 'no pictures' train ldm --data nothing -o empty
 code 1 'batch is 0' "${training[@]}" --batch 0
+code 2 'precision must be one of f32, bf16' "${training[@]}" --precision exact
+PENTIMENTO_CPU=base code 1 'leave precision at f32' "${training[@]}" --precision bf16
 code 1 'no checkpoint' "${training[@]}" --resume
 code 0 'pictures/4.png' "${training[@]}"
 grep -q '3 pictures, 11.3 M weights, steps 1 to 4; .* of memory, about' err

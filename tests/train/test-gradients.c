@@ -1,10 +1,13 @@
 /* Gradients of whole networks against PyTorch's (reference/make_gradients.py): the loss is half the
- * sum of squares of the output. */
+ * sum of squares of the output; and those in bf16 against those in f32. */
+#include "base/rng.h"
 #include "condition/clip-text.h"
 #include "decode/vae-decoder.h"
 #include "denoise/unet.h"
 #include "encode/vae-encoder.h"
 #include "layers/tape.h"
+#include "pipeline/model.h"
+#include "tensor/tensor.h"
 
 #include "parity/networks.h"
 #include "signs.h"
@@ -21,6 +24,7 @@ typedef struct {
     double timesteps[2];
     int32_t *ids;
     size_t n;
+    bool bf16;
     LdmTensor *x_handle, *context_handle;
 } Call;
 
@@ -61,6 +65,7 @@ static LdmPass *run(Call *call, bool checkpoints)
     g_autoptr(LdmPass) plan = ldm_pass_new_plan();
     ldm_pass_record(plan);
     ldm_pass_set_checkpoints(plan, checkpoints);
+    ldm_pass_set_bf16(plan, call->bf16);
     step(plan, call);
     ldm_pass_end(plan, &error);
     g_assert_no_error(error);
@@ -68,6 +73,7 @@ static LdmPass *run(Call *call, bool checkpoints)
     g_assert_no_error(error);
     ldm_pass_record(pass);
     ldm_pass_set_checkpoints(pass, checkpoints);
+    ldm_pass_set_bf16(pass, call->bf16);
     step(pass, call);
     g_assert_cmpuint(ldm_pass_peak(pass), ==, ldm_pass_peak(plan));
     g_assert_cmpfloat(ldm_pass_flops(pass), ==, ldm_pass_flops(plan));
@@ -194,6 +200,99 @@ static void test_text(const void *model)
     ldm_clip_text_free(call.text);
 }
 
+static double length_of(const float *x, size_t n)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += (double)x[i] * x[i];
+    return sqrt(squares);
+}
+
+/* |bf16 - f32| / |f32| of a parameter's gradient; `floor` joins the lengths where they vanish. */
+static double apart(const LdmParam *param, const float *exact, double floor)
+{
+    size_t n = 1;
+    for (int k = 0; k < param->rank; k++)
+        n *= param->shape[k];
+    g_autofree float *difference = g_new(float, n);
+    for (size_t k = 0; k < n; k++)
+        difference[k] = param->gradient[k] - exact[k];
+    double length = length_of(exact, n);
+    g_assert_cmpint(length > 0, ==, length_of(param->gradient, n) > 0);
+    return length > 0 ? length_of(difference, n) / hypot(length, floor) : 0;
+}
+
+/* Products in bf16 against f32. A number is rounded by 2^-8 of itself at most, by 1.5e-3 on
+ * average, and a product has two; a gradient has come through some tens of products, whose errors
+ * add up like noise: about 1e-2, up to 3e-2 where terms cancel (queries and keys, by the softmax).
+ * What cancels to nothing (a key's bias) is held to a hundredth of the other gradients' length.
+ * None is zero that is not in f32. */
+static void check_bf16(Call *call, LdmParams *params, const char *what)
+{
+    double worst = 0, sum = 0;
+    train_all(params);
+    size_t bytes = ldm_params_gradient_bytes(params), count = ldm_params_length(params);
+    const float *gradients = ldm_params_at(params, 0)->gradient; /* all in one block */
+    g_autoptr(LdmPass) first = run(call, false);
+    g_autofree float *exact = g_memdup2(gradients, bytes);
+    double floor = 1e-2 * length_of(exact, bytes / sizeof *exact) / sqrt((double)count);
+    ldm_params_clear_gradients(params);
+    call->bf16 = true;
+    g_autoptr(LdmPass) second = run(call, false);
+    for (size_t i = 0; i < count; i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        double error = apart(param, exact + (param->gradient - gradients), floor);
+        if (error > worst)
+            g_test_message("%s: %.2e", param->name, error);
+        worst = fmax(worst, error);
+        sum += error;
+    }
+    g_test_message("%s: %.2e apart, %.2e at most", what, sum / (double)count, worst);
+    g_assert_cmpfloat(sum / (double)count, <=, 1e-2);
+    g_assert_cmpfloat(worst, <=, 3e-2);
+    g_assert_true((worst > 1e-6) == ldm_kernels_have_bf16()); /* it does round */
+    /* a second time: the same bits */
+    g_autofree float *rounded = g_memdup2(gradients, bytes);
+    ldm_params_clear_gradients(params);
+    g_autoptr(LdmPass) third = run(call, true);
+    g_assert_cmpmem(gradients, bytes, rounded, bytes);
+}
+
+static LdmTensor *noise(size_t n, size_t h, size_t w, size_t c)
+{
+    LdmTensor *x = ldm_tensor_new_nhwc(n, h, w, c, NULL);
+    LdmRng rng;
+    ldm_rng_seed(&rng, 1);
+    ldm_rng_normal(&rng, ldm_tensor_f32(x), ldm_tensor_count(x));
+    return x;
+}
+
+/* Networks that have learnt something: those of the fixtures are so small and wild that any
+ * rounding grows in them. */
+static void test_bf16(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmModel) model = ldm_model_load(NULL, &error);
+    g_assert_no_error(error);
+    const LdmModelConfig *config = &model->config;
+    size_t z = (size_t)config->vae.latent_channels, width = (size_t)config->unet.context_width;
+    g_autoptr(LdmTensor) x = noise(2, 8, 8, (size_t)config->unet.in_channels);
+    g_autoptr(LdmTensor) context = noise(2, 1, 9, width), latent = noise(1, 4, 4, z);
+    g_autoptr(LdmTensor) picture = noise(1, 32, 32, 3);
+    g_autofree int32_t *ids = g_new0(int32_t, (size_t)config->text.tokens);
+    for (int i = 0; i < config->text.tokens; i++)
+        ids[i] = 7 * i + 1;
+    context->rank = 3;
+    context->shape[1] = 9;
+    context->shape[2] = width;
+    context->shape[3] = 1;
+    Call unet = {.unet = model->unet, .x = x, .context = context, .timesteps = {100, 700}};
+    check_bf16(&unet, model->unet_params, "denoiser");
+    check_bf16(&(Call){.text = model->text, .ids = ids, .n = 1}, model->text_params, "text");
+    check_bf16(&(Call){.encoder = model->encoder, .x = picture}, model->vae_params, "encoder");
+    check_bf16(&(Call){.decoder = model->decoder, .x = latent}, model->vae_params, "decoder");
+}
+
 static size_t planned(Call *call, bool checkpoints)
 {
     g_autoptr(LdmPass) plan = ldm_pass_new_plan();
@@ -233,6 +332,7 @@ int main(int argc, char **argv)
         add("vae", network_models[i], test_vae);
         add("text", network_models[i], test_text);
     }
+    g_test_add_func("/gradients/bf16", test_bf16);
     g_test_add_func("/gradients/memory", test_memory);
     return g_test_run();
 }
