@@ -1,6 +1,6 @@
 /* Times training steps of a model's UNet (forward, backward, AdamW), one a line on standard input,
  * so that a driver can alternate with another engine:
- *     bench-train MODEL BATCH SIDE TOKENS
+ *     bench-train MODEL BATCH SIDE TOKENS [bf16]
  * Answers "seconds, peak resident kB so far, loss, processor seconds" to each; the first line is
  * the loading. Inputs are torch's numbers of seed 1: both engines' losses must agree. */
 #include "base/rng.h"
@@ -22,6 +22,7 @@ typedef struct {
     LdmTensor *x, *context, *target, *d_y;
     double *timesteps;
     LdmPass *pass;
+    bool bf16;
 } Bench;
 
 static long peak_kilobytes(void)
@@ -107,6 +108,7 @@ static bool prepare(Bench *bench, LdmSource *source, const size_t size[3], GErro
         bench->timesteps[i] = (double)(i * 999 / N);
     g_autoptr(LdmPass) plan = ldm_pass_new_plan();
     ldm_pass_record(plan);
+    ldm_pass_set_bf16(plan, bench->bf16);
     Bench planned = *bench;
     LdmTensor d_y = *bench->d_y;
     d_y.data = NULL;
@@ -116,6 +118,7 @@ static bool prepare(Bench *bench, LdmSource *source, const size_t size[3], GErro
     if (bench->pass == NULL || !ldm_pass_end(plan, error))
         return false;
     ldm_pass_record(bench->pass);
+    ldm_pass_set_bf16(bench->pass, bench->bf16);
     return true;
 }
 
@@ -138,15 +141,15 @@ static void answer(gint64 start, double spent, double loss)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fputs("bench-train MODEL BATCH SIDE TOKENS\n", stderr);
+    if (argc != 5 && (argc != 6 || strcmp(argv[5], "bf16") != 0)) {
+        fputs("bench-train MODEL BATCH SIDE TOKENS [bf16]\n", stderr);
         return 2;
     }
     g_autoptr(GError) error = NULL;
     gint64 start = g_get_monotonic_time();
     const size_t size[3] = {strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10),
                             strtoul(argv[4], NULL, 10)};
-    Bench bench = {0};
+    Bench bench = {.bf16 = argc == 6};
     LdmSource *source = ldm_source_open(argv[1], &error);
     char line[64];
     double loss = 0;
