@@ -162,13 +162,15 @@ void ldm_loop_set_settings(LdmLoop *loop, const char *others)
                               a->weight_decay, a->clip,  a->ema,   a->outlier};
     static const char *const names[] = {"rate",         "beta1", "beta2", "eps",
                                         "weight-decay", "clip",  "ema",   "outlier"};
+    bool endless = a->decay_from > 0; /* such a run may go on for more steps than were planned */
     g_autoptr(GString) text = g_string_new(NULL);
     char number[G_ASCII_DTOSTR_BUF_SIZE];
 
     g_string_printf(text,
-                    "seed=%" G_GINT64_FORMAT " batch=%zu accumulate=%zu steps=%" G_GUINT64_FORMAT
+                    "seed=%" G_GINT64_FORMAT " batch=%zu accumulate=%zu %s=%" G_GUINT64_FORMAT
                     " warm-up=%" G_GUINT64_FORMAT,
-                    (gint64)o->seed, whole_batch(loop), o->accumulate, (guint64)a->steps,
+                    (gint64)o->seed, whole_batch(loop), o->accumulate,
+                    endless ? "decay-from" : "steps", (guint64)(endless ? a->decay_from : a->steps),
                     (guint64)a->warm_up);
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],

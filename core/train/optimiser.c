@@ -95,7 +95,8 @@ static bool check_options(const LdmOptimiserOptions *o, GError **error)
            ldm_option_check("outlier", o->outlier, 0.0, 1e6, error) &&
            ldm_option_check("patience", o->patience, 0, 1e6, error) &&
            ldm_option_check("steps", (double)o->steps, 1, 1e12, error) &&
-           ldm_option_check("warm-up", (double)o->warm_up, 0, (double)o->steps, error);
+           ldm_option_check("warm-up", (double)o->warm_up, 0, (double)o->steps, error) &&
+           ldm_option_check("decay-from", (double)o->decay_from, 0, 1e12, error);
 }
 
 static void trained_free(gpointer data)
@@ -266,6 +267,8 @@ double ldm_optimiser_rate(const LdmOptimiserOptions *options, uint64_t step)
 
     if (step < options->warm_up)
         return options->rate * (double)(step + 1) / warm_up;
+    if (options->decay_from > 0)
+        return options->rate / sqrt(MAX((double)step / (double)options->decay_from, 1.0));
     if (rest <= 0.0)
         return options->rate;
     double along = MIN(((double)step - warm_up) / rest, 1.0);

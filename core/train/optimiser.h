@@ -14,8 +14,10 @@ typedef struct {
     double eps;              /* outside the square root, as torch has it */
     double weight_decay;     /* decoupled (arXiv 1711.05101), times the rate */
     uint64_t warm_up, steps; /* the rate rises linearly, then falls as half a cosine to zero */
-    double clip;             /* longest gradient, 2-norm over all tables; 0 = any */
-    double ema;              /* decay of the moving average, at most (1 + n) / (10 + n) at step n */
+    uint64_t decay_from; /* 0; else it does not fall with the end in sight, but from here on by the
+                              * inverse root of the step (arXiv 2312.02696, B.2) */
+    double clip;         /* longest gradient, 2-norm over all tables; 0 = any */
+    double ema;          /* decay of the moving average, at most (1 + n) / (10 + n) at step n */
     double profiles[LDM_PROFILES]; /* sigma_rel of power profiles that the weights are averaged over
                                     * besides, the narrower first; 0: none */
     double outlier;                /* a step whose loss or gradient norm lies this many standard

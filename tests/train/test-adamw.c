@@ -97,6 +97,19 @@ static void test_ema(void)
     }
 }
 
+static void test_rate(void)
+{
+    LdmOptimiserOptions options = ldm_optimiser_defaults();
+
+    options.rate = 0.01;
+    options.warm_up = 10;
+    options.decay_from = 100;
+    g_assert_cmpfloat(ldm_optimiser_rate(&options, 4), ==, 0.005);
+    g_assert_cmpfloat(ldm_optimiser_rate(&options, 99), ==, 0.01);
+    g_assert_cmpfloat_with_epsilon(ldm_optimiser_rate(&options, 400), 0.005, 1e-15);
+    g_assert_cmpfloat_with_epsilon(ldm_optimiser_rate(&options, 10000), 0.001, 1e-15);
+}
+
 static void test_outlier(void)
 {
     float start[COUNT] = {0}, before;
@@ -185,6 +198,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/adamw/torch", test_torch);
     g_test_add_func("/adamw/ema", test_ema);
+    g_test_add_func("/adamw/rate", test_rate);
     g_test_add_func("/adamw/outlier", test_outlier);
     g_test_add_func("/adamw/nonfinite", test_nonfinite);
     g_test_add_func("/adamw/options", test_options);

@@ -13,6 +13,7 @@
 typedef struct {
     bool resume, buckets, bf16;
     size_t look_every;
+    uint64_t steps, decay_from; /* 0 steps: STEPS */
 } Wish;
 
 static LdmTrainOptions options_of(const Wish *wish)
@@ -22,7 +23,8 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.latents.augment.side = 16;
     options.latents.augment.crop = 0.2;
     options.latents.variants = 2;
-    options.loop.optimiser.steps = STEPS;
+    options.loop.optimiser.steps = wish->steps != 0 ? wish->steps : STEPS;
+    options.loop.optimiser.decay_from = wish->decay_from;
     options.loop.optimiser.warm_up = 2;
     options.loop.batch = 2;
     options.loop.accumulate = 2;
@@ -149,6 +151,29 @@ static void test_bf16(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
 }
 
+/* A rate that does not look to the end: what was finished goes on, as if it had been longer from the first. */
+static void test_longer(void)
+{
+    static const char *const same[] = {
+        "unet/diffusion_pytorch_model.safetensors",
+        "log.jsonl",
+        "checkpoints/step-0000000008.safetensors",
+    };
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) whole = {0}, parts = {0};
+
+    g_assert_true(train(&place, "whole", &whole, &(Wish){.decay_from = 3}, &error));
+    g_assert_no_error(error);
+    g_assert_true(train(&place, "parts", &parts, &(Wish){.steps = 5, .decay_from = 3}, &error));
+    g_assert_no_error(error);
+    g_assert_true(train(&place, "parts", &parts, &(Wish){.decay_from = 3, .resume = true}, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(parts.plan.first_step, ==, 5);
+    for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
+        assert_same_file(&place, "whole", "parts", same[i]);
+}
+
 /* The size that a PNG file says it has. */
 static void assert_picture(const Place *place, const char *name, guint32 width, guint32 height)
 {
@@ -265,6 +290,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train/resume", test_resume);
     g_test_add_func("/train/buckets", test_buckets);
     g_test_add_func("/train/bf16", test_bf16);
+    g_test_add_func("/train/longer", test_longer);
     g_test_add_func("/train/pictures", test_pictures);
     g_test_add_func("/train/result", test_result);
     g_test_add_func("/train/average", test_average);
