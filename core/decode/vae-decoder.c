@@ -1,13 +1,14 @@
 /* D of the autoencoder (LDM, section 3.1): latent [N, h, w, z] in, picture [N, h*f, w*f, 3] out.
  * VQ: the nearest entries of the codebook; post_quant_conv, conv_in; in the middle resblock,
  * attention, resblock; per level, coarsest first, resblocks, some with attention behind each, then
- * nearest neighbour to twice the size and a convolution; norm, SiLU, conv_out; the picture from
- * Haar bands where the configuration says so. */
+ * nearest neighbour to twice the size and a convolution; norm, SiLU, conv_out; the linear path's
+ * share where there is one; the picture from Haar bands where the configuration says so. */
 #include "decode/vae-decoder.h"
 
 #include "base/error.h"
 #include "layers/attention-block.h"
 #include "layers/haar.h"
+#include "layers/linear-path.h"
 #include "layers/resblock.h"
 
 #define NORM_EPS 1e-6 /* everywhere in the autoencoder */
@@ -27,6 +28,7 @@ struct LdmVaeDecoder {
     LdmAttentionBlock attention;
     Level levels[LDM_MAX_LEVELS]; /* coarsest first */
     LdmNorm norm_out;
+    LdmLinearPath linear;
 };
 
 static LdmResblockSizes resblock_sizes(const LdmVaeConfig *config, int in, int out)
@@ -82,8 +84,12 @@ LdmVaeDecoder *ldm_vae_decoder_new(const LdmVaeConfig *config, LdmParams *params
         ldm_resblock_init(&decoder->mid[i], ldm_scope(&scope, "mid_block.resnets.%d", i), &sizes);
     ldm_group_norm_init(&decoder->norm_out, ldm_scope(&scope, "conv_norm_out"), config->channels[0],
                         config->norm_groups, NORM_EPS);
-    ldm_conv2d_init(&decoder->conv_out, ldm_scope(&scope, "conv_out"), config->channels[0],
-                    config->out_channels * (config->haar_stem ? 4 : 1), 3);
+    size_t last = (size_t)config->out_channels * (config->haar_stem ? 4 : 1);
+    ldm_conv2d_init(&decoder->conv_out, ldm_scope(&scope, "conv_out"), config->channels[0], last,
+                    3);
+    if (config->linear_path)
+        ldm_linear_path_init_decode(&decoder->linear, ldm_scope(&scope, "linear_path"), z, last,
+                                    config->levels - 1);
     if (config->post_quant_conv)
         ldm_linear_init_1x1(&decoder->post_quant_conv, ldm_scope(&root, "post_quant_conv"), z,
                             inner);
@@ -135,9 +141,14 @@ const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder)
     return &decoder->conv_out;
 }
 
-LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h)
+LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h,
+                                   LdmTensor *z)
 {
-    h = ldm_conv2d_forward(pass, &decoder->conv_out, h, NULL);
+    LdmTensor *linear = NULL;
+
+    if (decoder->config.linear_path)
+        linear = ldm_linear_path_decode(pass, &decoder->linear, ldm_pass_keep(pass, z));
+    h = ldm_conv2d_forward(pass, &decoder->conv_out, h, linear);
     return decoder->config.haar_stem ? ldm_haar_join_forward(pass, h) : h;
 }
 
@@ -150,6 +161,7 @@ LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, 
     if (codebook != NULL)
         e = ldm_quantise_forward(pass, codebook, e, NULL);
     LdmTensor *h = ldm_vae_decoder_features(pass, decoder, e);
+    LdmTensor *picture = ldm_vae_decoder_picture(pass, decoder, h, e);
     ldm_pass_drop(pass, e);
-    return ldm_vae_decoder_picture(pass, decoder, h);
+    return picture;
 }

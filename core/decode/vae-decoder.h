@@ -16,8 +16,9 @@ void ldm_vae_decoder_free(LdmVaeDecoder *decoder);
 LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
 
 /* The same in parts, for training: the codebook (NULL: there is none); what follows it but for the
- * last layer; that, and the picture from it. */
+ * last layer; that, which takes the features h over, and the picture from it and the same z. */
 const LdmQuantise *ldm_vae_decoder_codebook(const LdmVaeDecoder *decoder);
 LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z);
-LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h);
+LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h,
+                                   LdmTensor *z);
 const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder);

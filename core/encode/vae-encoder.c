@@ -1,12 +1,14 @@
 /* E of the autoencoder (LDM, section 3.1): picture [N, H, W, 3] in, moments [N, H/f, W/f, 2z]
  * (mean | logvar) out; VQ: z. Haar bands where the configuration says so; conv_in; per level
  * resblocks, some with attention behind each, then a strided convolution padded right and bottom
- * only; in the middle resblock, attention, resblock; norm, SiLU, conv_out, quant_conv. */
+ * only; in the middle resblock, attention, resblock; norm, SiLU, conv_out, quant_conv; the linear
+ * path's share where there is one. */
 #include "encode/vae-encoder.h"
 
 #include "base/error.h"
 #include "layers/attention-block.h"
 #include "layers/haar.h"
+#include "layers/linear-path.h"
 #include "layers/resblock.h"
 #include "tensor/tensor.h"
 
@@ -28,6 +30,7 @@ struct LdmVaeEncoder {
     LdmAttentionBlock attention;
     LdmNorm norm_out;
     LdmLinear quant_conv;
+    LdmLinearPath linear;
 };
 
 static LdmResblockSizes resblock_sizes(const LdmVaeConfig *config, int in, int out)
@@ -69,8 +72,8 @@ LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params
     int inner = config->regulariser == LDM_REGULARISER_VQ ? config->inner_channels : moments;
     LdmResblockSizes sizes = resblock_sizes(config, C, C);
     encoder->config = *config;
-    ldm_conv2d_init(&encoder->conv_in, ldm_scope(&scope, "conv_in"),
-                    config->in_channels * (config->haar_stem ? 4 : 1), config->channels[0], 3);
+    size_t first = (size_t)config->in_channels * (config->haar_stem ? 4 : 1);
+    ldm_conv2d_init(&encoder->conv_in, ldm_scope(&scope, "conv_in"), first, config->channels[0], 3);
     levels_init(encoder, &scope);
     if (config->mid_attention)
         ldm_attention_block_init(&encoder->attention, ldm_scope(&scope, "mid_block.attentions.0"),
@@ -82,6 +85,9 @@ LdmVaeEncoder *ldm_vae_encoder_new(const LdmVaeConfig *config, LdmParams *params
     ldm_conv2d_init(&encoder->conv_out, ldm_scope(&scope, "conv_out"), C, inner, 3);
     if (config->quant_conv)
         ldm_linear_init_1x1(&encoder->quant_conv, ldm_scope(&root, "quant_conv"), inner, moments);
+    if (config->linear_path)
+        ldm_linear_path_init_encode(&encoder->linear, ldm_scope(&scope, "linear_path"), first,
+                                    config->levels - 1, moments);
     return encoder;
 }
 
@@ -100,9 +106,11 @@ LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, 
 {
     const LdmVaeConfig *config = &encoder->config;
     ldm_pass_expect(pass, x, config->in_channels, _("the picture"));
-    LdmTensor *h = ldm_pass_keep(pass, x);
+    LdmTensor *h = ldm_pass_keep(pass, x), *linear = NULL;
     if (config->haar_stem)
         h = ldm_haar_split_forward(pass, h);
+    if (config->linear_path)
+        linear = ldm_linear_path_encode(pass, &encoder->linear, ldm_pass_keep(pass, h));
     h = ldm_conv2d_forward(pass, &encoder->conv_in, h, NULL);
     for (int i = 0; i < config->levels; i++) {
         const Level *level = &encoder->levels[i];
@@ -119,9 +127,9 @@ LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, 
         h = ldm_attention_block_forward(pass, &encoder->attention, h);
     h = ldm_resblock_forward(pass, &encoder->mid[1], h, NULL);
     h = ldm_group_norm_forward(pass, &encoder->norm_out, h, true);
-    h = ldm_conv2d_forward(pass, &encoder->conv_out, h, NULL);
+    h = ldm_conv2d_forward(pass, &encoder->conv_out, h, config->quant_conv ? NULL : linear);
     if (config->quant_conv)
-        h = ldm_linear_forward(pass, &encoder->quant_conv, h, NULL);
+        h = ldm_linear_forward(pass, &encoder->quant_conv, h, linear);
     return h;
 }
 

@@ -2,7 +2,8 @@
  * PyTorch has it (kaiming uniform, a = sqrt 5), weights and biases are U(-b, b), b = 1 / sqrt(fan
  * in); norms begin with 1 and 0, embeddings with N(0, 0.02) as in CLIP. Residual branches of the
  * denoiser, and its end, end in zero (openaimodel.py): the identity at first. Autoencoders begin
- * nearly linear: their branches do, too, and what remains keeps the variance it is given. */
+ * nearly linear: their branches do, too, and what remains keeps the variance it is given; beside a
+ * linear path the networks are branches themselves, and the path waits for linear-start.h. */
 #include "train/initial.h"
 
 #include "base/checked.h"
@@ -63,10 +64,14 @@ static bool ends_branch(const char *name)
            g_str_has_prefix(name, "conv_out.");
 }
 
-/* Those of the autoencoder's attention are named otherwise, and its conv_out is no branch's. */
-static bool ends_autoencoder_branch(const char *name)
+/* Those of the autoencoder's attention are named otherwise, and its conv_out is a branch's only
+ * beside a linear path. */
+static bool ends_autoencoder_branch(const LdmParams *params, const char *name)
 {
-    return strstr(name, ".conv2.") != NULL || strstr(name, ".to_out.") != NULL;
+    return strstr(name, ".conv2.") != NULL || strstr(name, ".to_out.") != NULL ||
+           strstr(name, ".linear_path.") != NULL ||
+           (strstr(name, ".conv_out.") != NULL &&
+            ldm_params_find(params, "decoder.linear_path.weight") != NULL);
 }
 
 static double fan_in_of(const LdmParam *weight)
@@ -92,7 +97,7 @@ static void draw(const LdmParams *params, const LdmParam *param, LdmInitial kind
             x[i] = param == weight ? 1.0f : 0.0f;
     } else if ((kind == LDM_INITIAL_DENOISER && ends_branch(param->name)) ||
                (kind == LDM_INITIAL_AUTOENCODER &&
-                (param != weight || ends_autoencoder_branch(param->name)))) {
+                (param != weight || ends_autoencoder_branch(params, param->name)))) {
         memset(x, 0, n * sizeof *x);
     } else if (g_str_has_suffix(param->name, "_embedding.weight") ||
                (kind == LDM_INITIAL_DISCRIMINATOR && param == weight)) {

@@ -400,8 +400,8 @@ static void run(Call *call)
     ldm_pass_drop(pass, x);
     LdmTensor *z = rescale(call, (vq ? quantise : sample)(call, moments, &share));
     LdmTensor *h = ldm_vae_decoder_features(pass, model->decoder, z);
+    LdmTensor *y = ldm_vae_decoder_picture(pass, model->decoder, ldm_pass_keep(pass, h), z);
     ldm_pass_drop(pass, z);
-    LdmTensor *y = ldm_vae_decoder_picture(pass, model->decoder, ldm_pass_keep(pass, h));
     if (y->data != NULL)
         terms->reconstruction = reconstruct(call, y);
     if (call->batch->adversarial)

@@ -11,6 +11,7 @@
 #include "train/check.h"
 #include "train/initial.h"
 #include "train/keyed.h"
+#include "train/linear-start.h"
 #include "train/model-write.h"
 #include "train/windows.h"
 
@@ -391,7 +392,9 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     ldm_loop_set_settings(run->loop, settings);
     ldm_loop_set_examples(run->loop, run->windows.found.count);
     mark_autoencoder(run);
-    if (!make_discriminator(run, error))
+    if ((run->model->drawn[LDM_PART_VAE] != NULL && !o->loop.resume &&
+         !ldm_linear_start(run->model, &run->windows, error)) ||
+        !make_discriminator(run, error))
         return false;
     const LdmAutoencoderTask task = {.model = run->model,
                                      .discriminator = run->discriminator,

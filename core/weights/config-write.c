@@ -122,6 +122,8 @@ JsonObject *ldm_config_write_vae(const LdmVaeConfig *c)
     json_object_set_boolean_member(object, "mid_block_add_attention", c->mid_attention);
     if (c->haar_stem)
         json_object_set_boolean_member(object, "haar_stem", TRUE);
+    if (c->linear_path)
+        json_object_set_boolean_member(object, "linear_path", TRUE);
     if (c->regulariser == LDM_REGULARISER_VQ)
         return object;
     json_object_set_boolean_member(object, "use_quant_conv", c->quant_conv);

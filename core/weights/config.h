@@ -28,7 +28,8 @@ typedef struct {
     int norm_groups;
     bool mid_attention;
     bool quant_conv, post_quant_conv;
-    bool haar_stem; /* the networks see Haar bands of half the sides; not in diffusers */
+    bool haar_stem;   /* the networks see Haar bands of half the sides; not in diffusers */
+    bool linear_path; /* linear maps beside the networks (layers/linear-path.h); not in diffusers */
     double scale_factor, shift_factor;
     int sample_size;
 } LdmVaeConfig;

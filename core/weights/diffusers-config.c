@@ -361,6 +361,7 @@ bool ldm_config_read_vae(LdmVaeConfig *c, JsonObject *json, const char *path, GE
     c->quant_conv = read_bool(r, "use_quant_conv", true);
     c->post_quant_conv = read_bool(r, "use_post_quant_conv", true);
     c->haar_stem = read_bool(r, "haar_stem", false);
+    c->linear_path = read_bool(r, "linear_path", false);
     c->scale_factor = read_number(r, "scaling_factor", 0.18215);
     c->shift_factor = read_number(r, "shift_factor", 0);
     c->sample_size = read_uniform(r, "sample_size", 32);

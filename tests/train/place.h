@@ -60,6 +60,17 @@ static inline Place place_new(void)
     return place;
 }
 
+/* Puts settings before those of the autoencoder's configuration; it has to be made new then. */
+static inline void place_set_vae(const Place *place, const char *settings)
+{
+    g_autofree char *path = g_build_filename(place->model_folder, "vae", "config.json", NULL);
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_autofree char *more = g_strdup_printf("{%s,%s", settings, strchr(text, '{') + 1);
+    g_assert_true(g_file_set_contents(path, more, -1, NULL));
+}
+
 /* A plain picture whose colour follows from its name. */
 static inline LdmTensor *read_picture(const char *path, void *data, GError **error)
 {

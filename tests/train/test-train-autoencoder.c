@@ -85,6 +85,15 @@ static void test_resume(gconstpointer frozen)
     check_resume(&place, options);
 }
 
+/* The path's first weights are measured on the pictures once. */
+static void test_resume_linear(void)
+{
+    g_auto(Place) place = place_new();
+    place_set_vae(&place, "\"linear_path\": true, \"haar_stem\": true");
+
+    check_resume(&place, options_new());
+}
+
 static LdmTensor *window(float value)
 {
     LdmTensor *x = ldm_tensor_new_nhwc(1, SIDE, SIDE, 3, NULL);
@@ -307,6 +316,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/train-autoencoder/resume", GINT_TO_POINTER(0), test_resume);
+    g_test_add_func("/train-autoencoder/resume-linear", test_resume_linear);
     g_test_add_data_func("/train-autoencoder/resume-frozen", GINT_TO_POINTER(1), test_resume);
     g_test_add_func("/train-autoencoder/result", test_result);
     g_test_add_func("/train-autoencoder/scale", test_scale);

@@ -151,7 +151,8 @@ static void test_bf16(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
 }
 
-/* A rate that does not look to the end: what was finished goes on, as if it had been longer from the first. */
+/* A rate that does not look to the end: what was finished goes on, as if it had been longer from
+ * the first. */
 static void test_longer(void)
 {
     static const char *const same[] = {
