@@ -42,6 +42,7 @@ static const Variant variants[] = {
     {"--precision q8 --reuse 5"},
     {"--quality near"},
     {"--quality good"},
+    {"--quality draft --precision q8"},
     {"--quality draft --merge 0"},
     {"--quality draft"},
     {"", .inpaint = true},
