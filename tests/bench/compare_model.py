@@ -148,11 +148,11 @@ def main():
     parser.add_argument("--only", help="stages and sizes",
                         default="text:0,predict:32,predict:64,predict:96,encode:512,decode:64")
     options = parser.parse_args()
+    items = [(stage, int(size)) for stage, size in (item.split(":") for item in options.only.split(","))]
     engine_list = engines(options)
     names, rows = [engine.name for engine in engine_list], []
-    for item in options.only.split(","):
-        stage, size = item.split(":")
-        rows.append(measure(engine_list, stage, int(size), options.runs))
+    for stage, size in items:
+        rows.append(measure(engine_list, stage, size, options.runs))
         print(table_of(rows[-1:], names).split("\n")[2], flush=True)
     peak, load = engine_list[0].peak, {engine.name: engine.load_seconds for engine in engine_list}
     text = (f"{machine()}, fp32; {options.runs} runs each, in turn.\n\n{table_of(rows, names)}\n\nPeak memory of libldm "
