@@ -59,8 +59,8 @@ static void job_init(Job *job, const LdmAttention *a)
 {
     *job = (Job){.a = a, .lanes = ldm_lanes()};
     job->pairs = a->bf16 && a->d <= LDM_PAIRS_HEAD ? ldm_pairs() : NULL;
-    job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
-    job->rows = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
+    job->tile = ldm_pairs_tile(job->pairs);
+    job->rows = ldm_pairs_rows(job->pairs);
     const size_t NR = 2 * job->lanes->width;
     size_t wide = ldm_parts(a->d, NR) * NR;
     job->key_floats = ldm_whole_lines(KEYS * wide); /* KEYS is a multiple of NR */
@@ -108,12 +108,6 @@ static Head head_of(const Job *job, size_t n, size_t kv, size_t head)
                   .add_q = back->add_q};
 }
 
-/* That n numbers along the depth take. */
-static size_t words(const Job *job, size_t n)
-{
-    return job->pairs != NULL ? (n + 1) / 2 : n;
-}
-
 /* rows x [rows, d] -> panels [d / NR][words of rows][NR], zeros beyond d. */
 static void pack_rows(const Job *job, const float *x, size_t stride, size_t rows, float *out)
 {
@@ -145,7 +139,7 @@ static void pack_columns(const Job *job, const float *x, size_t stride, size_t r
                                     .tap_stride = d,
                                     .out = panel});
         if (job->pairs != NULL) /* never beyond its source */
-            ldm_pairs_panel(job->pairs, panel, d, NR, out + r * words(job, d));
+            ldm_pairs_panel(job->pairs, panel, d, NR, out + r * ldm_pairs_words(job->pairs, d));
     }
 }
 
@@ -170,7 +164,7 @@ typedef struct {
 static void multiply_keys(const Job *job, Scratch *s, const Rows *x, const float *columns,
                           size_t keys, float *scores)
 {
-    const size_t NR = 2 * job->lanes->width, depth = words(job, job->a->d);
+    const size_t NR = 2 * job->lanes->width, depth = ldm_pairs_words(job->pairs, job->a->d);
     size_t strip = ldm_parts(x->rows, ldm_parts(x->rows, job->rows));
     for (size_t i = 0; i < x->rows; i += strip) {
         size_t rows = MIN(strip, x->rows - i);
@@ -213,7 +207,7 @@ static void add_product(const Job *job, Scratch *s, const LdmTile *from, bool tu
 static void add_turned(const Job *job, Scratch *s, const float *w, const float *rows,
                        size_t queries, const Sums *y)
 {
-    LdmTile t = {.K = words(job, queries), .a = w, .lda = PITCH, .b = rows};
+    LdmTile t = {.K = ldm_pairs_words(job->pairs, queries), .a = w, .lda = PITCH, .b = rows};
     if (job->pairs != NULL) {
         job->pairs->turn(w, PITCH, queries, y->rows, s->turned, TURNED_PITCH);
         t.a = s->turned;
@@ -250,9 +244,11 @@ static void go_back(const Job *job, const Buffers *b, const Head *h, size_t q0, 
     for (size_t i = 0; job->pairs != NULL && i < queries; i++)
         job->pairs->round(s->ds + i * PITCH, keys, s->ds + i * PITCH);
     if (h->dq != NULL)
-        add_product(job, s,
-                    &(LdmTile){.K = words(job, keys), .a = s->ds, .lda = PITCH, .b = b->k_rows},
-                    false, &(Sums){h->dq + q0 * a->q_stride, a->q_stride, queries});
+        add_product(
+            job, s,
+            &(LdmTile){
+                .K = ldm_pairs_words(job->pairs, keys), .a = s->ds, .lda = PITCH, .b = b->k_rows},
+            false, &(Sums){h->dq + q0 * a->q_stride, a->q_stride, queries});
 }
 
 static void clear_rows(float *x, size_t rows, size_t stride, size_t d)

@@ -9,11 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERIES 56  /* a block of them: four register tiles of 14 rows */
-#define KEYS    256 /* scores of a register tile's rows stay in the first cache */
-#define QUERY_PITCH \
-    LDM_PAIRS_HEAD          /* rows of a head, copied where their distance is bad for the cache */
+#define QUERIES 56          /* a block of them: four register tiles of 14 rows */
+#define KEYS    256         /* scores of a register tile's rows stay in the first cache */
 #define S_PITCH (KEYS + 16) /* no power of two, for the cache */
+/* Of rows of a head, copied where their distance is bad for the cache. */
+#define QUERY_PITCH LDM_PAIRS_HEAD
 
 typedef struct {
     const LdmAttention *a;
@@ -33,23 +33,17 @@ typedef struct {
     float query[LDM_MAX_ROWS * QUERY_PITCH];
 } AttentionScratch; /* then [QUERIES][wide] floats of output */
 
-/* That n numbers along the depth take. */
-static size_t words(const AttentionJob *job, size_t n)
-{
-    return job->pairs != NULL ? (n + 1) / 2 : n;
-}
-
 static void job_init(AttentionJob *job, const LdmAttention *a)
 {
     *job = (AttentionJob){.a = a, .lanes = ldm_lanes()};
     const size_t NR = 2 * job->lanes->width;
     job->pairs = a->bf16 && a->d <= LDM_PAIRS_HEAD ? ldm_pairs() : NULL;
-    job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
-    job->rows = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
-    job->depth = words(job, a->d);
+    job->tile = ldm_pairs_tile(job->pairs);
+    job->rows = ldm_pairs_rows(job->pairs);
+    job->depth = ldm_pairs_words(job->pairs, a->d);
     job->wide = ldm_parts(a->d, NR) * NR;
     job->key_floats = ldm_parts(a->Tk, NR) * NR * job->depth;
-    job->value_floats = words(job, a->Tk) * job->wide;
+    job->value_floats = ldm_pairs_words(job->pairs, a->Tk) * job->wide;
     job->blocks = ldm_parts(a->Tq, QUERIES);
 }
 
@@ -192,14 +186,14 @@ static void attend_keys(const AttentionJob *job, AttentionScratch *s, const Step
             valid = step->query + i < k0 ? 0 : MIN(keys, step->query + i - k0 + 1);
         weigh_row(job, s, step->row + i, i, keys, valid);
     }
-    const float *values = step->packed + job->key_floats + words(job, k0) * NR;
+    const float *values = step->packed + job->key_floats + ldm_pairs_words(job->pairs, k0) * NR;
     float *out = out_of(s) + step->row * job->wide;
     for (size_t c = 0; c < a->d; c += NR)
         job->tile(step->rows, &(LdmTile){.segments = 1,
-                                         .K = words(job, keys),
+                                         .K = ldm_pairs_words(job->pairs, keys),
                                          .a = s->scores,
                                          .lda = S_PITCH,
-                                         .b = values + c * words(job, a->Tk),
+                                         .b = values + c * ldm_pairs_words(job->pairs, a->Tk),
                                          .c = out + c,
                                          .ldc = job->wide,
                                          .add = true,

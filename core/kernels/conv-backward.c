@@ -207,7 +207,7 @@ static void weights_job_init(WeightsJob *job, const LdmConv *c)
     job->block_columns = ldm_parts(panels, job->column_blocks) * NR;
     /* Of even number, for two threads. How they lie depends on Cout alone: the compiler may round
      * differently in tiles of another height. */
-    size_t MR = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
+    size_t MR = ldm_pairs_rows(job->pairs);
     size_t strips = ldm_parts(ldm_parts(c->Cout, MR), 2) * 2;
     job->strip = ldm_parts(c->Cout, c->Cout > MR ? strips : 1);
     /* several tasks a thread, but rows enough to pay for packing */
@@ -273,12 +273,6 @@ typedef struct {
     size_t j0, columns, m0, rows, pixel, depth;
 } WeightsBlock;
 
-/* That n pixels take, one below the other. */
-static size_t words(const WeightsJob *job, size_t n)
-{
-    return job->pairs != NULL ? (n + 1) / 2 : n;
-}
-
 /* A panel: a task's columns from n on of the gathered X, zeros up to NR -> out [depth][NR]. */
 static void gather_panel(const WeightsJob *job, const WeightsBlock *b, size_t n, float *out)
 {
@@ -311,7 +305,8 @@ static size_t copy_panels(const WeightsJob *job, const WeightsBlock *b, float *o
             for (size_t n = 0; n < panels * NR; n += NR) {
                 const float *x = job->c->x + (b->pixel + k) * Cin + b->j0 + n;
                 job->pairs->interleave(x, k + 1 < b->depth ? x + Cin : NULL, NR,
-                                       out + n * words(job, b->depth) + k / 2 * NR);
+                                       out + n * ldm_pairs_words(job->pairs, b->depth) +
+                                           k / 2 * NR);
             }
     return panels * NR;
 }
@@ -350,7 +345,7 @@ static const float *line_ahead(const WeightsJob *job, const WeightsBlock *b, siz
 static void multiply_block(const WeightsJob *job, WeightsScratch *s, const WeightsBlock *b)
 {
     const size_t NR = 2 * job->lanes->width, lines = ldm_parts(b->rows, 16);
-    const size_t depth = words(job, b->depth);
+    const size_t depth = ldm_pairs_words(job->pairs, b->depth);
     size_t i = 0;
     for (size_t m = 0; m < b->rows; m += job->strip)
         for (size_t n = 0; n < b->columns; n += NR, i++) {
@@ -382,7 +377,7 @@ static void weights_task(size_t index, int thread, void *data)
         b.pixel = job->first + k0;
         b.depth = MIN((size_t)KC, job->count - k0);
         for (size_t n = copy_panels(job, &b, s->b); n < b.columns; n += NR)
-            gather_panel(job, &b, n, s->b + n * words(job, b.depth));
+            gather_panel(job, &b, n, s->b + n * ldm_pairs_words(job->pairs, b.depth));
         if (job->pairs != NULL)
             job->pairs->turn(back_dy(job, &b), job->c->Cout, b.depth, b.rows, s->a, WORD_PITCH);
         else

@@ -31,21 +31,15 @@ typedef struct {
     float b[]; /* [channels * taps][PANELS * NR] */
 } DirectScratch;
 
-/* That n channels take. */
-static size_t words(const DirectJob *job, size_t n)
-{
-    return job->pairs != NULL ? (n + 1) / 2 : n;
-}
-
 static void job_init(DirectJob *job, const LdmConv *c)
 {
     *job = (DirectJob){.c = c, .lanes = ldm_lanes(), .taps = c->KH * c->KW};
     ldm_conv_output(c, &job->Ho, &job->Wo);
     job->pairs = ldm_conv_rounds(c, ldm_conv_winograd_fits(c)) ? ldm_pairs() : NULL;
-    job->tile = job->pairs != NULL ? job->pairs->tile : job->lanes->tile;
-    job->tile_rows = (size_t)(job->pairs != NULL ? job->pairs->rows : job->lanes->rows);
+    job->tile = ldm_pairs_tile(job->pairs);
+    job->tile_rows = ldm_pairs_rows(job->pairs);
     job->channels = MIN(c->Cin, MAX(DEPTH / job->taps / 2 * 2, (size_t)2)); /* whole pairs */
-    job->pitch = words(job, c->Cin);
+    job->pitch = ldm_pairs_words(job->pairs, c->Cin);
     job->pitch += ldm_stride_collides(job->pitch * c->stride) ? 16 : 0;
     job->width = (job->Wo - 1) * c->stride + c->KW;
     job->image_rows = (job->Ho - 1) * c->stride + c->KH;
@@ -106,7 +100,7 @@ static void fill_task(size_t index, int thread, void *data)
     for (size_t i = 0; i < job->width; i++, out += job->pitch) {
         ptrdiff_t x = (ptrdiff_t)i - c->pad_left;
         if (x < 0 || x >= (ptrdiff_t)(c->W * c->upsample))
-            memset(out, 0, words(job, c->Cin) * sizeof(float));
+            memset(out, 0, ldm_pairs_words(job->pairs, c->Cin) * sizeof(float));
         else if (job->pairs != NULL)
             job->pairs->round(in + x / c->upsample * c->Cin, c->Cin, out);
         else
@@ -134,9 +128,10 @@ static void direct_row(const DirectJob *job, DirectScratch *s, size_t r, size_t 
         size_t at = ((job->first + r) * job->Wo + x) * c->Cout + n0;
         int rows = (int)MIN(step, job->Wo - x);
         LdmTile t = {.segments = job->taps,
-                     .K = words(job, depth),
+                     .K = ldm_pairs_words(job->pairs, depth),
                      .offsets = job->offsets,
-                     .a = row_start(job, r) + x * c->stride * job->pitch + words(job, c0),
+                     .a = row_start(job, r) + x * c->stride * job->pitch +
+                          ldm_pairs_words(job->pairs, c0),
                      .lda = c->stride * job->pitch,
                      .ldc = c->Cout,
                      .add = c0 > 0 || in_place};
@@ -173,7 +168,7 @@ static void pack_block(const DirectJob *job, float *out, size_t n0, size_t colum
                        .out = panel});
         for (size_t t = 0; t < job->taps && job->pairs != NULL; t++) /* never beyond its source */
             ldm_pairs_panel(job->pairs, panel + t * depth * NR, depth, NR,
-                            out + (n * job->taps + t * NR) * words(job, depth));
+                            out + (n * job->taps + t * NR) * ldm_pairs_words(job->pairs, depth));
     }
 }
 

@@ -147,7 +147,7 @@ static void pack_block(const GemmJob *job, float *out, size_t k0, size_t depth, 
     }
     /* Pairs take half the room; the other half holds the panel they are made of. */
     float *panel = out + KC / 2 * PANELS * NR;
-    size_t words = (depth + 1) / 2;
+    size_t words = ldm_pairs_words(job->pairs, depth);
     for (size_t n = 0; n < columns; n += NR) {
         job->lanes->pack(&(LdmPack){.src = ldm_weights_at(g->w, (n0 + n) * g->K + k0),
                                     .ld = g->K,
@@ -204,8 +204,8 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
 {
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
     job.pairs = g->bf16 ? ldm_pairs() : NULL;
-    job.tile = job.pairs != NULL ? job.pairs->tile : job.lanes->tile;
-    job.rows = (size_t)(job.pairs != NULL ? job.pairs->rows : job.lanes->rows);
+    job.tile = ldm_pairs_tile(job.pairs);
+    job.rows = ldm_pairs_rows(job.pairs);
     if (g->M <= DOT_ROWS && !g->transposed)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     job.block_columns = PANELS * 2 * job.lanes->width;

@@ -28,6 +28,7 @@ typedef struct {
     const float *ahead;
     size_t ahead_step;
 } LdmTile;
+typedef void LdmTileFunction(int rows, const LdmTile *tile);
 
 /* out[row(j)][n] = src[n * ld + j], n < NR (0 from `rows` on), j < J, as f32;
  * row(j) = (j % taps) * tap_stride + j / taps turns torch's [Cin][taps] into [taps][Cin]; with one

@@ -3,18 +3,10 @@
 
 #include "kernels/lanes.h"
 
-typedef void LdmTileFunction(int rows, const LdmTile *tile);
-
 /* A tile that may stick out on the right (columns < 2 * width): its valid columns only are written;
  * `corner` holds LDM_MAX_ROWS * LDM_MAX_COLUMNS floats. */
 void ldm_tile_by(LdmTileFunction *function, size_t width, int rows, size_t columns, LdmTile *tile,
                  float *corner);
-
-static inline void ldm_tile(const LdmLanes *lanes, int rows, size_t columns, LdmTile *tile,
-                            float *corner)
-{
-    ldm_tile_by(lanes->tile, (size_t)lanes->width, rows, columns, tile, corner);
-}
 
 /* bias[first .. first + n - 1] as f32, zeros up to `padded` and where there is no bias. */
 void ldm_bias_f32(LdmWeights bias, size_t first, size_t n, size_t padded, float *out);

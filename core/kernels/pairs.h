@@ -33,6 +33,23 @@ const LdmPairs *ldm_pairs(void);
 /* Wider heads stay in f32: there and back, the softmax must see the same scores. */
 #define LDM_PAIRS_HEAD 272
 
+/* What n numbers along the depth take: words of pairs, or floats where `pairs` is NULL. */
+static inline size_t ldm_pairs_words(const LdmPairs *pairs, size_t n)
+{
+    return pairs != NULL ? (n + 1) / 2 : n;
+}
+
+/* The tile of their products, and its rows; those of f32 where `pairs` is NULL. */
+static inline LdmTileFunction *ldm_pairs_tile(const LdmPairs *pairs)
+{
+    return pairs != NULL ? pairs->tile : ldm_lanes()->tile;
+}
+
+static inline size_t ldm_pairs_rows(const LdmPairs *pairs)
+{
+    return (size_t)(pairs != NULL ? pairs->rows : ldm_lanes()->rows);
+}
+
 /* A panel [depth][NR] of floats -> [(depth + 1) / 2][NR] words. */
 static inline void ldm_pairs_panel(const LdmPairs *pairs, const float *panel, size_t depth,
                                    size_t NR, float *out)
