@@ -380,6 +380,13 @@ static bool check_rescaling(const Run *run, size_t cells, GError **error)
     return false;
 }
 
+/* Before the optimiser copies the weights; those of a run that goes on are its checkpoint's. */
+static bool begin_linear(Run *run, GError **error)
+{
+    return run->model->drawn[LDM_PART_VAE] == NULL || run->options->loop.resume ||
+           ldm_linear_start(run->model, &run->windows, error);
+}
+
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmAutoencoderOptions *o = run->options;
@@ -392,9 +399,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     ldm_loop_set_settings(run->loop, settings);
     ldm_loop_set_examples(run->loop, run->windows.found.count);
     mark_autoencoder(run);
-    if ((run->model->drawn[LDM_PART_VAE] != NULL && !o->loop.resume &&
-         !ldm_linear_start(run->model, &run->windows, error)) ||
-        !make_discriminator(run, error))
+    if (!make_discriminator(run, error))
         return false;
     const LdmAutoencoderTask task = {.model = run->model,
                                      .discriminator = run->discriminator,
@@ -408,6 +413,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                                      .W = side};
     run->least_cells = ldm_autoencoder_loss_cells(&task);
     if (!check_rescaling(run, cells, error) || !plan_memory(run, &task, plan, error) ||
+        !begin_linear(run, error) ||
         !ldm_optimiser_add(ldm_loop_optimiser(run->loop), "vae", run->model->vae_params, error) ||
         (run->discriminator != NULL &&
          !ldm_optimiser_add(ldm_loop_adversary(run->loop), "discriminator",
