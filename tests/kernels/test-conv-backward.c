@@ -5,12 +5,12 @@ typedef struct {
     double *dx, *dw;
 } Expected;
 
-/* Every product of the forward, the other way round. */
 static float rounded(const LdmConv *c, float x)
 {
     return c->bf16 ? twin_bf16(x) : x;
 }
 
+/* Every product of the forward, the other way round. */
 static Expected twin_gradients(const LdmConv *c, const float *w, const float *dy)
 {
     size_t Ho, Wo, up = (size_t)c->upsample;

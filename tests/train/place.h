@@ -40,6 +40,17 @@ static inline void calm(MadeModel *made)
     }
 }
 
+/* Puts picture `number` and its caption there; `content` NULL: its name, from which its colour
+ * follows. */
+static inline void place_picture(const Place *place, int number, const char *content)
+{
+    g_autofree char *name = g_strdup_printf("%d.png", number);
+    g_autofree char *text = g_strdup_printf("%d.txt", number);
+
+    made_text(place->pictures, "", name, content != NULL ? content : name);
+    made_text(place->pictures, "", text, "a small picture");
+}
+
 static inline Place place_new(void)
 {
     LdmModelConfig config = made_config(false, MADE_WORDS);
@@ -51,12 +62,8 @@ static inline Place place_new(void)
     place.pictures = g_build_filename(place.folder, "pictures", NULL);
     made_folder(made, place.model_folder);
     made_model_free(made);
-    for (int i = 0; i < 5; i++) {
-        g_autofree char *name = g_strdup_printf("%d.png", i);
-        g_autofree char *text = g_strdup_printf("%d.txt", i);
-        made_text(place.pictures, "", name, i == 3 ? "broken" : name);
-        made_text(place.pictures, "", text, "a small picture");
-    }
+    for (int i = 0; i < 5; i++)
+        place_picture(&place, i, i == 3 ? "broken" : NULL);
     return place;
 }
 

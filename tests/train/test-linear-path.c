@@ -110,12 +110,8 @@ static LdmModel *begin(const Place *place, World *world)
 
     g_assert_no_error(error);
     g_assert_true(ldm_model_draw(model, 1, &error));
-    for (int i = 5; i < PICTURES; i++) { /* the place has five */
-        g_autofree char *name = g_strdup_printf("%d.png", i);
-        g_autofree char *text = g_strdup_printf("%d.txt", i);
-        made_text(place->pictures, "", name, "");
-        made_text(place->pictures, "", text, "a picture of the world");
-    }
+    for (int i = 5; i < PICTURES; i++) /* the place has five */
+        place_picture(place, i, NULL);
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, &error);
     LdmWindows windows = {.dataset = dataset, .augment = &augment, .watch = &watch};
     g_assert_true(ldm_windows_find(&windows, &error));
