@@ -154,6 +154,8 @@ static void append_profiles(GString *text, const LdmOptimiserOptions *o)
                                g_ascii_dtostr(number, sizeof number, o->profiles[i]));
 }
 
+/* What a run that goes on must have been begun with. Not the precision, which the processor at hand
+ * decides, as it does the sums' order. */
 void ldm_loop_set_settings(LdmLoop *loop, const char *others)
 {
     const LdmLoopOptions *o = loop->options;
@@ -177,8 +179,6 @@ void ldm_loop_set_settings(LdmLoop *loop, const char *others)
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
     if (ldm_optimiser_has_profiles(a))
         append_profiles(text, a);
-    if (o->precision == LDM_TRAIN_BF16)
-        g_string_append(text, " precision=bf16");
     g_string_append_printf(text, " %s", others);
     ldm_checkpoints_set_settings(loop->checkpoints, text->str);
     loop->settings = g_strdup(text->str);

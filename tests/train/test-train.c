@@ -123,8 +123,8 @@ static void test_buckets(void)
 }
 
 /* Products in bf16: a run's bits do not depend on interruptions, its losses go the way of f32 (they
- * are means over hundreds of numbers, each of which has errors of some 2^-9); and it is told apart.
- * Where nothing is gained, it is refused. */
+ * are means over hundreds of numbers, each of which has errors of some 2^-9); and it may go on in
+ * f32. Where nothing is gained, it is refused. */
 static void test_bf16(void)
 {
     g_auto(Place) place = place_new();
@@ -147,8 +147,8 @@ static void test_bf16(void)
         g_assert_cmpfloat(fabs(rounded.losses[i] / exact.losses[i] - 1), <=, 5e-4);
     }
     g_assert_cmpint(memcmp(exact.losses, rounded.losses, sizeof exact.losses[0] * STEPS), !=, 0);
-    g_assert_false(train(&place, "rounded", &rounded, &changed, &error)); /* on, in f32 */
-    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_assert_true(train(&place, "rounded", &rounded, &changed, &error)); /* on, in f32 */
+    g_assert_no_error(error);
 }
 
 /* A rate that does not look to the end: what was finished goes on, as if it had been longer from

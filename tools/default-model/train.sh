@@ -9,7 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
 stages=(data autoencoder text small ldm preview decoder features)
-steps=() hours='' from='' last=decoder
+steps=() precision=() hours='' from='' last=decoder
 
 usage() {
     cat <<'TEXT'
@@ -18,6 +18,7 @@ Usage: ./dev train-default [OPTIONS]     train the default model, or go on with 
   --stage S      the last stage to run: data, autoencoder, text, small, ldm, preview or decoder (default); text needs the data
                  alone, and so does features, the network by which models are evaluated, which is no part of the model
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
+  --precision P  bf16: multiply in bf16 where that trains faster, on processors that have it; f32 is the default
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
   --from DIR     begin with the checkpoints of another run's folder, where this one has none
@@ -35,12 +36,13 @@ die() {
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage && exit ;;
-        --stage | --steps | --hours | --data | --from | -o) [ $# -gt 1 ] || die "$1 needs a value" 2 ;;
+        --stage | --steps | --precision | --hours | --data | --from | -o) [ $# -gt 1 ] || die "$1 needs a value" 2 ;;
         *) echo "train-default: no such option: $1 (--help lists them)" >&2 && exit 2 ;;
     esac
     case $1 in
         --stage) last=$2 ;;
         --steps) steps=(--steps "$2") ;;
+        --precision) precision=(--precision "$2") ;;
         --hours) hours=$2 ;;
         --data) data=$2 ;;
         --from) from=$2 ;;
@@ -74,6 +76,7 @@ train() { # STAGE KIND WHERE-IT-BEGINS
     ! compgen -G "$folder/checkpoints/step-*.json" >/dev/null || resume=(--resume)
     [ -z "$end" ] || limit=(timeout --foreground --signal=TERM "$((end > $(date +%s) ? end - $(date +%s) : 1))")
     [ "$1" != "$last" ] || own=("${steps[@]}")
+    [[ $2 != ldm && $2 != autoencoder ]] || own+=("${precision[@]}") # the others are small, and know f32 alone
     "${limit[@]}" "$tree/dev" cli train "$2" "${@:3}" --data "$data/set/train.tsv" \
         --config "$recipe/train-$1.conf" -o "$folder" "${own[@]}" "${resume[@]}" ||
         { status=$? && [ $status = 124 ] && exit 130 || exit $status; }
