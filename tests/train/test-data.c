@@ -367,13 +367,67 @@ static void test_cache_faults(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     g_clear_error(&error);
     g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
-    g_assert_null(g_dir_read_name(dir)); /* nothing half-made */
+    g_autofree char *made = g_build_filename(folder, g_dir_read_name(dir), NULL);
+    g_autoptr(GDir) parts = g_dir_open(made, 0, NULL);
+    g_assert_null(g_dir_read_name(parts)); /* nothing half-made */
 
     put(c->pictures, "a.png", "");
     put(c->pictures, "c.png", "");
     g_assert_null(case_cache(c, false, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
     g_assert_nonnull(strstr(error->message, "a.png"));
+}
+
+static bool stop_late(size_t done, size_t total, void *data)
+{
+    g_assert_cmpuint(total, ==, 134);
+    return done < 100;
+}
+
+/* What is stopped goes on where it was, and comes to the same; a file that is damaged is made
+ * again. */
+static void test_cache_goes_on(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+    const LdmCacheOptions options = {.augment = {.side = 16, .seed = 1}, .variants = 1};
+    LdmCacheSource source = {.read = read_picture, .read_data = c, .progress = stop_late};
+    g_autofree char *whole = g_build_filename(c->folder, "whole", NULL);
+    g_autofree char *stopped = g_build_filename(c->folder, "stopped", NULL);
+
+    for (int i = 0; i < 130; i++) {
+        g_autofree char *name = g_strdup_printf("e%03d.png", i);
+        g_autofree char *text = g_strdup_printf("16 16 %d", i);
+        put(c->pictures, name, text);
+    }
+    case_open(c);
+    g_assert_null(ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_clear_error(&error);
+    g_assert_cmpint(c->reads, ==, 100);
+    source.progress = NULL;
+    g_autoptr(LdmLatentCache) b =
+        ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(c->reads, ==, 100 + 134 - 64);
+    g_autofree char *second = g_strconcat(ldm_latent_cache_key(b), "/000001.safetensors", NULL);
+    g_clear_pointer(&b, ldm_latent_cache_free);
+    made_text(stopped, "", second, "no latents");
+    b = ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(c->reads, ==, 100 + 134);
+    g_autoptr(LdmLatentCache) a =
+        ldm_latent_cache_open(c->model, c->dataset, &options, &source, whole, &error);
+    g_assert_no_error(error);
+    const LdmCacheInfo *info = ldm_latent_cache_info(a);
+    g_assert_cmpuint(info->count, ==, 132);
+    g_assert_cmpuint(ldm_latent_cache_info(b)->count, ==, 132);
+    g_assert_cmpuint(ldm_latent_cache_info(b)->skipped->len, ==, 2);
+    for (size_t i = 0; i < info->count; i++) {
+        g_assert_cmpuint(info->examples[i], ==, ldm_latent_cache_info(b)->examples[i]);
+        g_assert_cmpmem(ldm_latent_cache_at(a, i, 0), info->floats * sizeof(float),
+                        ldm_latent_cache_at(b, i, 0), info->floats * sizeof(float));
+    }
 }
 
 static void test_bucket_shapes(void)
@@ -443,6 +497,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache", test_cache);
     g_test_add_func("/data/cache-holes", test_cache_holes);
     g_test_add_func("/data/cache-faults", test_cache_faults);
+    g_test_add_func("/data/cache-goes-on", test_cache_goes_on);
     g_test_add_func("/data/bucket-shapes", test_bucket_shapes);
     g_test_add_func("/data/bucket-batches", test_bucket_batches);
     return g_test_run();
