@@ -1,4 +1,4 @@
-"""The whole line against diffusers, with the default model: pictures for tests/parity/test-pipeline.c.
+"""The whole line against diffusers, with the small networks of data/networks/inpaint: pictures for tests/parity/test-pipeline.c.
 
 The loops are written out here from the paper and from what issue and README promise; networks, tokenizer, schedulers
 and random numbers are diffusers', transformers' and torch's own.     ./dev reference make_pipeline.py
@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler,
 from transformers import CLIPTextModel, CLIPTokenizer
 
 here = Path(__file__).resolve().parent
-model = here.parents[1] / "data" / "models" / "default"
+model = here / "data" / "networks" / "inpaint"
 out = here / "data" / "pipeline"
-SEED, SIZE, GUIDANCE = 7, 64, 4.0
+SEED, SIZE, GUIDANCE = 7, 32, 4.0
 
 torch.set_grad_enabled(False)
 load = {"torch_dtype": torch.float32, "local_files_only": True}
@@ -93,8 +93,8 @@ def example():
     disc = (x - 0.6) ** 2 + (y - 0.4) ** 2 < 0.06
     rgb[:, disc] = np.array([0.85, 0.2, 0.15])[:, None]
     mask = np.zeros((1, 1, SIZE, SIZE))
-    mask[..., 16:48, 20:52] = 0.5
-    mask[..., 24:40, 28:44] = 1.0
+    mask[..., 8:24, 10:26] = 0.5
+    mask[..., 12:20, 14:22] = 1.0
     return rgb[None].astype(np.float32), mask.astype(np.float32)
 
 
