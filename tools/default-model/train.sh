@@ -1,28 +1,29 @@
 #!/usr/bin/env bash
 # train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
-# Data set, autoencoder, text encoder, denoiser with both, small pictures first, decoder of previews, finished decoder; each stage goes
-# on from its newest checkpoint.
+# Data set; autoencoder; text encoder, denoiser with it, small pictures first; finished decoder, decoder of previews; and the model,
+# put together. Each stage goes on from its newest checkpoint. The decoders need no more than the autoencoder.
 set -euo pipefail
 tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 recipe=$tree/data/default
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
-stages=(data autoencoder text small ldm preview decoder features)
-steps=() precision=() hours='' from='' last=decoder
+stages=(data autoencoder text small ldm decoder preview model features)
+steps=() precision=() hours='' from='' last=model
 
 usage() {
     cat <<'TEXT'
 Usage: ./dev train-default [OPTIONS]     train the default model, or go on with it
 
-  --stage S      the last stage to run: data, autoencoder, text, small, ldm, preview or decoder (default); text needs the data
-                 alone, and so does features, the network by which models are evaluated, which is no part of the model
+  --stage S      the last stage to run: data, autoencoder, text, small, ldm, decoder, preview or model (default); text needs the
+                 data alone, and so does features, the network by which models are evaluated, which is no part of the model;
+                 decoder and preview need the autoencoder alone
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
   --precision P  bf16: multiply in bf16 where that trains faster, on processors that have it; f32 is the default
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
   --from DIR     begin with the checkpoints of another run's folder, where this one has none
-  -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/decoder
+  -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/model
 
 Ctrl-C saves a checkpoint and stops; the same command goes on.
 TEXT
@@ -90,6 +91,11 @@ stage() { # STAGE KIND WHERE-IT-BEGINS
     [ "$1" != "$last" ] || exit 0
 }
 
+decoders() {
+    stage decoder autoencoder --model "$run/autoencoder"
+    stage preview tiny --model "$run/decoder"
+}
+
 make_data
 case $last in
     data) exit ;;
@@ -101,6 +107,7 @@ case $last in
     text) stage text contrastive --init "$recipe/model" ;;
 esac
 stage autoencoder autoencoder --init "$recipe/model"
+case $last in decoder | preview) decoders ;; esac
 stage text contrastive --init "$recipe/model"
 if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration with the trained autoencoder, which stays,
     rm -rf "$run/start.part"                    # and the text encoder, which learns on with the denoiser
@@ -111,8 +118,11 @@ if [ ! -e "$run/start/model_index.json" ]; then # the new model's configuration 
 fi
 stage small ldm --init "$run/start"
 stage ldm ldm --model "$run/small"
-stage preview tiny --model "$run/ldm"
-train decoder autoencoder --model "$run/ldm"
-cp -R "$run/preview/preview" "$run/decoder/" # of the same latents
-cp "$data/set/ATTRIBUTION.txt" "$run/decoder/"
-echo "The model is $run/decoder"
+decoders
+rm -rf "$run/model.part"
+mkdir "$run/model.part"
+cp -R "$run"/ldm/{model_index.json,scheduler,text_encoder,tokenizer,unet} "$run/decoder/vae" "$run/preview/preview" \
+    "$data/set/ATTRIBUTION.txt" "$run/model.part/"
+rm -rf "$run/model"
+mv "$run/model.part" "$run/model"
+echo "The model is $run/model"
