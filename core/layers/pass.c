@@ -363,3 +363,32 @@ LdmTensor *ldm_forward_run(LdmForward forward, const void *data, LdmPassProgress
     LdmTensor *y = forward(pass, data);
     return ldm_pass_end(pass, error) ? ldm_tensor_copy(y, error) : NULL;
 }
+
+typedef struct {
+    LdmNetworkForward forward;
+    const void *network;
+    const LdmTensor *x;
+} Network;
+
+static LdmTensor *forward_network(LdmPass *pass, const void *data)
+{
+    const Network *network = data;
+    LdmTensor *x = ldm_pass_input(pass, network->x);
+    LdmTensor *y = network->forward(pass, network->network, x);
+    ldm_pass_drop(pass, x);
+    return y;
+}
+
+bool ldm_network_measure(LdmNetworkForward forward, const void *network, const LdmTensor *x,
+                         size_t *bytes, double *flops, GError **error)
+{
+    const Network plan = {forward, network, x};
+    return ldm_forward_measure(forward_network, &plan, bytes, flops, error);
+}
+
+LdmTensor *ldm_network_run(LdmNetworkForward forward, const void *network, const LdmTensor *x,
+                           GCancellable *cancellable, GError **error)
+{
+    const Network run = {forward, network, x};
+    return ldm_forward_run(forward_network, &run, NULL, NULL, cancellable, error);
+}

@@ -185,3 +185,12 @@ bool ldm_forward_measure(LdmForward forward, const void *data, size_t *bytes, do
  * times keep a compute pass of the measured size and reset it between calls. */
 LdmTensor *ldm_forward_run(LdmForward forward, const void *data, LdmPassProgress progress,
                            void *progress_data, GCancellable *cancellable, GError **error);
+
+/* The forward of a network that has one input; x stays the caller's. */
+typedef LdmTensor *(*LdmNetworkForward)(LdmPass *pass, const void *network, LdmTensor *x);
+
+/* ldm_forward_measure and ldm_forward_run of such a network on x. */
+bool ldm_network_measure(LdmNetworkForward forward, const void *network, const LdmTensor *x,
+                         size_t *bytes, double *flops, GError **error);
+LdmTensor *ldm_network_run(LdmNetworkForward forward, const void *network, const LdmTensor *x,
+                           GCancellable *cancellable, GError **error);

@@ -4,12 +4,9 @@
 
 #include "layers/pass.h"
 
-/* A network's forward; x stays the caller's. */
-typedef LdmTensor *(*LdmTiledForward)(LdmPass *pass, const void *network, LdmTensor *x);
-
 /* Sizes in latent cells; `in` and `out` pixels per cell on either side of the network. */
 typedef struct {
-    LdmTiledForward forward;
+    LdmNetworkForward forward;
     const void *network;
     size_t tile; /* cells a side of a tile, overlapping by a quarter; 0 = the whole at once */
     size_t in, out, channels_in, channels_out;

@@ -79,18 +79,9 @@ static LdmPreviewDecoder *decoder_new(const LdmModel *model, char *path, GCancel
 
 /* ---- one picture ---- */
 
-typedef struct {
-    const LdmTinyDecoder *decoder;
-    const LdmTensor *z;
-} Call;
-
-static LdmTensor *forward(LdmPass *pass, const void *data)
+static LdmTensor *forward(LdmPass *pass, const void *decoder, LdmTensor *z)
 {
-    const Call *call = data;
-    LdmTensor *z = ldm_pass_input(pass, call->z);
-    LdmTensor *y = ldm_tiny_decoder_forward(pass, call->decoder, z);
-    ldm_pass_drop(pass, z);
-    return y;
+    return ldm_tiny_decoder_forward(pass, decoder, z);
 }
 
 /* Of the size in which it is shown: the window's own, reduced where it is larger. */
@@ -146,10 +137,9 @@ static void hand_on(const LdmMonitor *monitor, LdmPreview *preview, const LdmTen
 static LdmTensor *decode(const LdmPreviews *previews, const LdmTensor *x0)
 {
     const LdmPreviewDecoder *decoder = previews->decoder;
-    const Call call = {decoder->tiny, x0};
     if (decoder->map != NULL)
         return ldm_rgb_map_apply(decoder->map, x0, NULL);
-    return ldm_forward_run(forward, &call, NULL, NULL, previews->monitor->cancellable, NULL);
+    return ldm_network_run(forward, decoder->tiny, x0, previews->monitor->cancellable, NULL);
 }
 
 /* ---- a run's ---- */
@@ -158,11 +148,11 @@ static bool measure(const LdmPreviews *previews, const size_t latent[4], size_t 
                     GError **error)
 {
     LdmTensor z = {LDM_F32, 4, {latent[0], latent[1], latent[2], latent[3]}, NULL};
-    const Call call = {previews->decoder->tiny, &z};
+    const LdmTinyDecoder *tiny = previews->decoder->tiny;
     size_t h = previews->geometry->H, w = previews->geometry->W, network = 0;
     LdmPreview preview;
     double flops;
-    if (call.decoder != NULL && !ldm_forward_measure(forward, &call, &network, &flops, error))
+    if (tiny != NULL && !ldm_network_measure(forward, tiny, &z, &network, &flops, error))
         return false;
     lay_size(previews->geometry, &preview);
     *bytes = network + h * w * 3 * sizeof(float) + resize_bytes(&preview, h, w);

@@ -16,27 +16,17 @@ typedef struct {
     float *row; /* of the variant at hand */
 } Maker;
 
-typedef struct {
-    const LdmVaeEncoder *encoder;
-    const LdmTensor *x;
-} Encode;
-
-static LdmTensor *forward(LdmPass *pass, const void *data)
+static LdmTensor *forward(LdmPass *pass, const void *encoder, LdmTensor *x)
 {
-    const Encode *encode = data;
-    LdmTensor *x = ldm_pass_input(pass, encode->x);
-    LdmTensor *moments = ldm_vae_encoder_forward(pass, encode->encoder, x);
-
-    ldm_pass_drop(pass, x);
-    return moments;
+    return ldm_vae_encoder_forward(pass, encoder, x);
 }
 
 /* Window -> moments [h, w, m] into `out`. */
 static bool encode(const Maker *maker, const LdmTensor *window, float *out, GError **error)
 {
-    Encode job = {maker->rows->model->encoder, window};
+    const LdmLatentRows *rows = maker->rows;
     g_autoptr(LdmTensor) moments =
-        ldm_forward_run(forward, &job, NULL, NULL, maker->rows->cancellable, error);
+        ldm_network_run(forward, rows->model->encoder, window, rows->cancellable, error);
 
     if (moments == NULL || !ldm_tensor_check_finite(moments, "encode", error))
         return false;

@@ -50,18 +50,9 @@ static double cpu_seconds(void)
     return (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6;
 }
 
-typedef struct {
-    const LdmTinyDecoder *tiny;
-    const LdmTensor *z;
-} Call;
-
-static LdmTensor *forward(LdmPass *pass, const void *data)
+static LdmTensor *forward(LdmPass *pass, const void *tiny, LdmTensor *z)
 {
-    const Call *call = data;
-    LdmTensor *z = ldm_pass_input(pass, call->z);
-    LdmTensor *y = ldm_tiny_decoder_forward(pass, call->tiny, z);
-    ldm_pass_drop(pass, z);
-    return y;
+    return ldm_tiny_decoder_forward(pass, tiny, z);
 }
 
 /* The picture, 0..1. */
@@ -69,9 +60,8 @@ static LdmTensor *decode(const Bench *bench, int kind, const LdmTensor *z)
 {
     g_autoptr(GError) error = NULL;
     const LdmDecode job = {.decoder = bench->full, .config = bench->config};
-    const Call call = {bench->tiny, z};
     LdmTensor *y = kind == FULL   ? ldm_decode_latent(&job, z, &error)
-                   : kind == TINY ? ldm_forward_run(forward, &call, NULL, NULL, NULL, &error)
+                   : kind == TINY ? ldm_network_run(forward, bench->tiny, z, NULL, &error)
                                   : ldm_rgb_map_apply(bench->map, z, &error);
     need(y != NULL, error);
     for (size_t i = 0; kind == FULL && i < ldm_tensor_count(y); i++)

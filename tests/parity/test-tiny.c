@@ -7,18 +7,9 @@
 
 #include <string.h>
 
-typedef struct {
-    LdmTinyDecoder *decoder;
-    const LdmTensor *z;
-} Call;
-
-static LdmTensor *decode(LdmPass *pass, const void *data)
+static LdmTensor *decode(LdmPass *pass, const void *decoder, LdmTensor *z)
 {
-    const Call *call = data;
-    LdmTensor *z = ldm_pass_input(pass, call->z);
-    LdmTensor *y = ldm_tiny_decoder_forward(pass, call->decoder, z);
-    ldm_pass_drop(pass, z);
-    return y;
+    return ldm_tiny_decoder_forward(pass, decoder, z);
 }
 
 static char *fixture(const char *name)
@@ -54,15 +45,13 @@ static void test_decoder(const void *name)
     g_autoptr(LdmParams) params = ldm_params_new();
     g_autoptr(LdmTinyDecoder) decoder = ldm_tiny_decoder_new(config, params);
     g_assert_true(ldm_part_bind(&source->part, params, &error));
-    const Call call = {decoder, z};
-    g_autoptr(LdmTensor) y = ldm_forward_run(decode, &call, NULL, NULL, NULL, &error);
+    g_autoptr(LdmTensor) y = ldm_network_run(decode, decoder, z, NULL, &error);
     g_assert_no_error(error);
     for (size_t i = 0; i < ldm_tensor_count(y); i++) /* diffusers' range */
         ldm_tensor_f32(y)[i] = 2.0f * ldm_tensor_f32(y)[i] - 1.0f;
     assert_close(y, expected, name);
     g_autoptr(LdmTensor) picture = ldm_tensor_new_nhwc(1, 4, 4, 3, NULL);
-    const Call wrong = {decoder, picture};
-    g_assert_null(ldm_forward_run(decode, &wrong, NULL, NULL, NULL, &error));
+    g_assert_null(ldm_network_run(decode, decoder, picture, NULL, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
 }
 

@@ -11,25 +11,14 @@
 #define CHUNK 32 /* pictures of a pass */
 #define BYTES (EVALUATE_SMALL * EVALUATE_SMALL * 3)
 
-typedef struct {
-    const LdmImageTower *tower;
-    const LdmTensor *x;
-} Chunk;
-
-static LdmTensor *forward(LdmPass *pass, const void *data)
+static LdmTensor *forward(LdmPass *pass, const void *tower, LdmTensor *x)
 {
-    const Chunk *chunk = data;
-    LdmTensor *x = ldm_pass_input(pass, chunk->x);
-    LdmTensor *y = ldm_image_tower_forward(pass, chunk->tower, x);
-
-    ldm_pass_drop(pass, x);
-    return y;
+    return ldm_image_tower_forward(pass, tower, x);
 }
 
 static bool see(const LdmImageTower *tower, const LdmTensor *x, float *out, GError **error)
 {
-    const Chunk chunk = {tower, x};
-    g_autoptr(LdmTensor) y = ldm_forward_run(forward, &chunk, NULL, NULL, NULL, error);
+    g_autoptr(LdmTensor) y = ldm_network_run(forward, tower, x, NULL, error);
 
     if (y != NULL)
         memcpy(out, y->data, ldm_tensor_count(y) * sizeof(float));
