@@ -387,8 +387,9 @@ bool ldm_network_measure(LdmNetworkForward forward, const void *network, const L
 }
 
 LdmTensor *ldm_network_run(LdmNetworkForward forward, const void *network, const LdmTensor *x,
-                           GCancellable *cancellable, GError **error)
+                           LdmPassProgress progress, void *progress_data, GCancellable *cancellable,
+                           GError **error)
 {
     const Network run = {forward, network, x};
-    return ldm_forward_run(forward_network, &run, NULL, NULL, cancellable, error);
+    return ldm_forward_run(forward_network, &run, progress, progress_data, cancellable, error);
 }

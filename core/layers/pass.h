@@ -193,4 +193,5 @@ typedef LdmTensor *(*LdmNetworkForward)(LdmPass *pass, const void *network, LdmT
 bool ldm_network_measure(LdmNetworkForward forward, const void *network, const LdmTensor *x,
                          size_t *bytes, double *flops, GError **error);
 LdmTensor *ldm_network_run(LdmNetworkForward forward, const void *network, const LdmTensor *x,
-                           GCancellable *cancellable, GError **error);
+                           LdmPassProgress progress, void *progress_data, GCancellable *cancellable,
+                           GError **error);

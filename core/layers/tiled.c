@@ -6,19 +6,9 @@
 
 typedef struct {
     const LdmTiled *tiled;
-    const LdmTensor *x;  /* of the tile at hand */
     double flops_before; /* of the tiles already done */
     double flops_now;
 } Run;
-
-static LdmTensor *forward(LdmPass *pass, const void *data)
-{
-    const Run *run = data;
-    LdmTensor *x = ldm_pass_input(pass, run->x);
-    LdmTensor *y = run->tiled->forward(pass, run->tiled->network, x);
-    ldm_pass_drop(pass, x);
-    return y;
-}
 
 static void progress(double flops, void *data)
 {
@@ -31,8 +21,9 @@ static void progress(double flops, void *data)
 static LdmTensor *run_tile(const LdmTensor *x, void *data, GError **error)
 {
     Run *run = data;
-    run->x = x;
-    LdmTensor *y = ldm_forward_run(forward, run, progress, run, run->tiled->cancellable, error);
+    const LdmTiled *tiled = run->tiled;
+    LdmTensor *y = ldm_network_run(tiled->forward, tiled->network, x, progress, run,
+                                   tiled->cancellable, error);
     run->flops_before += run->flops_now;
     return y;
 }
@@ -65,8 +56,7 @@ bool ldm_tiled_measure(const LdmTiled *tiled, size_t h, size_t w, size_t *bytes,
     const LdmTensor x = {.dtype = LDM_F32,
                          .rank = 4,
                          .shape = {1, th * tiled->in, tw * tiled->in, tiled->channels_in}};
-    run.x = &x;
-    if (!ldm_forward_measure(forward, &run, bytes, flops, error))
+    if (!ldm_network_measure(tiled->forward, tiled->network, &x, bytes, flops, error))
         return false;
     size_t count = ldm_tiles_count(&tiles, h) * ldm_tiles_count(&tiles, w);
     if (count > 1) /* the tile and its result, sums and shares */

@@ -139,7 +139,8 @@ static LdmTensor *decode(const LdmPreviews *previews, const LdmTensor *x0)
     const LdmPreviewDecoder *decoder = previews->decoder;
     if (decoder->map != NULL)
         return ldm_rgb_map_apply(decoder->map, x0, NULL);
-    return ldm_network_run(forward, decoder->tiny, x0, previews->monitor->cancellable, NULL);
+    return ldm_network_run(forward, decoder->tiny, x0, NULL, NULL, previews->monitor->cancellable,
+                           NULL);
 }
 
 /* ---- a run's ---- */

@@ -25,8 +25,8 @@ static LdmTensor *forward(LdmPass *pass, const void *encoder, LdmTensor *x)
 static bool encode(const Maker *maker, const LdmTensor *window, float *out, GError **error)
 {
     const LdmLatentRows *rows = maker->rows;
-    g_autoptr(LdmTensor) moments =
-        ldm_network_run(forward, rows->model->encoder, window, rows->cancellable, error);
+    g_autoptr(LdmTensor) moments = ldm_network_run(forward, rows->model->encoder, window, NULL,
+                                                   NULL, rows->cancellable, error);
 
     if (moments == NULL || !ldm_tensor_check_finite(moments, "encode", error))
         return false;

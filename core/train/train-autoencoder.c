@@ -230,14 +230,9 @@ static bool pass(void *data, size_t number, LdmTrainStep *step, GError **error)
 
 /* ---- the finished model ---- */
 
-static LdmTensor *encode(LdmPass *pass, const void *data)
+static LdmTensor *encode(LdmPass *pass, const void *encoder, LdmTensor *x)
 {
-    const Run *run = data;
-    LdmTensor *x = ldm_pass_input(pass, run->x);
-    LdmTensor *moments = ldm_vae_encoder_forward(pass, run->model->encoder, x);
-
-    ldm_pass_drop(pass, x);
-    return moments;
+    return ldm_vae_encoder_forward(pass, encoder, x);
 }
 
 typedef struct {
@@ -271,10 +266,8 @@ static bool measure_scale(Run *run, double *scale, GError **error)
             ldm_windows_read(&run->windows, run->windows.found.examples[i], 0, error);
         if (window == NULL)
             return false;
-        Run one = *run;
-        one.x = window;
-        g_autoptr(LdmTensor) moments =
-            ldm_forward_run(encode, &one, NULL, NULL, run->watch->cancellable, error);
+        g_autoptr(LdmTensor) moments = ldm_network_run(encode, run->model->encoder, window, NULL,
+                                                       NULL, run->watch->cancellable, error);
         if (moments == NULL)
             return false;
         add_spread(&spread, moments, &run->model->config.vae);

@@ -60,9 +60,10 @@ static LdmTensor *decode(const Bench *bench, int kind, const LdmTensor *z)
 {
     g_autoptr(GError) error = NULL;
     const LdmDecode job = {.decoder = bench->full, .config = bench->config};
-    LdmTensor *y = kind == FULL   ? ldm_decode_latent(&job, z, &error)
-                   : kind == TINY ? ldm_network_run(forward, bench->tiny, z, NULL, &error)
-                                  : ldm_rgb_map_apply(bench->map, z, &error);
+    LdmTensor *y = kind == FULL ? ldm_decode_latent(&job, z, &error)
+                   : kind == TINY
+                       ? ldm_network_run(forward, bench->tiny, z, NULL, NULL, NULL, &error)
+                       : ldm_rgb_map_apply(bench->map, z, &error);
     need(y != NULL, error);
     for (size_t i = 0; kind == FULL && i < ldm_tensor_count(y); i++)
         ldm_tensor_f32(y)[i] = (ldm_tensor_f32(y)[i] + 1.0f) / 2.0f;

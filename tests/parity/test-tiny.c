@@ -45,13 +45,13 @@ static void test_decoder(const void *name)
     g_autoptr(LdmParams) params = ldm_params_new();
     g_autoptr(LdmTinyDecoder) decoder = ldm_tiny_decoder_new(config, params);
     g_assert_true(ldm_part_bind(&source->part, params, &error));
-    g_autoptr(LdmTensor) y = ldm_network_run(decode, decoder, z, NULL, &error);
+    g_autoptr(LdmTensor) y = ldm_network_run(decode, decoder, z, NULL, NULL, NULL, &error);
     g_assert_no_error(error);
     for (size_t i = 0; i < ldm_tensor_count(y); i++) /* diffusers' range */
         ldm_tensor_f32(y)[i] = 2.0f * ldm_tensor_f32(y)[i] - 1.0f;
     assert_close(y, expected, name);
     g_autoptr(LdmTensor) picture = ldm_tensor_new_nhwc(1, 4, 4, 3, NULL);
-    g_assert_null(ldm_network_run(decode, decoder, picture, NULL, &error));
+    g_assert_null(ldm_network_run(decode, decoder, picture, NULL, NULL, NULL, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
 }
 

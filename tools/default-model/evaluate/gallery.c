@@ -18,7 +18,7 @@ static LdmTensor *forward(LdmPass *pass, const void *tower, LdmTensor *x)
 
 static bool see(const LdmImageTower *tower, const LdmTensor *x, float *out, GError **error)
 {
-    g_autoptr(LdmTensor) y = ldm_network_run(forward, tower, x, NULL, error);
+    g_autoptr(LdmTensor) y = ldm_network_run(forward, tower, x, NULL, NULL, NULL, error);
 
     if (y != NULL)
         memcpy(out, y->data, ldm_tensor_count(y) * sizeof(float));
