@@ -243,7 +243,13 @@ code 0 '' generate "${small[@]}" --latent noise.npy -o noise.png
 ok $? 'arrays pass through pipes'
 
 # --- JSON ---
-"$cli" inspect --json >out && python3 -c 'import json; m = json.load(open("out")); assert m["native_size"] % m["downsampling"] == 0 and m["parameters"] > 1e6 and m["q8_peak_bytes"] < m["peak_bytes"]'
+"$cli" inspect --json >out && python3 - "$tree/data/models/default" <<'END'
+import json, sys
+m = json.load(open("out"))
+unet, vae = (json.load(open(f"{sys.argv[1]}/{part}/config.json")) for part in ("unet", "vae"))
+assert m["native_size"] == unet["sample_size"] * m["downsampling"] and m["latent_channels"] == vae["latent_channels"]
+assert m["parameters"] > 1e6 and m["q8_peak_bytes"] < m["peak_bytes"]
+END
 ok $? 'inspect --json'
 "$cli" generate -p 'a "red" apple' --steps 3 --size 32x32 --seed 5 --json -o j.png >out 2>err && [ ! -s err ] && python3 - <<'END'
 import json

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # train.sh: makes the default model from Debian packages alone, with the project's own trainer   (./dev train-default …)
 # Data set; autoencoder; text encoder, denoiser with it, small pictures first; finished decoder, decoder of previews; and the model,
-# put together. Each stage goes on from its newest checkpoint. The decoders need no more than the autoencoder.
+# put together. Each stage goes on from its newest checkpoint. The decoders do not wait for the denoiser.
 set -euo pipefail
 tree=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 recipe=$tree/data/default
@@ -17,7 +17,7 @@ Usage: ./dev train-default [OPTIONS]     train the default model, or go on with 
 
   --stage S      the last stage to run: data, autoencoder, text, small, ldm, decoder, preview or model (default); text needs the
                  data alone, and so does features, the network by which models are evaluated, which is no part of the model;
-                 decoder and preview need the autoencoder alone
+                 decoder needs the autoencoder alone, preview the decoder
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
   --precision P  bf16: multiply in bf16 where that trains faster, on processors that have it; f32 is the default
   --hours H      save a checkpoint and stop after so long
