@@ -58,6 +58,7 @@ static const PentimentoSetting ldm_table[] = {
     {"variants", SIZE, offsetof(LdmTrainOptions, latents.variants)},
     {"drop", DOUBLE, offsetof(LdmTrainOptions, drop)},
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},
+    {"multiscale", DOUBLE, offsetof(LdmTrainOptions, loss.multiscale)},
     {"train-text", BOOL, offsetof(LdmTrainOptions, train_text)},
     {"samples", SIZE, offsetof(LdmTrainOptions, samples)},
     {"precision", CHOICE, offsetof(LdmTrainOptions, loop.precision), precisions},

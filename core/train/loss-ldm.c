@@ -88,6 +88,7 @@ void ldm_batch_set(LdmBatch *batch, size_t n, const LdmModel *model, const LdmLo
     }
     batch->timesteps[n] = sample->timestep;
     batch->weights[n] = weight_of(prediction, sample->alpha_bar, options->snr_gamma);
+    batch->multiscale = options->multiscale;
 }
 
 /* ---- there and back ---- */
@@ -98,25 +99,71 @@ struct LdmLoss {
     LdmTensor *d_y; /* d(loss)/dy, [N, h, w, z] */
 };
 
-/* sum over samples of weight * mean (y - target)^2, over N, cells that are not known being right;
- * and its gradient. */
+/* One sample's error e = known * (y - target), [h, w, z], and where its gradient goes. */
+typedef struct {
+    size_t h, w, z;
+    const float *y, *target, *known;
+    float *d;
+} Error;
+
+static double error_at(const Error *e, size_t cell, size_t c)
+{
+    size_t i = cell * e->z + c;
+
+    return e->known[cell] * ((double)e->y[i] - e->target[i]);
+}
+
+/* One channel of a block of cells: adds scale * 2 m to the gradient of each, m their mean error.
+ * Returns cells * m^2. */
+static double block_error(const Error *e, const size_t rows[2], const size_t columns[2], size_t c,
+                          double scale)
+{
+    double cells = (double)((rows[1] - rows[0]) * (columns[1] - columns[0])), mean = 0.0;
+
+    for (size_t y = rows[0]; y < rows[1]; y++)
+        for (size_t x = columns[0]; x < columns[1]; x++)
+            mean += error_at(e, y * e->w + x, c) / cells;
+    for (size_t y = rows[0]; y < rows[1]; y++)
+        for (size_t x = columns[0]; x < columns[1]; x++) {
+            size_t cell = y * e->w + x;
+            e->d[cell * e->z + c] += (float)(2.0 * scale * e->known[cell] * mean);
+        }
+    return cells * mean * mean;
+}
+
+/* scale * the sum over cells of (e averaged over blocks of side x side)^2, and its gradient added;
+ * blocks at the edges are of the cells that are there. */
+static double scale_error(const Error *e, size_t side, double scale)
+{
+    double sum = 0.0;
+
+    for (size_t y = 0; y < e->h; y += side)
+        for (size_t x = 0; x < e->w; x += side)
+            for (size_t c = 0; c < e->z; c++)
+                sum += block_error(e, (const size_t[]){y, MIN(y + side, e->h)},
+                                   (const size_t[]){x, MIN(x + side, e->w)}, c, scale);
+    return scale * sum;
+}
+
+/* sum over samples of weight * (mean e^2 + the coarse scales' part), over N; and its gradient. */
 static double square_error(const LdmBatch *batch, const LdmTensor *y, double scale, LdmTensor *d_y)
 {
-    size_t each = ldm_tensor_count(y) / batch->N, z = y->shape[3];
+    size_t h = y->shape[1], w = y->shape[2], z = y->shape[3], each = h * w * z;
     double total = 0.0;
 
     for (size_t n = 0; n < batch->N; n++) {
-        const float *a = ldm_tensor_f32(y) + n * each;
-        const float *b = ldm_tensor_f32(batch->target) + n * each;
-        const float *known = batch->known + n * (each / z);
-        float *d = ldm_tensor_f32(d_y) + n * each;
-        double share = scale * batch->weights[n] / ((double)batch->N * (double)each), sum = 0.0;
-        for (size_t i = 0; i < each; i++) {
-            double distance = known[i / z] * ((double)a[i] - b[i]);
-            sum += distance * distance;
-            d[i] = (float)(2.0 * share * distance);
-        }
-        total += share * sum;
+        const Error e = {h,
+                         w,
+                         z,
+                         ldm_tensor_f32(y) + n * each,
+                         ldm_tensor_f32(batch->target) + n * each,
+                         batch->known + n * h * w,
+                         ldm_tensor_f32(d_y) + n * each};
+        double share = scale * batch->weights[n] / ((double)batch->N * (double)each);
+        memset(e.d, 0, each * sizeof *e.d);
+        total += scale_error(&e, 1, share);
+        for (size_t s = 2; batch->multiscale > 0.0 && s / 2 < MAX(h, w); s *= 2)
+            total += scale_error(&e, s, share * batch->multiscale * (double)s);
     }
     return total;
 }

@@ -6,7 +6,13 @@
 #include "pipeline/model.h"
 
 typedef struct {
-    double snr_gamma; /* min-SNR weighting (arXiv 2303.09556); 0 = all timesteps weigh the same */
+    double snr_gamma;  /* min-SNR weighting (arXiv 2303.09556); 0 = all timesteps weigh the same */
+    double multiscale; /* weight of the coarse scales in the loss, which is then, e being the error,
+                        * mean e^2 + multiscale * sum over s = 2, 4, 8 ... of s * mean (e averaged
+                        * over blocks of s x s cells)^2, up to one block that is the whole latent
+                        * (arXiv 2301.11093, multiscale training loss). The best answer is the same,
+                        * but the colours of wide areas, a small part of all error, are learnt
+                        * sooner. 0 .. 1000; 0 = mean e^2 */
 } LdmLossOptions;
 
 /* What one pass is given: N samples. */
@@ -19,6 +25,7 @@ typedef struct {
     double *weights;   /* [N] of each sample's loss */
     float *known;      /* [N, h, w] of each cell's, 1 or 0 */
     int32_t *ids;      /* [N * tokens] of the captions; NULL without text */
+    double multiscale; /* LdmLossOptions.multiscale */
     bool bf16;         /* products may round, there and back (ldm_pass_set_bf16) */
 } LdmBatch;
 

@@ -69,22 +69,30 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
            ldm_option_check("variants", (double)o->latents.variants, 1, 1000, error) &&
            ldm_option_check("samples", (double)o->samples, 1, 100, error) &&
            ldm_option_check("drop", o->drop, 0.0, 1.0, error) &&
-           ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error);
+           ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error) &&
+           ldm_option_check("multiscale", o->loss.multiscale, 0.0, 1000.0, error);
 }
 
 /* What the numbers of a run depend on besides the loop's own options. */
 static char *settings_text(const Run *run)
 {
     const LdmTrainOptions *o = run->options;
-    char drop[G_ASCII_DTOSTR_BUF_SIZE], gamma[G_ASCII_DTOSTR_BUF_SIZE];
-    g_autofree char *adapter =
-        run->adapter != NULL ? ldm_train_adapter_settings(run->adapter) : g_strdup("");
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+    GString *text = g_string_new(NULL);
 
-    return g_strdup_printf("train-text=%d latents=%s drop=%s snr-gamma=%s%s%s", o->train_text,
-                           ldm_latent_cache_key(run->cache),
-                           g_ascii_dtostr(drop, sizeof drop, o->drop),
-                           g_ascii_dtostr(gamma, sizeof gamma, o->loss.snr_gamma),
-                           run->adapter != NULL ? " " : "", adapter);
+    g_string_printf(text, "train-text=%d latents=%s", o->train_text,
+                    ldm_latent_cache_key(run->cache));
+    g_string_append_printf(text, " drop=%s", g_ascii_dtostr(number, sizeof number, o->drop));
+    g_string_append_printf(text, " snr-gamma=%s",
+                           g_ascii_dtostr(number, sizeof number, o->loss.snr_gamma));
+    if (o->loss.multiscale > 0.0)
+        g_string_append_printf(text, " multiscale=%s",
+                               g_ascii_dtostr(number, sizeof number, o->loss.multiscale));
+    if (run->adapter != NULL) {
+        g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
+        g_string_append_printf(text, " %s", adapter);
+    }
+    return g_string_free_and_steal(text);
 }
 
 /* ---- samples ---- */

@@ -1,12 +1,13 @@
 """What PyTorch makes of a few training steps, for the tests to repeat (tests/reference/data/training/):
 adamw-*.npy: torch.optim.AdamW with gradient clipping on given gradients.
 curve-MODEL-*.npy: ten steps of L_LDM on the tiny models of make_networks.py, with given latents, noise,
-timesteps and captions, and the loss of each."""
+timesteps and captions, and the loss of each; coarse-losses: with the multiscale loss of weight 1."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel
 
@@ -49,7 +50,16 @@ def target_and_weight(schedule, z0, noise, t, gamma):
     return schedule.get_velocity(z0, noise, t), torch.clamp(snr, max=gamma) / (snr + 1)
 
 
-def curve(model, gamma, train_text):
+def square_error(e, multiscale):
+    loss, s = (e**2).mean((1, 2, 3)), 2
+    while multiscale and s / 2 < max(H, W):
+        blocks = F.avg_pool2d(e, s, ceil_mode=True)  # of the cells that are there
+        loss = loss + multiscale * s * (F.interpolate(blocks, scale_factor=s)[..., :H, :W] ** 2).mean((1, 2, 3))
+        s *= 2
+    return loss
+
+
+def curve(model, gamma, train_text, multiscale):
     torch.manual_seed(7)
     folder = NETWORKS / model
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32).train()
@@ -71,16 +81,16 @@ def curve(model, gamma, train_text):
             x = torch.cat([x, hole[part]], 1)
         target, weight = target_and_weight(schedule, z0[part], noise[part], t[part], gamma)
         y = unet(x, t[part], text(ids[part]).last_hidden_state).sample
-        loss = (((y - target) ** 2).mean((1, 2, 3)) * weight.float()).mean()
+        loss = (square_error(y - target, multiscale) * weight.float()).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         losses.append(float(loss))
-    arrays = dict(z0=z0, noise=noise, timesteps=t, ids=ids, losses=torch.tensor(losses))
-    for name, array in (arrays | (dict(hole=hole) if extra else {})).items():
+    arrays = dict(z0=z0, noise=noise, timesteps=t, ids=ids) | (dict(hole=hole) if extra else {})
+    for name, array in (arrays | {"coarse-losses" if multiscale else "losses": torch.tensor(losses)}).items():
         save(f"curve-{model}-{name}", array)
-    print(model, *(f"{loss:.5f}" for loss in losses))
+    print(model, multiscale, *(f"{loss:.5f}" for loss in losses))
 
 
 def save(name, array):
@@ -91,4 +101,5 @@ if __name__ == "__main__":
     DATA.mkdir(parents=True, exist_ok=True)
     adamw()
     for model, (gamma, train_text) in CURVES.items():
-        curve(model, gamma, train_text)
+        for multiscale in (0, 1):
+            curve(model, gamma, train_text, multiscale)

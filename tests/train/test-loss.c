@@ -1,5 +1,5 @@
 /* Ten steps of L_LDM beside PyTorch's, on the tiny models of reference/make_networks.py: epsilon
- * and v, min-SNR weights, masks, the text encoder frozen and trained. */
+ * and v, min-SNR weights, coarse scales, masks, the text encoder frozen and trained. */
 #include "diffuse/schedule.h"
 #include "pipeline/model.h"
 #include "train/loss-ldm.h"
@@ -17,9 +17,12 @@ typedef struct {
     const char *model;
     double gamma;
     bool train_text;
+    double multiscale;
 } Curve;
 
-static const Curve curves[] = {{"sd1", 0.0, false}, {"sd2", 5.0, false}, {"inpaint", 5.0, true}};
+static const Curve curves[] = {{"sd1", 0.0, false, 0.0},    {"sd1", 0.0, false, 1.0},
+                               {"sd2", 5.0, false, 0.0},    {"sd2", 5.0, false, 1.0},
+                               {"inpaint", 5.0, true, 0.0}, {"inpaint", 5.0, true, 1.0}};
 
 static LdmModel *load(const char *name)
 {
@@ -35,14 +38,17 @@ typedef struct {
     LdmTensor *z0, *noise, *timesteps, *ids, *losses, *hole;
 } Arrays;
 
-static Arrays arrays_load(const LdmModel *model, const char *name)
+static Arrays arrays_load(const LdmModel *model, const Curve *curve)
 {
+    const char *name = curve->model;
+
     return (Arrays){
         .z0 = fixture_array("training", "curve-%s-z0", name),
         .noise = fixture_array("training", "curve-%s-noise", name),
         .timesteps = fixture_array("training", "curve-%s-timesteps", name),
         .ids = fixture_array("training", "curve-%s-ids", name),
-        .losses = fixture_array("training", "curve-%s-losses", name),
+        .losses = fixture_array("training", "curve-%s-%slosses", name,
+                                curve->multiscale > 0.0 ? "coarse-" : ""),
         .hole =
             model->info.concat_inpainting ? fixture_array("training", "curve-%s-hole", name) : NULL,
     };
@@ -65,7 +71,7 @@ static void set_batch(LdmBatch *batch, const LdmModel *model, const Curve *curve
                       size_t step)
 {
     g_autofree double *alpha_bar = g_new(double, model->config.schedule.train_steps);
-    const LdmLossOptions options = {.snr_gamma = curve->gamma};
+    const LdmLossOptions options = {.snr_gamma = curve->gamma, .multiscale = curve->multiscale};
     size_t tokens = (size_t)model->config.text.tokens;
 
     ldm_schedule_alpha_bar(&model->config.schedule, alpha_bar);
@@ -103,7 +109,7 @@ static void test_curve(gconstpointer data)
 {
     const Curve *curve = data;
     g_autoptr(LdmModel) model = load(curve->model);
-    g_auto(Arrays) a = arrays_load(model, curve->model);
+    g_auto(Arrays) a = arrays_load(model, curve);
     g_auto(LdmBatch) batch = {0};
     g_autoptr(LdmOptimiser) optimiser = optimise(model, curve->train_text);
     g_autoptr(GError) error = NULL;
@@ -130,7 +136,7 @@ static void test_curve(gconstpointer data)
 static void test_accumulation(void)
 {
     g_autoptr(LdmModel) model = load("sd1");
-    g_auto(Arrays) a = arrays_load(model, "sd1");
+    g_auto(Arrays) a = arrays_load(model, &curves[0]);
     g_auto(LdmBatch) batch = {0};
     g_autoptr(LdmOptimiser) optimiser = optimise(model, false);
     g_autoptr(GError) error = NULL;
@@ -156,7 +162,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(curves); i++) {
-        g_autofree char *path = g_strconcat("/loss/curve-", curves[i].model, NULL);
+        g_autofree char *path = g_strconcat("/loss/curve-", curves[i].model,
+                                            curves[i].multiscale > 0.0 ? "-coarse" : "", NULL);
         g_test_add_data_func(path, &curves[i], test_curve);
     }
     g_test_add_func("/loss/accumulation", test_accumulation);
