@@ -67,6 +67,22 @@ make_data() {
     ) 8>"$data/lock"
 }
 
+# The denoiser's pictures: of the set nine in ten are things on plain grounds, but what people fill are photographs and
+# textures. So these come more often, each time with another hole, and every third time without words, which is how holes
+# are filled most: nothing said then means more of what is around.
+make_list() {
+    awk -F'\t' -v OFS='\t' -v set="$data/set/" '
+        NR > 1 { $1 = set $1 }
+        { print }
+        NR > 1 && $4 == "crop" { times[NR] = $5 == "texture" ? 8 : 2; row[NR] = $0 }
+        END {
+            for (k = 0; k < 8; k++)
+                for (i = 2; i <= NR; i++)
+                    if (k < times[i]) { $0 = row[i]; if (k % 3 == 0) $2 = ""; print }
+        }' "$data/set/train.tsv" >"$run/denoiser.tsv.part"
+    mv "$run/denoiser.tsv.part" "$run/denoiser.tsv"
+}
+
 # The trainer, until it is done or the time is over: 130 then, as after Ctrl-C.
 train() { # STAGE KIND WHERE-IT-BEGINS
     local folder=$run/$1 limit=() resume=() own=()
