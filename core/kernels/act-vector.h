@@ -49,12 +49,3 @@ static void add_scaled(float a, const float *x, float *y, size_t n)
     for (; i < n; i++)
         y[i] += a * x[i];
 }
-
-static void scale(float a, float *y, size_t n)
-{
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        store(y + i, a * load(y + i));
-    for (; i < n; i++)
-        y[i] *= a;
-}

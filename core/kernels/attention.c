@@ -1,6 +1,8 @@
-/* Attention in tiles with a running softmax (arXiv 2205.14135): for a block of queries, keys pass
- * by in blocks; scores never exist but for one block. Keys are packed transposed and values in
- * panels once a head, so both products run on the register tile. */
+/* Attention in tiles with a running softmax (arXiv 2205.14135): for some blocks of queries, keys
+ * pass by in blocks; scores never exist but for one block. Queries are the register tile's columns:
+ * scores lie as [keys][queries], so that the softmax runs down columns without a sum across a
+ * vector, its weights are the next product's panel as they are, and a head's width, now counted in
+ * rows, wastes nothing where it is no multiple of a vector. */
 #include "kernels/matrix.h"
 #include "kernels/pairs.h"
 
@@ -9,113 +11,123 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERIES 56          /* a block of them: four register tiles of 14 rows */
-#define KEYS    256         /* scores of a register tile's rows stay in the first cache */
-#define S_PITCH (KEYS + 16) /* no power of two, for the cache */
-/* Of rows of a head, copied where their distance is bad for the cache. */
-#define QUERY_PITCH LDM_PAIRS_HEAD
+#define KEYS   128 /* scores of a block stay in the first cache */
+#define PANELS 2   /* blocks of queries, NR each, that a block of keys comes by for */
+#define MAX_NR LDM_MAX_COLUMNS
 
 typedef struct {
     const LdmAttention *a;
     const LdmLanes *lanes;
     const LdmPairs *pairs; /* NULL: in f32 */
     LdmTileFunction *tile;
-    size_t rows;                     /* of it */
-    size_t depth, wide;              /* words of a query or key; d rounded up to NR */
-    size_t key_floats, value_floats; /* packed words a head */
-    float *packed;                   /* [Nkv, heads] of keys, then values */
-    size_t blocks;                   /* of queries */
+    size_t rows, NR;  /* of it: at most, columns */
+    size_t depth;     /* words of a query or key */
+    size_t block;     /* words of KEYS keys */
+    size_t key_words; /* of a head: [Tk][depth]; then values: for every KEYS keys [d][block] */
+    float *packed;    /* [Nkv, heads] of keys and values */
+    size_t blocks;    /* of PANELS * NR queries */
 } AttentionJob;
 
+/* For a block of queries; then [d][NR] of output and [depth][NR] of queries, all PANELS times. */
 typedef struct {
-    float scores[LDM_MAX_ROWS * S_PITCH];
-    float top[QUERIES], sum[QUERIES];
-    float query[LDM_MAX_ROWS * QUERY_PITCH];
-} AttentionScratch; /* then [QUERIES][wide] floats of output */
+    float scores[KEYS * MAX_NR];
+    float top[PANELS * MAX_NR], sum[PANELS * MAX_NR], shrink[MAX_NR];
+} AttentionScratch;
 
 static void job_init(AttentionJob *job, const LdmAttention *a)
 {
     *job = (AttentionJob){.a = a, .lanes = ldm_lanes()};
-    const size_t NR = 2 * job->lanes->width;
     job->pairs = a->bf16 && a->d <= LDM_PAIRS_HEAD ? ldm_pairs() : NULL;
     job->tile = ldm_pairs_tile(job->pairs);
     job->rows = ldm_pairs_rows(job->pairs);
+    job->NR = 2 * (size_t)job->lanes->width;
     job->depth = ldm_pairs_words(job->pairs, a->d);
-    job->wide = ldm_parts(a->d, NR) * NR;
-    job->key_floats = ldm_parts(a->Tk, NR) * NR * job->depth;
-    job->value_floats = ldm_pairs_words(job->pairs, a->Tk) * job->wide;
-    job->blocks = ldm_parts(a->Tq, QUERIES);
+    job->block = ldm_pairs_words(job->pairs, KEYS);
+    job->key_words = ldm_whole_lines(a->Tk * job->depth);
+    job->blocks = ldm_parts(a->Tq, PANELS * job->NR);
 }
 
-static float *out_of(AttentionScratch *s)
+/* Packed words of a head. */
+static size_t head_words(const AttentionJob *job)
 {
-    return (float *)s + ldm_whole_lines(sizeof *s / 4);
+    return job->key_words + ldm_parts(job->a->Tk, KEYS) * job->a->d * job->block;
 }
 
-static size_t thread_bytes(const AttentionJob *job)
+static float *out_of(const AttentionJob *job, AttentionScratch *s, size_t panel)
 {
-    return (ldm_whole_lines(sizeof(AttentionScratch) / 4) + ldm_whole_lines(QUERIES * job->wide)) *
-           4;
+    return (float *)s + ldm_whole_lines(sizeof *s / 4) + panel * job->a->d * job->NR;
 }
 
-static size_t head_bytes(const AttentionJob *job)
+static float *query_of(const AttentionJob *job, AttentionScratch *s, size_t panel)
 {
-    return ldm_whole_lines(job->key_floats + job->value_floats) * 4;
+    return out_of(job, s, PANELS) + panel * job->depth * job->NR;
+}
+
+static size_t thread_words(const AttentionJob *job)
+{
+    return ldm_whole_lines(sizeof(AttentionScratch) / 4) +
+           ldm_whole_lines(PANELS * (job->a->d + job->depth) * job->NR);
 }
 
 size_t ldm_attention_scratch(const LdmAttention *a)
 {
     AttentionJob job;
     job_init(&job, a);
-    return a->Nkv * a->heads * head_bytes(&job) + ldm_threads() * thread_bytes(&job);
+    return (a->Nkv * a->heads * ldm_whole_lines(head_words(&job)) +
+            ldm_threads() * thread_words(&job)) *
+           sizeof(float);
 }
 
 static float *head_of(const AttentionJob *job, size_t n, size_t head)
 {
     size_t index = (job->a->Nkv == 1 ? 0 : n) * job->a->heads + head;
-    return (float *)((char *)job->packed + index * head_bytes(job));
-}
-
-/* Keys [Tk, d] -> panels [depth][NR]. */
-static void pack_keys(const AttentionJob *job, const float *k, float *panel, float *out)
-{
-    const LdmAttention *a = job->a;
-    const size_t NR = 2 * job->lanes->width;
-    for (size_t t = 0; t < a->Tk; t += NR, out += NR * job->depth) {
-        job->lanes->pack(&(LdmPack){.src = {k + t * a->k_stride, LDM_F32},
-                                    .ld = a->k_stride,
-                                    .rows = MIN(NR, a->Tk - t),
-                                    .J = a->d,
-                                    .taps = 1,
-                                    .tap_stride = a->d,
-                                    .out = job->pairs != NULL ? panel : out});
-        if (job->pairs != NULL)
-            ldm_pairs_panel(job->pairs, panel, a->d, NR, out);
-    }
-}
-
-/* Values [Tk, d] -> panels [words of Tk][NR], zeros beyond d. */
-static void pack_values(const AttentionJob *job, const float *v, float *out)
-{
-    const LdmAttention *a = job->a;
-    const size_t NR = 2 * job->lanes->width, step = job->pairs != NULL ? 2 : 1;
-    for (size_t c = 0; c < a->d; c += NR) {
-        size_t part = MIN(NR, a->d - c);
-        for (size_t t = 0; t < a->Tk; t += step, out += NR) {
-            const float *row = v + t * a->v_stride + c;
-            if (job->pairs != NULL)
-                job->pairs->interleave(row, t + 1 < a->Tk ? row + a->v_stride : NULL, part, out);
-            else
-                memcpy(out, row, part * sizeof(float));
-            memset(out + part, 0, (NR - part) * sizeof(float));
-        }
-    }
+    return job->packed + index * ldm_whole_lines(head_words(job));
 }
 
 static AttentionScratch *scratch_of(const AttentionJob *job, int thread)
 {
-    char *threads = (char *)job->packed + job->a->Nkv * job->a->heads * head_bytes(job);
-    return (AttentionScratch *)(threads + thread * thread_bytes(job));
+    float *threads = job->packed + job->a->Nkv * job->a->heads * ldm_whole_lines(head_words(job));
+    return (AttentionScratch *)(threads + (size_t)thread * thread_words(job));
+}
+
+/* `rows` rows of d numbers -> their columns, [d][NR], zeros beyond them. */
+static void turn_panel(const AttentionJob *job, const float *x, size_t stride, size_t rows,
+                       float *out)
+{
+    job->lanes->pack(&(LdmPack){.src = {x, LDM_F32},
+                                .ld = stride,
+                                .rows = MIN(job->NR, rows),
+                                .J = job->a->d,
+                                .taps = 1,
+                                .tap_stride = job->a->d,
+                                .out = out});
+}
+
+static void pack_keys(const AttentionJob *job, const float *k, float *out)
+{
+    const LdmAttention *a = job->a;
+
+    for (size_t t = 0; t < a->Tk; t++, k += a->k_stride, out += job->depth)
+        if (job->pairs != NULL)
+            job->pairs->round(k, a->d, out);
+        else
+            memcpy(out, k, a->d * sizeof(float));
+}
+
+/* Up to KEYS values [keys][d] -> [d][block]; `panel` has room for [d][NR]. */
+static void pack_values(const AttentionJob *job, const float *v, size_t keys, float *panel,
+                        float *out)
+{
+    const LdmAttention *a = job->a;
+
+    if (job->pairs != NULL) {
+        job->pairs->turn(v, a->v_stride, keys, a->d, out, job->block);
+        return;
+    }
+    for (size_t t = 0; t < keys; t += job->NR) {
+        turn_panel(job, v + t * a->v_stride, a->v_stride, keys - t, panel);
+        job->lanes->copy_rows(panel, job->NR, a->d, MIN(job->NR, keys - t), out + t, job->block);
+    }
 }
 
 static void pack_task(size_t index, int thread, void *data)
@@ -123,81 +135,97 @@ static void pack_task(size_t index, int thread, void *data)
     const AttentionJob *job = data;
     const LdmAttention *a = job->a;
     size_t n = index / a->heads, head = index % a->heads;
-    float *out = head_of(job, n, head);
-    pack_keys(job, a->k + n * a->Tk * a->k_stride + head * a->d, scratch_of(job, thread)->scores,
-              out);
-    pack_values(job, a->v + n * a->Tk * a->v_stride + head * a->d, out + job->key_floats);
+    float *out = head_of(job, n, head), *panel = out_of(job, scratch_of(job, thread), 0);
+    const float *v = a->v + n * a->Tk * a->v_stride + head * a->d;
+
+    pack_keys(job, a->k + n * a->Tk * a->k_stride + head * a->d, out);
+    out += job->key_words;
+    for (size_t t = 0; t < a->Tk; t += KEYS, out += a->d * job->block)
+        pack_values(job, v + t * a->v_stride, MIN((size_t)KEYS, a->Tk - t), panel, out);
 }
 
-/* Softmax weights of query `row` of the block, in row `i` of the scores, over a block of keys;
- * `valid` of them are not masked. */
-static void weigh_row(const AttentionJob *job, AttentionScratch *s, size_t row, size_t i,
-                      size_t keys, size_t valid)
+static void pack_queries(const AttentionJob *job, AttentionScratch *s, const float *q,
+                         size_t queries, size_t panel)
 {
-    float *scores = s->scores + i * S_PITCH, shrink = 1;
-    if (valid > 0)
-        shrink = job->lanes->softmax_step(scores, valid, job->a->scale, &s->top[row], &s->sum[row]);
-    memset(scores + valid, 0, (keys - valid) * sizeof(float));
-    if (shrink != 1)
-        job->lanes->scale(shrink, out_of(s) + row * job->wide, job->wide);
+    float *out = query_of(job, s, panel);
+    float *turned = job->pairs != NULL ? out_of(job, s, panel) : out;
+
+    turn_panel(job, q, job->a->q_stride, queries, turned);
     if (job->pairs != NULL)
-        job->pairs->round(scores, keys, scores);
+        ldm_pairs_panel(job->pairs, turned, job->a->d, job->NR, out);
 }
 
-static const float *query_rows(const AttentionJob *job, AttentionScratch *s, const float *q,
-                               int rows, size_t *lda)
+/* C [M][NR] (+)= A [M][lda], of `depth` words, by a panel. */
+static void multiply(const AttentionJob *job, size_t M, const float *a, size_t lda, size_t depth,
+                     const float *b, float *c, bool add)
 {
-    const LdmAttention *a = job->a;
-    *lda = a->q_stride;
-    if (job->pairs == NULL && (!ldm_stride_collides(a->q_stride) || a->d > QUERY_PITCH))
-        return q;
-    *lda = QUERY_PITCH;
-    for (int i = 0; i < rows; i++)
-        if (job->pairs != NULL)
-            job->pairs->round(q + i * a->q_stride, a->d, s->query + i * *lda);
-        else
-            memcpy(s->query + i * *lda, q + i * a->q_stride, a->d * sizeof(float));
-    return s->query;
+    for (size_t m = 0; m < M; m += job->rows)
+        job->tile((int)MIN(job->rows, M - m), &(LdmTile){.segments = 1,
+                                                         .K = depth,
+                                                         .a = a + m * lda,
+                                                         .lda = lda,
+                                                         .b = b,
+                                                         .c = c + m * job->NR,
+                                                         .ldc = job->NR,
+                                                         .vectors = 2,
+                                                         .add = add,
+                                                         .ahead = a + (m + job->rows) * lda,
+                                                         .ahead_step = 16});
 }
 
-/* What a step of attend_task looks at: some rows of its queries from q on, and some keys. */
-typedef struct {
-    const float *packed, *q;
-    size_t row, query; /* of the block, of all queries */
-    int rows;
-    size_t k0, keys;
-} Step;
+/* Scores of keys from k0 on that come after their query do not count. */
+static void mask_causal(const AttentionJob *job, AttentionScratch *s, size_t query, size_t k0,
+                        size_t keys)
+{
+    for (size_t k = 0; k < keys; k++)
+        for (size_t i = 0; i < job->NR && query + i < k0 + k; i++)
+            s->scores[k * job->NR + i] = -INFINITY;
+}
 
-/* Scores, their weights, and what these add to the output, all within the first cache. */
-static void attend_keys(const AttentionJob *job, AttentionScratch *s, const Step *step)
+/* The softmax weights as a panel, [words of keys][NR]. */
+static void round_weights(const AttentionJob *job, AttentionScratch *s, size_t keys)
+{
+    if (job->pairs != NULL)
+        ldm_pairs_panel(job->pairs, s->scores, keys, job->NR, s->scores);
+}
+
+/* Scores of a panel of queries from `query` on, their weights, and what these add to the output. */
+static void attend_keys(const AttentionJob *job, AttentionScratch *s, const float *packed,
+                        size_t panel, size_t query, size_t k0)
 {
     const LdmAttention *a = job->a;
-    const size_t NR = 2 * job->lanes->width, keys = step->keys, k0 = step->k0;
-    LdmTile t = {.segments = 1, .K = job->depth, .ldc = S_PITCH, .vectors = 2};
-    t.a = query_rows(job, s, step->q, step->rows, &t.lda);
-    for (size_t k = 0; k < keys; k += NR) {
-        t.b = step->packed + (k0 + k) * job->depth;
-        t.c = s->scores + k;
-        job->tile(step->rows, &t);
+    const size_t keys = MIN((size_t)KEYS, a->Tk - k0), first = panel * job->NR;
+    const float *values = packed + job->key_words + k0 / KEYS * a->d * job->block;
+    float *out = out_of(job, s, panel);
+
+    multiply(job, keys, packed + k0 * job->depth, job->depth, job->depth, query_of(job, s, panel),
+             s->scores, false);
+    if (a->causal)
+        mask_causal(job, s, query, k0, keys);
+    if (job->lanes->softmax_columns(s->scores, keys, a->scale, s->top + first, s->sum + first,
+                                    s->shrink))
+        job->lanes->scale_columns(s->shrink, a->d, out);
+    round_weights(job, s, keys);
+    multiply(job, a->d, values, job->block, ldm_pairs_words(job->pairs, keys), s->scores, out,
+             true);
+}
+
+/* Columns of the output become rows of y. */
+static void write_queries(const AttentionJob *job, AttentionScratch *s, size_t n, size_t head,
+                          size_t panel, size_t query)
+{
+    const LdmAttention *a = job->a;
+    const float *out = out_of(job, s, panel);
+
+    for (size_t i = 0; i < MIN(job->NR, a->Tq - query); i++) {
+        float *y = a->y + (n * a->Tq + query + i) * a->heads * a->d + head * a->d;
+        float sum = s->sum[panel * job->NR + i], inverse = 1.0f / sum;
+        if (a->logsumexp != NULL)
+            a->logsumexp[(n * a->heads + head) * a->Tq + query + i] =
+                s->top[panel * job->NR + i] + logf(sum);
+        for (size_t c = 0; c < a->d; c++)
+            y[c] = out[c * job->NR + i] * inverse;
     }
-    for (size_t i = 0; i < (size_t)step->rows; i++) {
-        size_t valid = keys;
-        if (a->causal)
-            valid = step->query + i < k0 ? 0 : MIN(keys, step->query + i - k0 + 1);
-        weigh_row(job, s, step->row + i, i, keys, valid);
-    }
-    const float *values = step->packed + job->key_floats + ldm_pairs_words(job->pairs, k0) * NR;
-    float *out = out_of(s) + step->row * job->wide;
-    for (size_t c = 0; c < a->d; c += NR)
-        job->tile(step->rows, &(LdmTile){.segments = 1,
-                                         .K = ldm_pairs_words(job->pairs, keys),
-                                         .a = s->scores,
-                                         .lda = S_PITCH,
-                                         .b = values + c * ldm_pairs_words(job->pairs, a->Tk),
-                                         .c = out + c,
-                                         .ldc = job->wide,
-                                         .add = true,
-                                         .vectors = a->d - c > (size_t)job->lanes->width ? 2 : 1});
 }
 
 static void attend_task(size_t index, int thread, void *data)
@@ -205,35 +233,26 @@ static void attend_task(size_t index, int thread, void *data)
     const AttentionJob *job = data;
     const LdmAttention *a = job->a;
     size_t block = index % job->blocks, head = index / job->blocks % a->heads;
-    size_t n = index / job->blocks / a->heads, q0 = block * QUERIES;
-    size_t queries = MIN((size_t)QUERIES, a->Tq - q0);
+    size_t n = index / job->blocks / a->heads, q0 = block * PANELS * job->NR;
+    size_t panels = ldm_parts(MIN(PANELS * job->NR, a->Tq - q0), job->NR);
+    size_t end = a->causal ? MIN(a->Tk, q0 + panels * job->NR) : a->Tk;
+    const float *q = a->q + n * a->Tq * a->q_stride + head * a->d;
     AttentionScratch *s = scratch_of(job, thread);
-    float *out = out_of(s);
-    memset(out, 0, queries * job->wide * sizeof(float));
-    for (size_t i = 0; i < queries; i++) {
+
+    for (size_t p = 0; p < panels; p++) {
+        size_t query = q0 + p * job->NR;
+        pack_queries(job, s, q + query * a->q_stride, a->Tq - query, p);
+    }
+    memset(out_of(job, s, 0), 0, panels * a->d * job->NR * sizeof(float));
+    for (size_t i = 0; i < panels * job->NR; i++) {
         s->top[i] = -INFINITY;
         s->sum[i] = 0;
     }
-    const float *q = a->q + (n * a->Tq + q0) * a->q_stride + head * a->d;
-    size_t end = a->causal ? MIN(a->Tk, q0 + queries) : a->Tk;
     for (size_t k0 = 0; k0 < end; k0 += KEYS)
-        for (size_t i = 0; i < queries; i += job->rows)
-            attend_keys(job, s,
-                        &(Step){.packed = head_of(job, n, head),
-                                .q = q + i * a->q_stride,
-                                .row = i,
-                                .query = q0 + i,
-                                .rows = (int)MIN(job->rows, queries - i),
-                                .k0 = k0,
-                                .keys = MIN((size_t)KEYS, a->Tk - k0)});
-    for (size_t i = 0; i < queries; i++) {
-        float *y = a->y + (n * a->Tq + q0 + i) * a->heads * a->d + head * a->d;
-        float inverse = 1.0f / s->sum[i];
-        if (a->logsumexp != NULL)
-            a->logsumexp[(n * a->heads + head) * a->Tq + q0 + i] = s->top[i] + logf(s->sum[i]);
-        for (size_t c = 0; c < a->d; c++)
-            y[c] = out[i * job->wide + c] * inverse;
-    }
+        for (size_t p = 0; p < panels; p++)
+            attend_keys(job, s, head_of(job, n, head), p, q0 + p * job->NR, k0);
+    for (size_t p = 0; p < panels; p++)
+        write_queries(job, s, n, head, p, q0 + p * job->NR);
 }
 
 bool ldm_attention(const LdmAttention *a, GCancellable *cancellable)

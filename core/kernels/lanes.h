@@ -140,7 +140,6 @@ typedef struct {
     void (*geglu)(const float *x, float *y, size_t n); /* y[n] = x[0:n] * GELU(x[n:2n]) */
     void (*add)(const float *a, const float *b, float *y, size_t n);
     void (*add_scaled)(float a, const float *x, float *y, size_t n); /* y += a * x */
-    void (*scale)(float a, float *y, size_t n);                      /* y *= a */
 
     /* norm. Channels c < n of `pixels` rows `stride` floats apart join the running mean[c] and
      * m2[c] = sum of (x - mean)^2 of the `seen` rows before them. */
@@ -154,9 +153,13 @@ typedef struct {
     void (*row_normalise)(const float *x, float *y, size_t n, float mean, float factor,
                           const float *gamma, const float *beta);
 
-    /* softmax: x[i] = exp(x[i] * scale - m) where m = max(*max, all x * scale); returns what the
-     * earlier terms shrink by, exp(*max - m). *max becomes m, *sum the sum of all terms so far. */
-    float (*softmax_step)(float *x, size_t n, float scale, float *max, float *sum);
+    /* softmaxes of columns, NR = 2 * width side by side, over rows > 0 that come in pieces:
+     * x [rows][NR] becomes exp(x * scale - m) where m = max(*max, all x * scale); max becomes m,
+     * sum that of all terms so far, all [NR]. shrink: what the earlier terms shrink by; true if
+     * any does. */
+    bool (*softmax_columns)(float *x, size_t rows, float scale, float *max, float *sum,
+                            float *shrink);
+    void (*scale_columns)(const float *factors, size_t rows, float *y); /* y[r][i] *= factors[i] */
 
     /* training */
     void (*tile_turned)(int rows, const LdmTile *tile); /* A[k * lda + m]; one segment */

@@ -1,4 +1,5 @@
-/* One step of a softmax over a row that comes in pieces (Milakov and Gimelshein, 2018). */
+/* One step of softmaxes down the columns of an array that comes in pieces (Milakov and Gimelshein,
+ * 2018): NR of them, side by side, so that nothing is summed across a vector. */
 #pragma once
 
 #include "kernels/vector.h"
@@ -18,35 +19,52 @@ static inline Vec vec_exp2_below(Vec t)
     return scale_by_power(y, n);
 }
 
-static float softmax_step(float *x, size_t n, float factor, float *max, float *sum)
+/* LANES columns. Returns whether the earlier terms shrink. */
+static inline bool softmax_lanes(float *x, size_t rows, float factor, float *max, float *sum,
+                                 float *shrink)
 {
+    const size_t pitch = 2 * LANES;
     const float by_bits = factor * 1.44269504f;
-    Vec top = spread(-INFINITY), other = top;
-    size_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        top = larger(load(x + i), top);
-        other = larger(load(x + i + LANES), other);
+    Vec top = load(x), other = top, before = load(max);
+    for (size_t r = 1; r + 1 < rows; r += 2) {
+        top = larger(load(x + r * pitch), top);
+        other = larger(load(x + (r + 1) * pitch), other);
     }
-    for (; i + LANES <= n; i += LANES)
-        top = larger(load(x + i), top);
-    float m = lanes_max(larger(top, other));
-    for (; i < n; i++)
-        m = x[i] > m ? x[i] : m;
-    m = m * factor > *max ? m * factor : *max;
-    /* x factor - m in one rounding, as a power of two. */
-    Vec offset = spread(m * 1.44269504f), part = {0};
-    for (i = 0; i + LANES <= n; i += LANES) {
-        Vec e = vec_exp2_below(load(x + i) * by_bits - offset);
-        store(x + i, e);
+    if (rows % 2 == 0)
+        top = larger(load(x + (rows - 1) * pitch), top);
+    top = larger(larger(top, other) * factor, before);
+    /* x factor - top in one rounding, as a power of two. */
+    Vec offset = top * 1.44269504f, part = {0};
+    for (size_t r = 0; r < rows; r++) {
+        Vec e = vec_exp2_below(load(x + r * pitch) * by_bits - offset);
+        store(x + r * pitch, e);
         part += e;
     }
-    if (i < n) {
-        Vec e = vec_exp2_below(load_part(x + i, n - i) * by_bits - offset);
-        store_part(x + i, n - i, e);
-        part += load_part(x + i, n - i);
+    Vec less = vec_exp2_below(before * 1.44269504f - offset);
+    store(shrink, less);
+    store(sum, load(sum) * less + part);
+    store(max, top);
+    bool shrinks = false;
+    for (int i = 0; i < LANES; i++)
+        shrinks |= top[i] != before[i];
+    return shrinks;
+}
+
+static bool softmax_columns(float *x, size_t rows, float factor, float *max, float *sum,
+                            float *shrink)
+{
+    bool left = softmax_lanes(x, rows, factor, max, sum, shrink);
+    bool right = softmax_lanes(x + LANES, rows, factor, max + LANES, sum + LANES, shrink + LANES);
+
+    return left || right;
+}
+
+static void scale_columns(const float *factors, size_t rows, float *y)
+{
+    Vec left = load(factors), right = load(factors + LANES);
+
+    for (size_t r = 0; r < rows; r++, y += 2 * LANES) {
+        store(y, load(y) * left);
+        store(y + LANES, load(y + LANES) * right);
     }
-    float shrink = *max == m ? 1 : vec_exp2_below(spread(*max * 1.44269504f) - offset)[0];
-    *sum = *sum * shrink + lanes_sum(part);
-    *max = m;
-    return shrink;
 }

@@ -30,12 +30,12 @@
         .geglu = geglu,                                         \
         .add = add,                                             \
         .add_scaled = add_scaled,                               \
-        .scale = scale,                                         \
         .channel_moments = channel_moments,                     \
         .channel_affine = channel_affine,                       \
         .row_moments = row_moments,                             \
         .row_normalise = row_normalise,                         \
-        .softmax_step = softmax_step,                           \
+        .softmax_columns = softmax_columns,                     \
+        .scale_columns = scale_columns,                         \
         .tile_turned = tile_turned,                             \
         .winograd_gradient = winograd_gradient,                 \
         .winograd_weights_backward = winograd_weights_backward, \
