@@ -4,6 +4,7 @@ import importlib
 import json
 import random
 import string
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -182,6 +183,19 @@ def test_views_texture():
     part.uv = part.points[..., :2] + 0.5
     seen = views.render([part], 0, 0, 40)[..., 0] > 0.5
     assert seen[12, 28] and not seen[28, 28] and not seen[12, 12] and not seen[28, 12]
+
+
+def test_denoiser_list():
+    """What training sees how often: things once, photographs three times, textures nine times, some of these without words."""
+    rows = ["file\tcaption\tlanguage\tkind\tstyle", "a.png\tcat\ten\tobject\temoji", "b.png\tsky\ten\tcrop\tphoto",
+            "c.png\twood\ten\tcrop\ttexture"]
+    script = tree / "tools" / "default-model" / "denoiser-list.awk"
+    listed = subprocess.run(["awk", "-v", "set=/set", "-f", script], input="\n".join(rows) + "\n", capture_output=True, text=True,
+                            check=True).stdout.splitlines()
+    assert listed[:4] == [rows[0], *("/set/" + row for row in rows[1:])], listed
+    times = Counter(tuple(row.split("\t")[:2]) for row in listed[1:])
+    assert times == {("/set/a.png", "cat"): 1, ("/set/b.png", "sky"): 2, ("/set/b.png", ""): 1, ("/set/c.png", "wood"): 6,
+                     ("/set/c.png", ""): 3}, times
 
 
 TESTS = [(name, test) for name, test in list(globals().items()) if name.startswith("test_")]

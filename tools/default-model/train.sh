@@ -67,25 +67,15 @@ make_data() {
     ) 8>"$data/lock"
 }
 
-# The denoiser's pictures: of the set nine in ten are things on plain grounds, but what people fill are photographs and
-# textures. So these come more often, each time with another hole, and every third time without words, which is how holes
-# are filled most: nothing said then means more of what is around.
+# The denoiser's pictures, some of them several times.
 make_list() {
-    awk -F'\t' -v OFS='\t' -v set="$data/set/" '
-        NR > 1 { $1 = set $1 }
-        { print }
-        NR > 1 && $4 == "crop" { times[NR] = $5 == "texture" ? 8 : 2; row[NR] = $0 }
-        END {
-            for (k = 0; k < 8; k++)
-                for (i = 2; i <= NR; i++)
-                    if (k < times[i]) { $0 = row[i]; if (k % 3 == 0) $2 = ""; print }
-        }' "$data/set/train.tsv" >"$run/denoiser.tsv.part"
+    awk -v set="$data/set" -f "$tree/tools/default-model/denoiser-list.awk" "$data/set/train.tsv" >"$run/denoiser.tsv.part"
     mv "$run/denoiser.tsv.part" "$run/denoiser.tsv"
 }
 
 # The trainer, until it is done or the time is over: 130 then, as after Ctrl-C.
 train() { # STAGE KIND WHERE-IT-BEGINS
-    local folder=$run/$1 limit=() resume=() own=()
+    local folder=$run/$1 pictures=$data/set/train.tsv limit=() resume=() own=()
     if [ -n "$from" ] && [ -d "$from/$1" ] && [ ! -d "$folder" ]; then
         cp -R --no-preserve=mode,ownership "$from/$1" "$folder.part"
         mv "$folder.part" "$folder"
@@ -93,8 +83,12 @@ train() { # STAGE KIND WHERE-IT-BEGINS
     ! compgen -G "$folder/checkpoints/step-*.json" >/dev/null || resume=(--resume)
     [ -z "$end" ] || limit=(timeout --foreground --signal=TERM "$((end > $(date +%s) ? end - $(date +%s) : 1))")
     [ "$1" != "$last" ] || own=("${steps[@]}")
+    if [ "$2" = ldm ]; then
+        make_list
+        pictures=$run/denoiser.tsv
+    fi
     [[ $2 != ldm && $2 != autoencoder ]] || own+=("${precision[@]}") # the others are small, and know f32 alone
-    "${limit[@]}" "$tree/dev" cli train "$2" "${@:3}" --data "$data/set/train.tsv" \
+    "${limit[@]}" "$tree/dev" cli train "$2" "${@:3}" --data "$pictures" \
         --config "$recipe/train-$1.conf" -o "$folder" "${own[@]}" "${resume[@]}" ||
         { status=$? && [ $status = 124 ] && exit 130 || exit $status; }
 }
