@@ -47,6 +47,18 @@ typedef struct {
 size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype);
 bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable);
 
+/* y [M, C] = v * GELU(g) of v | g = x [M, K] w [2C, K]^T + bias [2C]; bias.data may be NULL. */
+typedef struct {
+    size_t M, C, K;
+    const float *x;
+    LdmWeights w, bias;
+    float *y;
+    void *scratch;
+    bool bf16; /* as in LdmGemm */
+} LdmGemmGeglu;
+size_t ldm_gemm_geglu_scratch(size_t K);
+bool ldm_gemm_geglu(const LdmGemmGeglu *gemm, GCancellable *cancellable);
+
 /* ---- q8: weights in 8 bits ----
  * W[n, c, t] = byte * scale[n, block of c, t]: output channel, input channel, tap; bytes from -127
  * to 127, and a scale for at most 640 input channels, which are shared out evenly. */

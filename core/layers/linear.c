@@ -6,6 +6,8 @@
 #include "layers/adapter.h"
 #include "layers/backward.h"
 #include "layers/convolve.h"
+#include "layers/elementwise.h"
+#include "layers/tape.h"
 
 void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias)
 {
@@ -66,5 +68,36 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
     ldm_pass_drop(pass, residual);
+    return y;
+}
+
+LdmTensor *ldm_linear_geglu_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x)
+{
+    if (ldm_pass_records(pass) || ldm_pass_q8(pass, layer->weight) ||
+        layer->weight->adapter != NULL)
+        return ldm_geglu_forward(pass, ldm_linear_forward(pass, layer, x, NULL));
+
+    size_t M = ldm_tensor_count(x) / layer->in, K = layer->in, C = layer->out / 2;
+    LdmTensor *y = ldm_pass_like(pass, x, C);
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_gemm_geglu_scratch(K));
+    LdmGemmGeglu gemm = {.M = M,
+                         .C = C,
+                         .K = K,
+                         .x = x->data,
+                         .w = ldm_param_weights(layer->weight),
+                         .bias = ldm_param_weights(layer->bias),
+                         .y = y->data,
+                         .scratch = scratch->data,
+                         .bf16 = ldm_pass_bf16(pass)};
+    if (ldm_pass_op(pass, &(LdmOp){.name = "linear-geglu",
+                                   .parameter = layer->weight,
+                                   .second = layer->bias,
+                                   .inputs = {x},
+                                   .n_inputs = 1,
+                                   .output = y,
+                                   .flops = 4.0 * M * C * K}))
+        ldm_pass_check(pass, ldm_gemm_geglu(&gemm, ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, x);
     return y;
 }

@@ -20,3 +20,8 @@ void ldm_linear_init_1x1(LdmLinear *layer, LdmScope scope, size_t in, size_t out
  * residual's memory becomes the result's where it may. */
 LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
                               LdmTensor *residual);
+
+/* x [..., in] -> v * GELU(g), [..., out / 2], where v | g is what ldm_linear_forward makes, which
+ * then is in no memory unless the pass records, the weights are in 8 bits, or adapters take part.
+ * Takes x over. */
+LdmTensor *ldm_linear_geglu_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x);

@@ -89,8 +89,7 @@ static LdmTensor *block_forward(LdmPass *pass, const LdmTransformer *layer,
     x = ldm_multi_head_forward(pass, &block->cross, h, handle(pass, context), x, false);
 
     h = ldm_layer_norm_forward(pass, &block->norm3, ldm_pass_keep(pass, x));
-    h = ldm_linear_forward(pass, &block->feed_in, h, NULL);
-    h = ldm_geglu_forward(pass, h);
+    h = ldm_linear_geglu_forward(pass, &block->feed_in, h);
     return ldm_linear_forward(pass, &block->feed_out, h, x);
 }
 

@@ -73,6 +73,60 @@ static void test_bf16(void)
             check_as(sizes[i], dtype, i % 3 != 0, (int)i % 3, true);
 }
 
+/* v * GELU(g) of v | g = x w^T + b: columns that are no whole panels, several blocks, rows that
+ * collide in the cache; in bf16 where the processor rounds. */
+static void check_geglu(size_t M, size_t C, size_t K, LdmDtype dtype, bool bf16)
+{
+    TwinArray x = twin_random(M * K), y = twin_array(M * C);
+    TwinArray scratch = twin_scratch(ldm_gemm_geglu_scratch(K));
+    TwinWeights w = twin_weights(2 * C * K, dtype), b = twin_weights(2 * C, dtype);
+    g_autofree double *expected = g_new(double, M *C);
+    bool rounds = bf16 && ldm_kernels_have_bf16();
+    for (size_t i = 0; i < M * C; i++) {
+        double part[2];
+        for (size_t half = 0; half < 2; half++) {
+            size_t m = i / C, n = half * C + i % C;
+            part[half] = b.values[n];
+            for (size_t k = 0; k < K; k++)
+                part[half] +=
+                    rounds ? (double)twin_bf16(x.data[m * K + k]) * twin_bf16(w.values[n * K + k])
+                           : (double)x.data[m * K + k] * w.values[n * K + k];
+        }
+        expected[i] = part[0] * part[1] * 0.5 * (1.0 + erf(part[1] * sqrt(0.5)));
+    }
+    g_assert_true(ldm_gemm_geglu(&(LdmGemmGeglu){.M = M,
+                                                 .C = C,
+                                                 .K = K,
+                                                 .x = x.data,
+                                                 .w = w.weights,
+                                                 .bias = b.weights,
+                                                 .y = y.data,
+                                                 .scratch = scratch.data,
+                                                 .bf16 = bf16},
+                                 NULL));
+    twin_compare(y.data, expected, M * C, 4e-6, "geglu");
+    twin_free(x);
+    twin_free(y);
+    twin_free(scratch);
+    twin_weights_free(w);
+    twin_weights_free(b);
+}
+
+static void test_geglu(void)
+{
+    static const struct {
+        size_t M, C, K;
+    } sizes[] = {{1, 1, 1},     {3, 33, 7},    {17, 64, 40},  {31, 65, 33},
+                 {131, 130, 9}, {29, 40, 771}, {45, 70, 1024}};
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
+        for (LdmDtype dtype = LDM_F32; dtype <= LDM_BF16; dtype++)
+            for (int bf16 = 0; bf16 < 2; bf16++)
+                check_geglu(sizes[i].M, sizes[i].C, sizes[i].K, dtype, bf16);
+    g_autoptr(GCancellable) cancelled = g_cancellable_new();
+    g_cancellable_cancel(cancelled);
+    g_assert_false(ldm_gemm_geglu(&(LdmGemmGeglu){.M = 1, .C = 1, .K = 1}, cancelled));
+}
+
 /* The number of threads changes who computes, not what: the same bits. */
 static void test_threads(void)
 {
@@ -127,6 +181,7 @@ int main(int argc, char **argv)
     g_test_add_func("/gemm/sizes", test_sizes);
     g_test_add_func("/gemm/blocks", test_blocks);
     g_test_add_func("/gemm/bf16", test_bf16);
+    g_test_add_func("/gemm/geglu", test_geglu);
     g_test_add_func("/gemm/threads", test_threads);
     g_test_add_func("/gemm/nan", test_nan);
     return g_test_run();
