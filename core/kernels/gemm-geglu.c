@@ -8,9 +8,8 @@
 
 #include <string.h>
 
-#define PANELS     2                              /* of each half, at a time */
-#define TASK_STEPS ((size_t)1 << 25)              /* multiply-adds of a vector lane: 10 to 30 ms */
-#define WIDE       (2 * PANELS * LDM_MAX_COLUMNS) /* columns of a product */
+#define PANELS 2                              /* of each half, at a time */
+#define WIDE   (2 * PANELS * LDM_MAX_COLUMNS) /* columns of a product */
 
 typedef struct {
     const LdmGemmGeglu *g;
@@ -152,11 +151,7 @@ bool ldm_gemm_geglu(const LdmGemmGeglu *g, GCancellable *cancellable)
     job.words = ldm_pairs_words(job.pairs, g->K);
     job.columns = PANELS * job.NR;
     job.columns_blocks = ldm_parts(g->C, job.columns);
-    /* As in gemm.c: some tasks a thread, rows enough to pay for packing, an end when cancelled. */
-    size_t row_blocks = MAX(1, 8 * ldm_threads() / job.columns_blocks);
-    size_t soon = TASK_STEPS * (size_t)job.lanes->width / (2 * job.columns * g->K);
-    size_t rows = MAX(MIN(ldm_parts(g->M, row_blocks), soon), (size_t)128);
-    job.block_rows = ldm_parts(rows, job.rows) * job.rows;
+    job.block_rows = ldm_task_rows(g->M, job.columns_blocks, 2 * job.columns * g->K, job.rows);
     return ldm_parallel_for(job.columns_blocks * ldm_parts(g->M, job.block_rows), geglu_task, &job,
                             cancellable);
 }

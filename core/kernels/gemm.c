@@ -200,6 +200,15 @@ static void dot_task(size_t index, int thread, void *data)
     }
 }
 
+size_t ldm_task_rows(size_t M, size_t blocks, size_t row_steps, size_t tile_rows)
+{
+    size_t row_blocks = MAX(1, 8 * ldm_threads() / blocks);
+    size_t soon = TASK_STEPS * (size_t)ldm_lanes()->width / row_steps;
+    size_t rows = MAX(MIN(ldm_parts(M, row_blocks), soon), (size_t)128);
+
+    return ldm_parts(rows, tile_rows) * tile_rows;
+}
+
 bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
 {
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
@@ -210,12 +219,7 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     job.block_columns = PANELS * 2 * job.lanes->width;
     job.n_blocks = ldm_parts(g->N, job.block_columns);
-    /* About eight tasks a thread, but rows enough to pay for packing, and few enough to be done
-     * when somebody cancels. */
-    size_t m_blocks = MAX(1, 8 * ldm_threads() / job.n_blocks);
-    size_t soon = TASK_STEPS * job.lanes->width / (job.block_columns * g->K);
-    size_t rows = MAX(MIN(ldm_parts(g->M, m_blocks), soon), (size_t)128);
-    job.block_rows = ldm_parts(rows, job.rows) * job.rows;
+    job.block_rows = ldm_task_rows(g->M, job.n_blocks, job.block_columns * g->K, job.rows);
     size_t tasks = job.n_blocks * ldm_parts(g->M, job.block_rows);
     return ldm_parallel_for(tasks, gemm_task, &job, cancellable);
 }

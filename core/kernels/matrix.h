@@ -17,6 +17,11 @@ static inline LdmWeights ldm_weights_at(LdmWeights w, size_t i)
     return (LdmWeights){(const char *)w.data + i * (w.dtype == LDM_F32 ? 4 : 2), w.dtype};
 }
 
+/* Rows of a task of a product of M rows whose columns lie in `blocks`, at `row_steps` multiply-adds
+ * a row: about eight tasks a thread, but rows enough to pay for packing, and few enough to be done
+ * when somebody cancels. A multiple of the tile's. */
+size_t ldm_task_rows(size_t M, size_t blocks, size_t row_steps, size_t tile_rows);
+
 static inline size_t ldm_parts(size_t n, size_t size)
 {
     return (n + size - 1) / size;
