@@ -273,6 +273,11 @@ char *pentimento_settings_text(const LdmRequest *request, const LdmResult *resul
                            "\nSteps: %d, Sampler: %s, Schedule type: %s, CFG scale: %s, "
                            "Seed: %" G_GINT64_FORMAT,
                            request->steps, sampler, schedule, guidance, (gint64)result->seed);
+    if (request->guidance_rescale > 0.0) {
+        g_autofree char *rescale = current(request, "guidance-rescale");
+
+        g_string_append_printf(text, ", CFG rescale: %s", rescale);
+    }
     if (request->task == LDM_TASK_GENERATE) {
         g_string_append_printf(text, ", Size: %dx%d", result->window.width, result->window.height);
     } else {

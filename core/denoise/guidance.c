@@ -12,6 +12,27 @@ void ldm_guide(float *out, const float *o_u, const float *o_c, size_t n, double 
         out[i] = o_u[i] + scale * (o_c[i] - o_u[i]);
 }
 
+/* Standard deviation of n values, n > 0. */
+static double spread_of(const float *x, size_t n)
+{
+    double sum = 0.0, squares = 0.0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += x[i];
+    for (size_t i = 0; i < n; i++)
+        squares += (x[i] - sum / (double)n) * (x[i] - sum / (double)n);
+    return sqrt(squares / (double)n);
+}
+
+void ldm_guide_rescale(float *out, const float *o_c, size_t n, double phi)
+{
+    double guided = spread_of(out, n);
+    float factor = (float)(guided > 0.0 ? 1.0 - phi + phi * spread_of(o_c, n) / guided : 1.0);
+
+    for (size_t i = 0; i < n; i++)
+        out[i] *= factor;
+}
+
 void ldm_predict_x0(LdmPrediction prediction, double alpha_bar, const float *z, const float *o,
                     size_t n, float *x0, float *eps)
 {

@@ -6,6 +6,11 @@
 /* out = o_u + g (o_c - o_u), arXiv 2207.12598, on the raw output; out may be either input. */
 void ldm_guide(float *out, const float *o_u, const float *o_c, size_t n, double g);
 
+/* out = phi out std(o_c) / std(out) + (1 - phi) out, arXiv 2305.08891, equations 15 and 16, on what
+ * ldm_guide made: guidance widens what comes out, which a model that has learnt to begin with pure
+ * noise shows as too much contrast. 0 <= phi <= 1. */
+void ldm_guide_rescale(float *out, const float *o_c, size_t n, double phi);
+
 /* x0 and eps from raw output o at level a = alpha_bar, n values:
  *
  *     epsilon   x0 = (z - sqrt(1-a) o) / sqrt(a)     eps = o

@@ -52,7 +52,8 @@ typedef struct {
     LdmPrediction prediction;
     const LdmTimes *times;
     const LdmConditioning *conditioning;
-    double guidance; /* g; 1, or no `negative`: one branch a step, else two */
+    double guidance;         /* g; 1, or no `negative`: one branch a step, else two */
+    double guidance_rescale; /* phi of ldm_guide_rescale */
     /* Steps k with guidance_start <= k/K < guidance_end have both, the others the prompt's alone
      * (arXiv 2404.07724); 0 and 1: all. */
     double guidance_start, guidance_end;

@@ -269,8 +269,9 @@ typedef struct {
     int steps;         /* 1 .. 1000 */
     LdmSampler sampler;
     LdmSigmas schedule;
-    double guidance;    /* classifier-free guidance scale, >= 0; 1 = none */
-    LdmQuality quality; /* ldm_request_set sets what it stands for of the following */
+    double guidance;         /* classifier-free guidance scale, >= 0; 1 = none */
+    double guidance_rescale; /* 0 .. 1: how much of the contrast it adds is taken back */
+    LdmQuality quality;      /* ldm_request_set sets what it stands for of the following */
     /* Approximations; the defaults 0 .. 1, 1, 0, 0 and EXACT leave the result exact. */
     double guidance_start, guidance_end; /* fractions of the steps, between which it is guided */
     int reuse;              /* >= 1: deep features are computed in every reuse-th step */

@@ -108,6 +108,7 @@ LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, co
         .times = times,
         .conditioning = conditioning,
         .guidance = request->guidance,
+        .guidance_rescale = request->guidance_rescale,
         .guidance_start = request->guidance_start,
         .guidance_end = request->guidance_end,
         .reuse = request->reuse,

@@ -4,7 +4,7 @@
 _pentimento() {
     local commands='inspect encode decode condition predict generate img2img inpaint convert train'
     local common='--help --model --threads --json --quiet'
-    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --quality --guidance-start --guidance-end --guidance-interval --reuse --merge --precision --eta --seed --lora --embedding --count --latent --no-metadata --preview --preview-decoder'
+    local task='--output --prompt --negative-prompt --steps --sampler --schedule --guidance --guidance-rescale --quality --guidance-start --guidance-end --guidance-interval --reuse --merge --precision --eta --seed --lora --embedding --count --latent --no-metadata --preview --preview-decoder'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -24,7 +24,7 @@ _pentimento() {
         --precision) [ "${COMP_WORDS[1]}" = train ] && options='f32 bf16' || options='exact bf16 q8' ;;
         --regulariser) options='kl vq' ;;
         --dtype) options='f16 bf16 q8' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-rescale | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then

@@ -26,6 +26,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l steps -x -d 'N
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l sampler -x -a 'ddim euler euler-a dpmpp-2m' -d 'How one step leads to the next'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l schedule -x -a 'model karras' -d 'How the noise levels are spaced'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance -x -d 'How closely to follow the prompt'
+complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-rescale -x -d 'How much of the contrast that guidance adds is taken back'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l quality -x -a 'exact near good draft' -d 'How much may be approximated for speed'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-start -x -d 'Fraction of the steps before which there is none'
 complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l guidance-end -x -d 'Fraction of the steps after which there is none'

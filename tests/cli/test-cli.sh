@@ -170,6 +170,15 @@ ok $? 'PNG files carry the settings'
 code 0 '' generate -p 'a red apple' "${small[@]}" --no-metadata -o plain.png
 ! grep -q iTXt plain.png && pixels plain.png a && pixels one.png b && cmp -s a b
 ok $? '--no-metadata leaves them out'
+code 0 '' generate -p 'a red apple' "${small[@]}" --guidance 8 -o guided.png
+code 0 '' generate -p 'a red apple' "${small[@]}" --guidance 8 --guidance-rescale 0.7 -o rescaled.png
+identify -format '%[parameters]' rescaled.png | grep -q 'CFG rescale: 0.7' && pixels guided.png c && pixels rescaled.png d && ! cmp -s c d
+ok $? '--guidance-rescale changes a guided picture, and is told'
+code 0 '' generate -p 'a red apple' "${small[@]}" --guidance 1 --guidance-rescale 0.7 -o rescaled.png
+code 0 '' generate -p 'a red apple' "${small[@]}" --guidance 1 -o guided.png
+pixels guided.png c && pixels rescaled.png d && cmp -s c d
+ok $? 'without guidance there is nothing to rescale'
+code 2 'guidance-rescale' generate --guidance-rescale 1.5 -o a.png
 code 0 '' img2img one.png --steps 2 --strength 0 -o kept.png
 pixels kept.png a && cmp -s a b
 ok $? 'strength 0 keeps every pixel'

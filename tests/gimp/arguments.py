@@ -20,7 +20,7 @@ glib.g_variant_print.restype = ctypes.c_char_p
 
 OWN = {"model", "output", "adapter", "adapter-weight"}  # the plug-in's, which are no options of a request
 # only for the command line
-NOT_IN_GIMP = {"eta", "lora", "embedding", "guidance-start", "guidance-end", "reuse", "merge", "surroundings",
+NOT_IN_GIMP = {"eta", "lora", "embedding", "guidance-rescale", "guidance-start", "guidance-end", "reuse", "merge", "surroundings",
                "precision"}
 SEED_MAXIMUM = GLib.MAXINT32       # GIMP's arguments have 32 bits, the library's seeds 63
 

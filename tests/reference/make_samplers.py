@@ -5,6 +5,7 @@ trajectories.npy  the latent after each step of each run, [1, 4, 3, 5] in NCHW o
 times.txt         one schedule a line: the same words up to K, with prediction epsilon and offset 1
 times.npy         16 timesteps and their alpha_bar of each, evenly picked
 noise.npy         torch.randn of [1, 4, 3, 5], three draws, seed 42
+rescaled.npy      the first two of them as outputs without and with the prompt, guided by 7.5 and rescaled by 0.7
 
 Latents are in the variance-preserving space: those of Euler are divided by sqrt(sigma^2 + 1).
 """
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
                        EulerDiscreteScheduler)
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "samplers")
 SHAPE = (1, 4, 3, 5)
@@ -133,8 +135,10 @@ def main():
     with open(os.path.join(OUT, "times.txt"), "w") as f:
         f.write("\n".join(" ".join(map(str, n)) for n in names) + "\n")
     generator = torch.Generator("cpu").manual_seed(42)
-    draws = [torch.randn(SHAPE, generator=generator).numpy().ravel() for _ in range(3)]
-    np.save(os.path.join(OUT, "noise.npy"), np.concatenate(draws))
+    draws = [torch.randn(SHAPE, generator=generator) for _ in range(3)]
+    np.save(os.path.join(OUT, "noise.npy"), torch.cat(draws).numpy().ravel())
+    guided = draws[0] + 7.5 * (draws[1] - draws[0])
+    np.save(os.path.join(OUT, "rescaled.npy"), rescale_noise_cfg(guided, draws[1], 0.7).numpy().ravel())
     print(len(lines), "runs,", len(rows), "steps,", len(names), "schedules")
 
 

@@ -4,6 +4,8 @@
 #include "diffuse/schedule.h"
 #include "tensor/tensor.h"
 
+#include "fixture.h"
+
 #include <math.h>
 
 enum { H = 2, W = 3, Z = 4, COUNT = H * W * Z, TOKENS = 2, WIDTH = 3 };
@@ -19,6 +21,29 @@ static void test_formula(void)
     g_assert_cmpfloat(out[2], ==, -3.25f);
     ldm_guide(out, o_u, o_c, 3, 0.0);
     g_assert_cmpmem(out, sizeof out, o_u, sizeof o_u);
+}
+
+/* As diffusers' rescale_noise_cfg (reference/make_samplers.py); without effect where phi is 0, or
+ * where nothing is spread. */
+static void test_rescale(void)
+{
+    g_autoptr(LdmTensor) noise = fixture_array("samplers", "noise");
+    g_autoptr(LdmTensor) expected = fixture_array("samplers", "rescaled");
+    size_t n = ldm_tensor_count(expected);
+    const float *o_u = ldm_tensor_f32(noise), *o_c = o_u + n;
+    g_autofree float *out = g_new(float, n), *same = g_new(float, n);
+
+    ldm_guide(out, o_u, o_c, n, 7.5);
+    memcpy(same, out, n * sizeof *out);
+    ldm_guide_rescale(same, o_c, n, 0.0);
+    g_assert_cmpmem(same, n * sizeof *same, out, n * sizeof *out);
+    ldm_guide_rescale(out, o_c, n, 0.7);
+    for (size_t i = 0; i < n; i++)
+        g_assert_cmpfloat_with_epsilon(out[i], ldm_tensor_f32(expected)[i], 1e-5);
+    for (size_t i = 0; i < n; i++)
+        out[i] = 2.0f;
+    ldm_guide_rescale(out, o_c, n, 1.0);
+    g_assert_cmpfloat(out[0], ==, 2.0f);
 }
 
 /* From known x0 and epsilon, all three kinds of output lead back to them. */
@@ -191,6 +216,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/guidance/formula", test_formula);
+    g_test_add_func("/guidance/rescale", test_rescale);
     g_test_add_func("/guidance/prediction", test_prediction);
     g_test_add_func("/guidance/branches", test_branches);
     g_test_add_func("/guidance/unguided", test_unguided);
