@@ -9,6 +9,7 @@
 #include "pipeline/model.h"
 #include "pipeline/progress.h"
 #include "weights/config-write.h"
+#include "weights/file.h"
 #include "weights/table-write.h"
 #include "weights/tiny.h"
 
@@ -62,16 +63,6 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Job, job_clear)
 
 /* ---- what goes along ---- */
 
-static bool is_weights(const char *name)
-{
-    static const char *const endings[] = {".bin", ".ckpt", ".pt",      ".pth", ".gguf",
-                                          ".h5",  ".onnx", ".msgpack", ".pb"};
-    for (size_t i = 0; i < G_N_ELEMENTS(endings); i++)
-        if (g_str_has_suffix(name, endings[i]))
-            return true;
-    return strstr(name, ".safetensors") != NULL;
-}
-
 static void add_copy(Job *job, const char *from, const char *to)
 {
     GStatBuf info;
@@ -92,7 +83,7 @@ static void add_folder(Job *job, const char *name, bool weights)
     while (dir != NULL && (file = g_dir_read_name(dir)) != NULL) {
         g_autofree char *from = g_build_filename(path, file, NULL);
         g_autofree char *to = g_build_filename(name, file, NULL);
-        if (file[0] != '.' && strcmp(file, INDEX) != 0 && (weights || !is_weights(file)) &&
+        if (file[0] != '.' && strcmp(file, INDEX) != 0 && (weights || !ldm_file_is_weights(file)) &&
             g_file_test(from, G_FILE_TEST_IS_REGULAR))
             add_copy(job, from, to);
     }

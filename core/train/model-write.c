@@ -8,6 +8,7 @@
 #include "base/folder.h"
 #include "kernels/kernels.h"
 #include "weights/config-write.h"
+#include "weights/file.h"
 #include "weights/json.h"
 #include "weights/safetensors-write.h"
 #include "weights/safetensors.h"
@@ -36,11 +37,6 @@ bool ldm_model_writable(const LdmModel *model, GError **error)
                   _("“%s” is a single file; training starts from a diffusers folder"),
                   model->info.path);
     return false;
-}
-
-static bool is_weights(const char *name)
-{
-    return strstr(name, ".safetensors") != NULL || g_str_has_suffix(name, ".bin");
 }
 
 /* Whom the model it began with is owed to; not its card, which tells what it could do. */
@@ -74,7 +70,7 @@ static bool is_gone(const LdmOptimiser *optimiser, const char *folder)
 
 static bool all_but_weights(const char *name)
 {
-    return !is_weights(name);
+    return !ldm_file_is_weights(name);
 }
 
 /* Those files of a folder that `wanted` says, or all; not its folders. */

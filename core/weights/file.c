@@ -11,6 +11,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+bool ldm_file_is_weights(const char *name)
+{
+    static const char *const endings[] = {".bin", ".ckpt",    ".pt", ".pth",       ".gguf",
+                                          ".h5",  ".msgpack", ".pb", ".index.json"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(endings); i++)
+        if (g_str_has_suffix(name, endings[i]))
+            return true;
+    return strstr(name, ".safetensors") != NULL || strstr(name, ".onnx") != NULL;
+}
+
 int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **error)
 {
     struct stat status;

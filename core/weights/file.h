@@ -7,6 +7,10 @@
  * file, empty) or UNSUPPORTED (longer than max_bytes). */
 int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **error);
 
+/* Whether a file of a model folder, by its name, is of weights, in whatever tool's format: who
+ * writes other weights leaves it out, lest somebody load the old ones. */
+bool ldm_file_is_weights(const char *name);
+
 /* The whole file, with a 0 byte behind it. Free with g_free. */
 char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **error);
 

@@ -347,6 +347,13 @@ static void has(const char *name, bool there)
     g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS) == there);
 }
 
+static void target_has(const char *file, bool there)
+{
+    g_autofree char *name = g_build_filename("target", file, NULL);
+
+    has(name, there);
+}
+
 /* What comes along, what does not; what is in the way. */
 static void test_folder(void)
 {
@@ -361,6 +368,8 @@ static void test_folder(void)
     made_text(path, "", "whole-model.safetensors", "no");
     made_text(path, "preview", "diffusion_pytorch_model.safetensors", "as it is");
     made_text(path, "unet", "diffusion_pytorch_model.bin", "no");
+    made_text(path, "unet", "diffusion_pytorch_model.bin.index.json", "no");
+    made_text(path, "unet", "model.onnx_data", "no");
     made_text(path, "elsewhere", "file", "no");
     g_autoptr(LdmModel) q8 = converted(path, "target", LDM_Q8);
     static const char *const there[] = {"LICENSE.txt",
@@ -370,16 +379,17 @@ static void test_folder(void)
                                         "tokenizer/merges.txt",
                                         "scheduler/scheduler_config.json",
                                         "preview/diffusion_pytorch_model.safetensors"};
-    static const char *const absent[] = {".hidden", "whole-model.ckpt", "whole-model.safetensors",
-                                         "unet/diffusion_pytorch_model.bin", "elsewhere"};
-    for (size_t i = 0; i < G_N_ELEMENTS(there); i++) {
-        g_autofree char *name = g_build_filename("target", there[i], NULL);
-        has(name, true);
-    }
-    for (size_t i = 0; i < G_N_ELEMENTS(absent); i++) {
-        g_autofree char *name = g_build_filename("target", absent[i], NULL);
-        has(name, false);
-    }
+    static const char *const absent[] = {".hidden",
+                                         "whole-model.ckpt",
+                                         "whole-model.safetensors",
+                                         "unet/diffusion_pytorch_model.bin",
+                                         "unet/diffusion_pytorch_model.bin.index.json",
+                                         "unet/model.onnx_data",
+                                         "elsewhere"};
+    for (size_t i = 0; i < G_N_ELEMENTS(there); i++)
+        target_has(there[i], true);
+    for (size_t i = 0; i < G_N_ELEMENTS(absent); i++)
+        target_has(absent[i], false);
     g_autoptr(LdmModel) source = made_load(path);
     refused(source, "target", LDM_F16, false, LDM_ERROR_FILE, "already");
     refused(source, "target/unet", LDM_F16, true, LDM_ERROR_FILE, "no model folder");
