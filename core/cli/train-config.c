@@ -59,6 +59,7 @@ static const PentimentoSetting ldm_table[] = {
     {"drop", DOUBLE, offsetof(LdmTrainOptions, drop)},
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},
     {"multiscale", DOUBLE, offsetof(LdmTrainOptions, loss.multiscale)},
+    {"hole-focus", DOUBLE, offsetof(LdmTrainOptions, loss.hole_focus)},
     {"train-text", BOOL, offsetof(LdmTrainOptions, train_text)},
     {"samples", SIZE, offsetof(LdmTrainOptions, samples)},
     {"precision", CHOICE, offsetof(LdmTrainOptions, loop.precision), precisions},

@@ -64,6 +64,21 @@ static double weight_of(LdmPrediction prediction, double alpha_bar, double gamma
     return MIN(snr, gamma);
 }
 
+/* What the cells' errors are multiplied by. Returns what makes the loss a mean over weights. */
+static double weigh_cells(const LdmSample *sample, size_t cells, size_t step, double hole_focus,
+                          float *known)
+{
+    float kept = (float)sqrt(1.0 - hole_focus);
+    double sum = 0.0;
+
+    for (size_t i = 0; i < cells; i++) {
+        bool is_kept = sample->hole != NULL && sample->hole[i * step] == 0.0f;
+        known[i] = (sample->known != NULL ? sample->known[i] : 1.0f) * (is_kept ? kept : 1.0f);
+        sum += (double)known[i] * known[i];
+    }
+    return hole_focus > 0.0 && sum > 0.0 ? (double)cells / sum : 1.0;
+}
+
 void ldm_batch_set(LdmBatch *batch, size_t n, const LdmModel *model, const LdmLossOptions *options,
                    const LdmSample *sample)
 {
@@ -84,10 +99,11 @@ void ldm_batch_set(LdmBatch *batch, size_t n, const LdmModel *model, const LdmLo
         }
         if (sample->hole != NULL)
             memcpy(x + i * in + z, sample->hole + i * (in - z), (in - z) * sizeof(float));
-        batch->known[n * cells + i] = sample->known != NULL ? sample->known[i] : 1.0f;
     }
     batch->timesteps[n] = sample->timestep;
-    batch->weights[n] = weight_of(prediction, sample->alpha_bar, options->snr_gamma);
+    batch->weights[n] =
+        weight_of(prediction, sample->alpha_bar, options->snr_gamma) *
+        weigh_cells(sample, cells, in - z, options->hole_focus, batch->known + n * cells);
     batch->multiscale = options->multiscale;
 }
 

@@ -13,6 +13,9 @@ typedef struct {
                         * (arXiv 2301.11093, multiscale training loss). The best answer is the same,
                         * but the colours of wide areas, a small part of all error, are learnt
                         * sooner. 0 .. 1000; 0 = mean e^2 */
+    double hole_focus; /* how much less than those in a hole squared errors count in the cells
+                        * around it, which a fill never shows. The mean is over weights: a small
+                        * hole counts as much as a whole picture. 0 .. 0.99; 0 = all alike */
 } LdmLossOptions;
 
 /* What one pass is given: N samples. */
@@ -23,7 +26,7 @@ typedef struct {
     LdmTensor *target; /* [N, h, w, z]: noise, v or z_0, whatever the model predicts */
     double *timesteps; /* [N] */
     double *weights;   /* [N] of each sample's loss */
-    float *known;      /* [N, h, w] of each cell's, 1 or 0 */
+    float *known;      /* [N, h, w] what each cell's error is multiplied by, 0 .. 1 */
     int32_t *ids;      /* [N * tokens] of the captions; NULL without text */
     double multiscale; /* LdmLossOptions.multiscale */
     bool bf16;         /* products may round, there and back (ldm_pass_set_bf16) */

@@ -70,7 +70,8 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
            ldm_option_check("samples", (double)o->samples, 1, 100, error) &&
            ldm_option_check("drop", o->drop, 0.0, 1.0, error) &&
            ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error) &&
-           ldm_option_check("multiscale", o->loss.multiscale, 0.0, 1000.0, error);
+           ldm_option_check("multiscale", o->loss.multiscale, 0.0, 1000.0, error) &&
+           ldm_option_check("hole-focus", o->loss.hole_focus, 0.0, 0.99, error);
 }
 
 /* What the numbers of a run depend on besides the loop's own options. */
@@ -88,6 +89,9 @@ static char *settings_text(const Run *run)
     if (o->loss.multiscale > 0.0)
         g_string_append_printf(text, " multiscale=%s",
                                g_ascii_dtostr(number, sizeof number, o->loss.multiscale));
+    if (o->loss.hole_focus > 0.0)
+        g_string_append_printf(text, " hole-focus=%s",
+                               g_ascii_dtostr(number, sizeof number, o->loss.hole_focus));
     if (run->adapter != NULL) {
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
         g_string_append_printf(text, " %s", adapter);

@@ -1,7 +1,8 @@
 """What PyTorch makes of a few training steps, for the tests to repeat (tests/reference/data/training/):
 adamw-*.npy: torch.optim.AdamW with gradient clipping on given gradients.
 curve-MODEL-*.npy: ten steps of L_LDM on the tiny models of make_networks.py, with given latents, noise,
-timesteps and captions, and the loss of each; coarse-losses: with the multiscale loss of weight 1."""
+timesteps and captions, and the loss of each; coarse-losses: with the multiscale loss of weight 1; hole-losses:
+with squared errors outside the hole (where the first of its channels is not above 0) counting a tenth, on top."""
 
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def square_error(e, multiscale):
     return loss
 
 
-def curve(model, gamma, train_text, multiscale):
+def curve(model, gamma, train_text, kind, multiscale, hole_focus):
     torch.manual_seed(7)
     folder = NETWORKS / model
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32).train()
@@ -71,6 +72,8 @@ def curve(model, gamma, train_text, multiscale):
     n, channels = CURVE_STEPS * BATCH, unet.config.out_channels
     extra = unet.config.in_channels - channels
     z0, noise, hole = (torch.randn(n, c, H, W) for c in (channels, channels, max(extra, 1)))
+    if hole_focus:
+        hole[:, 0] = (hole[:, 0] > 0).float()
     t = torch.randint(0, 1000, (n,))
     ids = torch.randint(1, text.config.vocab_size, (n, text.config.max_position_embeddings))
     losses = []
@@ -81,16 +84,21 @@ def curve(model, gamma, train_text, multiscale):
             x = torch.cat([x, hole[part]], 1)
         target, weight = target_and_weight(schedule, z0[part], noise[part], t[part], gamma)
         y = unet(x, t[part], text(ids[part]).last_hidden_state).sample
-        loss = (square_error(y - target, multiscale) * weight.float()).mean()
+        cells = torch.ones(BATCH, 1, H, W)
+        if hole_focus:
+            cells = torch.where(hole[part, :1] == 0, 1 - hole_focus, cells)
+        error = square_error((y - target) * cells.sqrt(), multiscale) / cells.mean((1, 2, 3))
+        loss = (error * weight.float()).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         losses.append(float(loss))
-    arrays = dict(z0=z0, noise=noise, timesteps=t, ids=ids) | (dict(hole=hole) if extra else {})
-    for name, array in (arrays | {"coarse-losses" if multiscale else "losses": torch.tensor(losses)}).items():
-        save(f"curve-{model}-{name}", array)
-    print(model, multiscale, *(f"{loss:.5f}" for loss in losses))
+    save(f"curve-{model}-{kind}losses", torch.tensor(losses))
+    if not kind:
+        for name, array in (dict(z0=z0, noise=noise, timesteps=t, ids=ids) | (dict(hole=hole) if extra else {})).items():
+            save(f"curve-{model}-{name}", array)
+    print(model, kind, *(f"{loss:.5f}" for loss in losses))
 
 
 def save(name, array):
@@ -101,5 +109,6 @@ if __name__ == "__main__":
     DATA.mkdir(parents=True, exist_ok=True)
     adamw()
     for model, (gamma, train_text) in CURVES.items():
-        for multiscale in (0, 1):
-            curve(model, gamma, train_text, multiscale)
+        curve(model, gamma, train_text, "", 0, 0)
+        curve(model, gamma, train_text, "coarse-", 1, 0)
+    curve("inpaint", *CURVES["inpaint"], "hole-", 1, 0.9)
