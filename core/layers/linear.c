@@ -7,7 +7,6 @@
 #include "layers/backward.h"
 #include "layers/convolve.h"
 #include "layers/elementwise.h"
-#include "layers/tape.h"
 
 void ldm_linear_init(LdmLinear *layer, LdmScope scope, size_t in, size_t out, bool bias)
 {
@@ -73,8 +72,7 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
 
 LdmTensor *ldm_linear_geglu_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x)
 {
-    if (ldm_pass_records(pass) || ldm_pass_q8(pass, layer->weight) ||
-        layer->weight->adapter != NULL)
+    if (!ldm_pass_fuses(pass) || ldm_pass_q8(pass, layer->weight) || layer->weight->adapter != NULL)
         return ldm_geglu_forward(pass, ldm_linear_forward(pass, layer, x, NULL));
 
     size_t M = ldm_tensor_count(x) / layer->in, K = layer->in, C = layer->out / 2;

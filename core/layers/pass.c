@@ -114,6 +114,11 @@ void ldm_pass_set_merge(LdmPass *pass, double share)
     pass->merge = share;
 }
 
+bool ldm_pass_fuses(const LdmPass *pass)
+{
+    return !pass->records; /* whether or not it does at the moment */
+}
+
 double ldm_pass_merge(const LdmPass *pass)
 {
     return pass->records ? 0 : pass->merge;

@@ -62,6 +62,10 @@ bool ldm_pass_q8(const LdmPass *pass, const LdmParam *param);
 void ldm_pass_set_merge(LdmPass *pass, double share);
 double ldm_pass_merge(const LdmPass *pass);
 
+/* True where two operations may be one, what the first makes being in no memory: not in a pass that
+ * records, which makes the same bits whenever it computes. */
+bool ldm_pass_fuses(const LdmPass *pass);
+
 /* Called with every operation once its arithmetic is done: for measurements. NULL: nobody. */
 typedef struct LdmOp LdmOp;
 typedef void (*LdmPassWatch)(const LdmOp *op, void *data);
