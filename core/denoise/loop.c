@@ -319,10 +319,11 @@ static bool predict(Loop *loop, GError **error)
         return false;
     }
     float *o = ldm_tensor_f32(out);
-    if (branches == 2)
+    if (branches == 2) {
         ldm_guide(o, o, o + n, n, job->guidance);
-    if (branches == 2 && job->guidance_rescale > 0.0)
-        ldm_guide_rescale(o, o + n, n, job->guidance_rescale);
+        if (job->guidance_rescale > 0.0)
+            ldm_guide_rescale(o, o + n, n, job->guidance_rescale);
+    }
     for (int y = 0; y < loop->window.height; y++) {
         size_t at = row_cell(loop, y) * loop->channels;
         ldm_predict_x0(job->prediction, job->times->alpha_bar[loop->k],

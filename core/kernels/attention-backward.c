@@ -149,8 +149,7 @@ static const float *strip_rows(const Job *job, Scratch *s, const float *x, size_
 {
     if (job->pairs == NULL)
         return x;
-    for (size_t i = 0; i < rows; i++)
-        job->pairs->round(x + i * *stride, job->a->d, s->strip + i * STRIP_PITCH);
+    ldm_pairs_copy_rows(job->pairs, x, *stride, rows, job->a->d, s->strip, STRIP_PITCH);
     *stride = STRIP_PITCH;
     return s->strip;
 }

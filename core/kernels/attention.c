@@ -28,7 +28,7 @@ typedef struct {
     size_t blocks;    /* of PANELS * NR queries */
 } AttentionJob;
 
-/* For a block of queries; then [d][NR] of output and [depth][NR] of queries, all PANELS times. */
+/* For a block of queries; then [d][NR] of output and as much for the queries, all PANELS times. */
 typedef struct {
     float scores[KEYS * MAX_NR];
     float top[PANELS * MAX_NR], sum[PANELS * MAX_NR], shrink[MAX_NR];
@@ -60,13 +60,13 @@ static float *out_of(const AttentionJob *job, AttentionScratch *s, size_t panel)
 
 static float *query_of(const AttentionJob *job, AttentionScratch *s, size_t panel)
 {
-    return out_of(job, s, PANELS) + panel * job->depth * job->NR;
+    return out_of(job, s, PANELS + panel);
 }
 
 static size_t thread_words(const AttentionJob *job)
 {
     return ldm_whole_lines(sizeof(AttentionScratch) / 4) +
-           ldm_whole_lines(PANELS * (job->a->d + job->depth) * job->NR);
+           ldm_whole_lines(2 * PANELS * job->a->d * job->NR);
 }
 
 size_t ldm_attention_scratch(const LdmAttention *a)
@@ -103,17 +103,6 @@ static void turn_panel(const AttentionJob *job, const float *x, size_t stride, s
                                 .out = out});
 }
 
-static void pack_keys(const AttentionJob *job, const float *k, float *out)
-{
-    const LdmAttention *a = job->a;
-
-    for (size_t t = 0; t < a->Tk; t++, k += a->k_stride, out += job->depth)
-        if (job->pairs != NULL)
-            job->pairs->round(k, a->d, out);
-        else
-            memcpy(out, k, a->d * sizeof(float));
-}
-
 /* Up to KEYS values [keys][d] -> [d][block]; `panel` has room for [d][NR]. */
 static void pack_values(const AttentionJob *job, const float *v, size_t keys, float *panel,
                         float *out)
@@ -138,7 +127,8 @@ static void pack_task(size_t index, int thread, void *data)
     float *out = head_of(job, n, head), *panel = out_of(job, scratch_of(job, thread), 0);
     const float *v = a->v + n * a->Tk * a->v_stride + head * a->d;
 
-    pack_keys(job, a->k + n * a->Tk * a->k_stride + head * a->d, out);
+    ldm_pairs_copy_rows(job->pairs, a->k + n * a->Tk * a->k_stride + head * a->d, a->k_stride,
+                        a->Tk, a->d, out, job->depth);
     out += job->key_words;
     for (size_t t = 0; t < a->Tk; t += KEYS, out += a->d * job->block)
         pack_values(job, v + t * a->v_stride, MIN((size_t)KEYS, a->Tk - t), panel, out);
@@ -148,11 +138,10 @@ static void pack_queries(const AttentionJob *job, AttentionScratch *s, const flo
                          size_t queries, size_t panel)
 {
     float *out = query_of(job, s, panel);
-    float *turned = job->pairs != NULL ? out_of(job, s, panel) : out;
 
-    turn_panel(job, q, job->a->q_stride, queries, turned);
+    turn_panel(job, q, job->a->q_stride, queries, out);
     if (job->pairs != NULL)
-        ldm_pairs_panel(job->pairs, turned, job->a->d, job->NR, out);
+        ldm_pairs_panel(job->pairs, out, job->a->d, job->NR, out);
 }
 
 /* C [M][NR] (+)= A [M][lda], of `depth` words, by a panel. */

@@ -6,8 +6,6 @@
 
 #include "base/parallel.h"
 
-#include <string.h>
-
 #define PANELS 2                              /* of each half, at a time */
 #define WIDE   (2 * PANELS * LDM_MAX_COLUMNS) /* columns of a product */
 
@@ -20,8 +18,8 @@ typedef struct {
     size_t block_rows, columns, columns_blocks; /* of a task: rows, columns of y; tasks abreast */
 } GegluJob;
 
-/* One thread's scratch memory; then a panel of floats, [K][NR], packed weights, 2 PANELS of them,
- * and rows of x. */
+/* One thread's scratch memory; then 2 PANELS panels of weights, each with room for [K][NR] floats,
+ * which are rounded to pairs where they lie, and rows of x. */
 typedef struct {
     float product[LDM_MAX_ROWS * WIDE];
     float bias[WIDE];
@@ -41,7 +39,7 @@ static size_t strip_pitch(size_t K)
 static size_t thread_bytes(size_t K)
 {
     return sizeof(GegluScratch) +
-           ((1 + 2 * PANELS) * panel_floats(K) + LDM_MAX_ROWS * strip_pitch(K)) * sizeof(float);
+           (2 * PANELS * panel_floats(K) + LDM_MAX_ROWS * strip_pitch(K)) * sizeof(float);
 }
 
 size_t ldm_gemm_geglu_scratch(size_t K)
@@ -49,20 +47,15 @@ size_t ldm_gemm_geglu_scratch(size_t K)
     return ldm_threads() * thread_bytes(K);
 }
 
-static float *panel_of(GegluScratch *s)
-{
-    return (float *)(s + 1);
-}
-
 /* Of half 0 or 1, from its column n of this task on. */
 static float *weights_of(const GegluJob *job, GegluScratch *s, size_t half, size_t n)
 {
-    return panel_of(s) + panel_floats(job->g->K) + (half * PANELS * job->NR + n) * job->words;
+    return (float *)(s + 1) + (half * PANELS * job->NR + n) * job->g->K;
 }
 
 static float *strip_of(const GegluJob *job, GegluScratch *s)
 {
-    return panel_of(s) + (1 + 2 * PANELS) * panel_floats(job->g->K);
+    return (float *)(s + 1) + 2 * PANELS * panel_floats(job->g->K);
 }
 
 static void pack_half(const GegluJob *job, GegluScratch *s, size_t half, size_t n0, size_t columns)
@@ -78,29 +71,11 @@ static void pack_half(const GegluJob *job, GegluScratch *s, size_t half, size_t 
                                     .taps = 1,
                                     .tap_stride = g->K,
                                     .next = job->NR * g->K,
-                                    .out = job->pairs != NULL ? panel_of(s) : out});
+                                    .out = out});
         if (job->pairs != NULL)
-            ldm_pairs_panel(job->pairs, panel_of(s), g->K, job->NR, out);
+            ldm_pairs_panel(job->pairs, out, g->K, job->NR, out);
     }
     ldm_bias_f32(g->bias, half * g->C + n0, columns, columns, s->bias + half * columns);
-}
-
-static const float *strip_rows(const GegluJob *job, GegluScratch *s, size_t m, size_t rows,
-                               size_t *lda)
-{
-    const float *x = job->g->x + m * job->g->K;
-    float *strip = strip_of(job, s);
-
-    *lda = job->g->K;
-    if (job->pairs == NULL && !ldm_stride_collides(*lda))
-        return x;
-    *lda = strip_pitch(job->g->K);
-    for (size_t i = 0; i < rows; i++, x += job->g->K)
-        if (job->pairs != NULL)
-            job->pairs->round(x, job->g->K, strip + i * *lda);
-        else
-            memcpy(strip + i * *lda, x, job->g->K * sizeof(float));
-    return strip;
 }
 
 /* Rows m on: values | gates side by side in the scratch memory, the gates' panels over what the
@@ -109,9 +84,11 @@ static void geglu_strip(const GegluJob *job, GegluScratch *s, size_t m, size_t r
                         size_t columns)
 {
     const LdmGemmGeglu *g = job->g;
-    LdmTile t = {.segments = 1, .K = job->words, .ldc = WIDE, .vectors = 2, .ahead_step = 16};
+    LdmTile t = {
+        .segments = 1, .K = job->words, .lda = g->K, .ldc = WIDE, .vectors = 2, .ahead_step = 16};
 
-    t.a = strip_rows(job, s, m, rows, &t.lda);
+    t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K, &t.lda, rows, g->K, strip_of(job, s),
+                          strip_pitch(g->K));
     for (size_t half = 0; half < 2; half++)
         for (size_t n = 0; n < columns; n += job->NR) {
             t.b = weights_of(job, s, half, n);

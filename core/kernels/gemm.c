@@ -57,22 +57,6 @@ void ldm_tile_by(LdmTileFunction *tile, size_t width, int rows, size_t columns, 
     }
 }
 
-/* Rows of X, copied closer together where their distance would make them share a cache set; always,
- * where they are rounded on the way. */
-static const float *strip_rows(const GemmJob *job, GemmScratch *s, const float *a, int rows,
-                               size_t depth, size_t *lda)
-{
-    if (job->pairs == NULL && !ldm_stride_collides(*lda))
-        return a;
-    for (int m = 0; m < rows; m++)
-        if (job->pairs != NULL)
-            job->pairs->round(a + m * *lda, depth, s->strip + m * STRIP_PITCH);
-        else
-            memcpy(s->strip + m * STRIP_PITCH, a + m * *lda, depth * sizeof(float));
-    *lda = STRIP_PITCH;
-    return s->strip;
-}
-
 static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, size_t k0,
                        size_t depth, size_t n0, size_t columns)
 {
@@ -81,7 +65,8 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     bool in_place = g->residual == g->y;
     LdmTile t = {.segments = 1, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
     t.K = job->pairs != NULL ? (depth + 1) / 2 : depth;
-    t.a = strip_rows(job, s, g->x + m * g->K + k0, rows, depth, &t.lda);
+    t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K + k0, &t.lda, (size_t)rows, depth, s->strip,
+                          STRIP_PITCH);
     /* The next strip comes into the cache while this one is multiplied. */
     const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K : NULL;
     if (next != NULL && depth < g->K)

@@ -3,7 +3,9 @@
  * that the register tile works on words where it else works on floats. */
 #pragma once
 
-#include "kernels/lanes.h"
+#include "kernels/matrix.h"
+
+#include <string.h>
 
 typedef struct {
     /* out[i] = bf16 of even[i] and odd[i]; odd NULL: zeros. */
@@ -50,7 +52,31 @@ static inline size_t ldm_pairs_rows(const LdmPairs *pairs)
     return (size_t)(pairs != NULL ? pairs->rows : ldm_lanes()->rows);
 }
 
-/* A panel [depth][NR] of floats -> [(depth + 1) / 2][NR] words. */
+/* Rows of n numbers, ldx apart -> their words, ldo apart: rounded to pairs, or as they are. */
+static inline void ldm_pairs_copy_rows(const LdmPairs *pairs, const float *x, size_t ldx,
+                                       size_t rows, size_t n, float *out, size_t ldo)
+{
+    for (size_t i = 0; i < rows; i++)
+        if (pairs != NULL)
+            pairs->round(x + i * ldx, n, out + i * ldo);
+        else
+            memcpy(out + i * ldo, x + i * ldx, n * sizeof(float));
+}
+
+/* Rows of n numbers, *ld apart, as the tile may read them: as they lie, or copied into the strip,
+ * `pitch` apart, where their distance would make them share a cache set; always, where they are
+ * rounded on the way. *ld becomes what holds then. */
+static inline const float *ldm_pairs_strip(const LdmPairs *pairs, const float *x, size_t *ld,
+                                           size_t rows, size_t n, float *strip, size_t pitch)
+{
+    if (pairs == NULL && !ldm_stride_collides(*ld))
+        return x;
+    ldm_pairs_copy_rows(pairs, x, *ld, rows, n, strip, pitch);
+    *ld = pitch;
+    return strip;
+}
+
+/* A panel [depth][NR] of floats -> [(depth + 1) / 2][NR] words, which may begin where it does. */
 static inline void ldm_pairs_panel(const LdmPairs *pairs, const float *panel, size_t depth,
                                    size_t NR, float *out)
 {

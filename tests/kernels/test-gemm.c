@@ -5,6 +5,17 @@ typedef struct {
     size_t M, N, K;
 } Size;
 
+/* Row m of x by row n of w, both of K numbers, rounded before where asked. */
+static double product(const float *x, size_t m, const TwinWeights *w, size_t n, size_t K, bool bf16)
+{
+    double sum = 0;
+    for (size_t k = 0; k < K; k++) {
+        float a = x[m * K + k], b = w->values[n * K + k];
+        sum += bf16 ? (double)twin_bf16(a) * twin_bf16(b) : (double)a * b;
+    }
+    return sum;
+}
+
 static void check_as(Size s, LdmDtype dtype, bool bias, int residual, bool bf16)
 {
     size_t M = s.M, N = s.N, K = s.K;
@@ -15,10 +26,7 @@ static void check_as(Size s, LdmDtype dtype, bool bias, int residual, bool bf16)
     g_autofree double *expected = g_new(double, M *N);
     for (size_t m = 0; m < M; m++)
         for (size_t n = 0; n < N; n++) {
-            double sum = bias ? b.values[n] : 0;
-            for (size_t k = 0; k < K; k++)
-                sum += bf16 ? (double)twin_bf16(x.data[m * K + k]) * twin_bf16(w.values[n * K + k])
-                            : (double)x.data[m * K + k] * w.values[n * K + k];
+            double sum = (bias ? b.values[n] : 0) + product(x.data, m, &w, n, K, bf16);
             expected[m * N + n] = sum + (added == NULL ? 0 : added[m * N + n]);
         }
     LdmGemm gemm = {.M = M, .N = N, .K = K, .x = x.data, .w = w.weights, .bf16 = bf16};
@@ -81,16 +89,11 @@ static void check_geglu(size_t M, size_t C, size_t K, LdmDtype dtype, bool bf16)
     TwinArray scratch = twin_scratch(ldm_gemm_geglu_scratch(K));
     TwinWeights w = twin_weights(2 * C * K, dtype), b = twin_weights(2 * C, dtype);
     g_autofree double *expected = g_new(double, M *C);
-    bool rounds = bf16 && ldm_kernels_have_bf16();
     for (size_t i = 0; i < M * C; i++) {
         double part[2];
         for (size_t half = 0; half < 2; half++) {
-            size_t m = i / C, n = half * C + i % C;
-            part[half] = b.values[n];
-            for (size_t k = 0; k < K; k++)
-                part[half] +=
-                    rounds ? (double)twin_bf16(x.data[m * K + k]) * twin_bf16(w.values[n * K + k])
-                           : (double)x.data[m * K + k] * w.values[n * K + k];
+            size_t n = half * C + i % C;
+            part[half] = b.values[n] + product(x.data, i / C, &w, n, K, bf16);
         }
         expected[i] = part[0] * part[1] * 0.5 * (1.0 + erf(part[1] * sqrt(0.5)));
     }

@@ -1,7 +1,7 @@
 # Of the set's train.tsv makes the list that the denoiser learns from: what is filled is mostly photographs and textures, but nine in
 # ten of the set's pictures are things on plain grounds. So photographs come three times, textures nine times, each time with another
-# hole, which hangs on the place in the list, and every third of the further times without words: holes are mostly filled so, and what
-# surrounds them shall decide then. Paths get `set`, the set's folder, before them.
+# hole, which hangs on the place in the list, and a third of all times without words: holes are mostly filled so, and what surrounds
+# them shall decide then. Paths get `set`, the set's folder, before them.
 BEGIN { FS = OFS = "\t" }
 NR == 1 { print; next }
 {
