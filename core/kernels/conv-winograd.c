@@ -1,9 +1,9 @@
 /* 3x3 convolution by Winograd's F(4x4, 3x3): 36 products of [tiles, Cin] x [Cin, Cout] instead of
- * 144 (arXiv 1509.09308); over a picture read as if enlarged, 81 instead of 576, or 25 instead of
- * 144; with a stride of 2, 81 instead of 144 (winograd-vector.h). Large pictures: weights go
- * transformed into scratch memory, then a thread takes a few tiles at a time through all three
- * steps within its own cache. Small ones: all input tiles first, then each panel of output channels
- * alone, its weights transformed block by block. No transformed copy of the model exists. */
+ * 144 (arXiv 1509.09308), or F(6x6, 3x3): 64 instead of 324; over a picture read as if enlarged, 81
+ * instead of 576, or 25 instead of 144; with a stride of 2, 81 instead of 144 (winograd-vector.h).
+ * Large pictures: transformed weights wait in scratch memory, and a thread takes a few tiles at a
+ * time through all three steps within its own cache. Small ones: all input tiles first, then each
+ * panel of output channels alone, its weights transformed block by block, and nothing is kept. */
 #include "kernels/conv.h"
 
 #include "base/parallel.h"
@@ -19,9 +19,10 @@
 
 /* Of large pictures: weights stream by, the products of a few panels stay in the second cache. */
 #define LARGE      100                /* tiles */
-#define STRETCH    ((size_t)48 * 36)  /* most planes of tiles that a thread takes at a time */
+#define STRETCH    ((size_t)48 * 36)  /* most planes of tiles that a thread takes at a time, */
+#define STRETCH_6  ((size_t)42 * 64)  /* and of F(6x6, 3x3)'s, whose weights stream by longer */
 #define PLANES     ((size_t)4 * 36)   /* of products, between two readings of the tiles */
-#define U_FLOATS   ((size_t)16 << 20) /* most transformed weights: 64 MB */
+#define U_FLOATS   ((size_t)17 << 20) /* most transformed weights: 68 MB */
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
 
 #define MOST_PRODUCTS 81
@@ -71,7 +72,8 @@ static void job_init_large(WinogradJob *job)
     const size_t NR = 2 * job->lanes->width;
     /* Stretches of the same size, as many for each thread. */
     size_t threads = ldm_threads();
-    size_t each = ldm_parts(job->total, STRETCH / job->planes * threads);
+    size_t stretch_planes = job->way == LDM_WINOGRAD_6 ? STRETCH_6 : STRETCH;
+    size_t each = ldm_parts(job->total, stretch_planes / job->planes * threads);
     job->chunk = ldm_parts(job->total, each * threads);
     job->v_stride = job->chunk * job->pitch + 16;
     job->m_stride = job->chunk * NR + 16;
@@ -89,6 +91,15 @@ static size_t count_tiles(const LdmConv *c, size_t step)
     return c->N * ldm_parts(c->H, step) * ldm_parts(c->W, step);
 }
 
+/* Whether 6x6 outputs a tile win: where that leaves fewer products, edges counted, by a tenth, and
+ * the transformed weights of all outputs are kept at a time. */
+static bool wins_6(const LdmConv *c, size_t panels, size_t u_stride)
+{
+    size_t tiles = count_tiles(c, 6);
+    return tiles >= LARGE && panels * 64 * u_stride <= U_FLOATS &&
+           10 * tiles * 64 <= 9 * count_tiles(c, 4) * 36;
+}
+
 /* Which product is made of which plane of V: doubled, even and odd outputs both multiply what x is
  * at a point, but for 0 and 1, which come first, and infinity, which comes last. Which sum it goes
  * to: with a stride, those of the odd pixels, which come last, to those of the even ones. */
@@ -100,6 +111,8 @@ static void job_init_way(WinogradJob *job, const LdmConv *c)
         job->way = count_tiles(c, 4) >= DOUBLED_4 ? LDM_WINOGRAD_DOUBLED_4 : LDM_WINOGRAD_DOUBLED_2;
     else if (count_tiles(c, 4) < LARGER)
         job->way = LDM_WINOGRAD_2;
+    else if (wins_6(c, job->panels, job->u_stride))
+        job->way = LDM_WINOGRAD_6;
     size_t side = (size_t)ldm_winograd_side(job->way);
     size_t products = (size_t)ldm_winograd_products(job->way);
     size_t sums = (size_t)ldm_winograd_sums(job->way);
@@ -128,12 +141,12 @@ static void job_init(WinogradJob *job, const LdmConv *c)
 {
     *job = (WinogradJob){.c = c, .lanes = ldm_lanes(), .way = LDM_WINOGRAD};
     const size_t NR = 2 * job->lanes->width;
+    job->panels = ldm_parts(c->Cout, NR);
+    job->u_stride = c->Cin * NR + 16;
     job_init_way(job, c);
     job->pitch = ldm_whole_lines(c->Cin);
     if (ldm_stride_collides(job->pitch))
         job->pitch += 16;
-    job->panels = ldm_parts(c->Cout, NR);
-    job->u_stride = c->Cin * NR + 16;
     job->kept = U_FLOATS / (job->products * job->u_stride);
     job->keeps = job->total >= LARGE && job->kept >= 1;
     if (job->keeps)

@@ -39,13 +39,14 @@ typedef struct {
     float *out;
 } LdmPack;
 
-/* Ways of a 3x3 convolution by Winograd: 4 x 4 outputs from 6 x 6 pixels by 36 products, or 2 x 2
- * from 4 x 4 by 16; over pixels that count twice each way (LdmConv.upsample), 4 x 4 outputs from
- * 4 x 4 pixels by 25, 8 x 8 from 6 x 6 by 81; with a stride of 2, 4 x 4 outputs from 9 x 9 pixels
- * by 81 products, 25 sums. */
+/* Ways of a 3x3 convolution by Winograd: 4 x 4 outputs from 6 x 6 pixels by 36 products, 2 x 2 from
+ * 4 x 4 by 16, or 6 x 6 from 8 x 8 by 64; over pixels that count twice each way (LdmConv.upsample),
+ * 4 x 4 outputs from 4 x 4 pixels by 25, 8 x 8 from 6 x 6 by 81; with a stride of 2, 4 x 4 outputs
+ * from 9 x 9 pixels by 81 products, 25 sums. */
 typedef enum {
     LDM_WINOGRAD,
     LDM_WINOGRAD_2,
+    LDM_WINOGRAD_6,
     LDM_WINOGRAD_DOUBLED_2,
     LDM_WINOGRAD_DOUBLED_4,
     LDM_WINOGRAD_STRIDED,
@@ -56,6 +57,8 @@ static inline int ldm_winograd_side(LdmWinograd way)
 {
     if (way == LDM_WINOGRAD_STRIDED)
         return 9;
+    if (way == LDM_WINOGRAD_6)
+        return 8;
     return way == LDM_WINOGRAD_2 || way == LDM_WINOGRAD_DOUBLED_2 ? 4 : 6;
 }
 
@@ -63,6 +66,8 @@ static inline int ldm_winograd_products(LdmWinograd way)
 {
     if (way == LDM_WINOGRAD_2)
         return 4;
+    if (way == LDM_WINOGRAD_6)
+        return 8;
     return way == LDM_WINOGRAD ? 6 : way == LDM_WINOGRAD_DOUBLED_2 ? 5 : 9;
 }
 
@@ -73,6 +78,8 @@ static inline int ldm_winograd_sums(LdmWinograd way)
 
 static inline int ldm_winograd_outputs(LdmWinograd way)
 {
+    if (way == LDM_WINOGRAD_6)
+        return 6;
     return way == LDM_WINOGRAD_DOUBLED_4 ? 8 : way == LDM_WINOGRAD_2 ? 2 : 4;
 }
 

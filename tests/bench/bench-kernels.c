@@ -335,7 +335,12 @@ int main(int argc, char **argv)
         bench_gemm(1, 1280, 1280, dtype);
     }
     bench_conv(640, 640, 32, LDM_F16, 2);
+    bench_conv(128, 128, 512, LDM_F16, 1);
     bench_conv(128, 128, 256, LDM_F16, 1);
+    bench_conv(256, 256, 256, LDM_F16, 1);
+    bench_conv(256, 256, 128, LDM_F16, 1);
+    bench_conv(512, 512, 64, LDM_F16, 1);
+    bench_conv(512, 512, 128, LDM_F16, 1);
     bench_attention(4096, 4096, 40);
     bench_attention(1024, 1024, 80);
     bench_attention(256, 256, 160);
