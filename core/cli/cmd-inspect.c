@@ -30,6 +30,7 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan, const L
     add(&fields, "family", g_variant_new_string(info->family));
     add(&fields, "tasks", g_variant_new_strv(tasks, G_N_ELEMENTS(tasks)));
     add(&fields, "inpainting_channels", g_variant_new_boolean(info->concat_inpainting));
+    add(&fields, "masked_hole", g_variant_new_string(ldm_hole_names[info->hole]));
     add(&fields, "prediction", g_variant_new_string(ldm_prediction_names[info->prediction]));
     add(&fields, "dtype", g_variant_new_string(ldm_dtype_name(info->dtype)));
     add(&fields, "parameters", g_variant_new_uint64(info->parameters));
@@ -81,6 +82,15 @@ static void print_parameters(const LdmModelInfo *info)
         text);
 }
 
+static const char *sight(const LdmModelInfo *info)
+{
+    if (!info->concat_inpainting)
+        return _("by blending latents");
+    return info->hole == LDM_HOLE_FILLED
+               ? _("sees the mask and the picture around it, whose colours go on in the hole")
+               : _("sees the mask and the picture around it");
+}
+
 static void print_info(const LdmModelInfo *info, const LdmPlan *plan)
 {
     g_autofree char *weights = g_format_size(info->weight_bytes);
@@ -89,9 +99,7 @@ static void print_info(const LdmModelInfo *info, const LdmPlan *plan)
 
     row(_("Model"), "%s", info->path);
     row(_("Layout"), "%s, %s", info->layout, info->family);
-    row(_("Tasks"), "generate, img2img, inpaint (%s)",
-        info->concat_inpainting ? _("sees the mask and the picture around it")
-                                : _("by blending latents"));
+    row(_("Tasks"), "generate, img2img, inpaint (%s)", sight(info));
     print_parameters(info);
     row(_("Weights"), "%s, %s", ldm_dtype_name(info->dtype), weights);
     row(_("Native size"), _("%d × %d pixels"), info->native_size, info->native_size);

@@ -18,7 +18,7 @@ bool ldm_condition_measure(const LdmClipText *text, const LdmTextConfig *config,
 
 /* Extra channels [1, h, w, 1 + z] in the order the networks expect: mask, masked latent.
  * cells [1, h, w, 1] soft mask: any cell above 0 counts as hole (1), the rest 0; NULL = all hole.
- * masked [1, h, w, z]: scale * mean of E(picture with its hole in mid-grey); for text to image and
+ * masked [1, h, w, z]: scale * mean of E(picture with its hole hidden); for text to image and
  * img2img the latent of mid-grey all over (with cells NULL).
  * Errors: SHAPE (cells and masked differ), MEMORY. */
 LdmTensor *ldm_condition_concat(const LdmTensor *cells, const LdmTensor *masked, GError **error);

@@ -144,6 +144,11 @@ typedef struct LdmModel LdmModel;
 
 typedef enum { LDM_PREDICTION_EPSILON, LDM_PREDICTION_V, LDM_PREDICTION_SAMPLE } LdmPrediction;
 
+/* What a model that sees the picture with its hole is shown where the mask is > 0: mid-grey, as in
+ * latent diffusion's and Stable Diffusion's inpainting; or the colours around the hole, smoothly,
+ * so that it need not guess them. */
+typedef enum { LDM_HOLE_GREY, LDM_HOLE_FILLED } LdmHole;
+
 /* What a model is; owned by the model. */
 typedef struct {
     const char *path;   /* folder or file it was loaded from */
@@ -164,6 +169,7 @@ typedef struct {
     int tokens, context_width; /* of the text conditioning; 0 without text */
     double scale_factor;       /* z = scale_factor * mean */
     bool concat_inpainting;    /* unet_in_channels == 2z+1 */
+    LdmHole hole;              /* of the masked picture, with concat_inpainting */
 } LdmModelInfo;
 
 /* Finds and opens a model. `name` is a path (diffusers folder, .safetensors file) or a name under

@@ -94,6 +94,7 @@ static void fill_info(LdmModel *model, const LdmSource *source)
         .context_width = config->has_text ? config->unet.context_width : 0,
         .scale_factor = config->vae.scale_factor,
         .concat_inpainting = config->unet.in_channels == 2 * config->vae.latent_channels + 1,
+        .hole = config->unet.hole,
     };
     info->parameters = info->vae_parameters + info->unet_parameters + info->text_parameters;
     info->weight_bytes = bytes;

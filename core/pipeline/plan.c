@@ -140,10 +140,12 @@ static size_t prepared_bytes(const LdmRequest *request, const LdmLinePlan *p)
     return floats(pixels_of(&p->geometry) * 4 + p->h * p->w);
 }
 
-static void plan_prepare(const LdmRequest *request, LdmLinePlan *p)
+static void plan_prepare(const LdmModel *model, const LdmRequest *request, LdmLinePlan *p)
 {
     const LdmPrepared *g = &p->geometry;
     size_t transient = request->task == LDM_TASK_GENERATE ? 0 : ldm_prepare_scratch(g);
+    if (p->masked && request->task == LDM_TASK_INPAINT)
+        transient = MAX(transient, ldm_prepare_masked_scratch(model->info.hole, g));
     p->bytes[LDM_STAGE_PREPARE] = prepared_bytes(request, p) + p->masked_bytes + transient;
     p->flops[LDM_STAGE_PREPARE] =
         FLOPS_PER_PIXEL * ((double)window_pixels(g) + (double)pixels_of(g));
@@ -325,7 +327,7 @@ static bool plan_stages(const LdmModel *model, const LdmRequest *request, uint64
 {
     size_t prepared = prepared_bytes(request, p), z = floats(p->h * p->w * p->z);
     bool repaint = request->task != LDM_TASK_GENERATE;
-    plan_prepare(request, p);
+    plan_prepare(model, request, p);
     if (!plan_condition(model, prepared + p->masked_bytes, p, error))
         return false;
     size_t held = prepared + p->condition_bytes;

@@ -12,7 +12,7 @@ typedef struct {
     size_t H, W;             /* work size, multiples of f (window * scale, padded by edge copies) */
     size_t inner_h, inner_w; /* the part of H x W that the window fills; the rest is padding */
     LdmTensor *image;        /* [1, H, W, 3] in [-1, 1] */
-    LdmTensor *masked;       /* [1, H, W, 3]: image, its hole (mask > 0) in mid-grey 0; or NULL */
+    LdmTensor *masked;       /* [1, H, W, 3]: image with its hole (mask > 0) hidden; or NULL */
     LdmTensor *mask;         /* [1, H, W, 1] soft mask s, 0..1 */
     LdmTensor *cells;        /* [1, h, w, 1] max of s over each latent cell */
 } LdmPrepared;

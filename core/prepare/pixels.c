@@ -51,6 +51,38 @@ static void push(const float *rgbw, size_t H, size_t W, float *half)
     }
 }
 
+/* Between the two nearest of a row or column of the half size: where they are, and the share of the
+ * second. Pixel i lies at (i - 1/2) / 2. */
+static float between(size_t i, size_t half, size_t at[2])
+{
+    at[0] = (i + 1) / 2 - (i > 0);
+    at[1] = MIN((i + 1) / 2, half - 1);
+    return i % 2 == 0 ? 0.75f : 0.25f;
+}
+
+/* Every pixel of weight 0 takes its colour from the half size, linearly between cells. */
+static void pull(const float *half, size_t H, size_t W, float *rgbw)
+{
+    size_t h = (H + 1) / 2, w = (W + 1) / 2, rows[2], columns[2];
+    for (size_t i = 0; i < H * W; i++) {
+        if (rgbw[i * 4 + 3] > 0.0f)
+            continue;
+        float v = between(i / W, h, rows), u = between(i % W, w, columns);
+        const float *top = half + rows[0] * w * 4, *bottom = half + rows[1] * w * 4;
+        for (size_t c = 0; c < 3; c++) {
+            float a = top[columns[0] * 4 + c], b = top[columns[1] * 4 + c];
+            float d = bottom[columns[0] * 4 + c], e = bottom[columns[1] * 4 + c];
+            rgbw[i * 4 + c] = (1.0f - v) * ((1.0f - u) * a + u * b) + v * ((1.0f - u) * d + u * e);
+        }
+    }
+}
+
+size_t ldm_fill_holes_scratch(size_t H, size_t W)
+{
+    size_t h = (H + 1) / 2, w = (W + 1) / 2, here = h * w * 4 * sizeof(float);
+    return H * W <= 1 ? 0 : here + ldm_fill_holes_scratch(h, w);
+}
+
 bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error)
 {
     bool holes = false, colours = false;
@@ -64,11 +96,8 @@ bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error)
         return false;
     push(rgbw, H, W, half);
     bool ok = ldm_fill_holes(half, h, w, error);
-    for (size_t i = 0; ok && i < H * W; i++) {
-        const float *from = half + (i / W / 2 * w + i % W / 2) * 4;
-        for (int c = 0; c < 3 && !(rgbw[i * 4 + 3] > 0.0f); c++)
-            rgbw[i * 4 + c] = from[c];
-    }
+    if (ok)
+        pull(half, H, W, rgbw);
     ldm_aligned_free(half);
     return ok;
 }

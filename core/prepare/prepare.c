@@ -119,14 +119,42 @@ bool ldm_prepare(const LdmTensor *picture, const LdmTensor *mask, size_t f, LdmP
            prepare_mask(mask, f, prepared, error);
 }
 
-bool ldm_prepare_masked(bool all, LdmPrepared *p, GError **error)
+bool ldm_hide(LdmHole hole, float *rgb, const float *mask, size_t H, size_t W, GError **error)
 {
-    p->masked = ldm_tensor_new_nhwc(1, p->H, p->W, 3, error); /* zero is mid-grey */
-    if (p->masked == NULL)
-        return false;
-    for (size_t i = 0; !all && p->image != NULL && i < p->H * p->W; i++)
-        if (ldm_tensor_f32(p->mask)[i] == 0.0f)
-            memcpy(ldm_tensor_f32(p->masked) + i * 3, ldm_tensor_f32(p->image) + i * 3,
-                   3 * sizeof(float));
-    return true;
+    float *rgbw = NULL;
+    if (hole == LDM_HOLE_FILLED) {
+        rgbw = ldm_aligned_alloc(H * W, 4 * sizeof(float), _("the fill of the hole"), error);
+        if (rgbw == NULL)
+            return false;
+    }
+    for (size_t i = 0; i < H * W; i++) {
+        bool hidden = mask[i] > 0.0f;
+        for (int c = 0; c < 3; c++)
+            rgb[i * 3 + c] = hidden ? 0.0f : rgb[i * 3 + c]; /* zero is mid-grey */
+        if (rgbw != NULL) {
+            memcpy(rgbw + i * 4, rgb + i * 3, 3 * sizeof(float));
+            rgbw[i * 4 + 3] = !hidden;
+        }
+    }
+    bool ok = rgbw == NULL || ldm_fill_holes(rgbw, H, W, error);
+    for (size_t i = 0; ok && rgbw != NULL && i < H * W; i++)
+        memcpy(rgb + i * 3, rgbw + i * 4, 3 * sizeof(float));
+    ldm_aligned_free(rgbw);
+    return ok;
+}
+
+size_t ldm_prepare_masked_scratch(LdmHole hole, const LdmPrepared *p)
+{
+    if (hole == LDM_HOLE_GREY)
+        return 0;
+    return p->H * p->W * 4 * sizeof(float) + ldm_fill_holes_scratch(p->H, p->W);
+}
+
+bool ldm_prepare_masked(LdmHole hole, bool all, LdmPrepared *p, GError **error)
+{
+    p->masked = ldm_tensor_new_nhwc(1, p->H, p->W, 3, error);
+    if (p->masked == NULL || all || p->image == NULL)
+        return p->masked != NULL;
+    memcpy(p->masked->data, p->image->data, ldm_tensor_count(p->image) * sizeof(float));
+    return ldm_hide(hole, ldm_tensor_f32(p->masked), ldm_tensor_f32(p->mask), p->H, p->W, error);
 }

@@ -89,9 +89,10 @@ static char *make_key(const LdmModel *model, const LdmDataset *dataset, const Ld
 
     g_ascii_dtostr(crop, sizeof crop, o->augment.crop);
     g_autofree char *text =
-        g_strdup_printf("%s %zu %s %d %" G_GUINT64_FORMAT " %zu %d%s%s", VERSION, o->augment.side,
+        g_strdup_printf("%s %zu %s %d %" G_GUINT64_FORMAT " %zu %d%s%s%s", VERSION, o->augment.side,
                         crop, o->augment.flip, (guint64)o->augment.seed, o->variants, o->holes,
-                        o->buckets ? " buckets" : "", o->augment.partly ? " partly" : "");
+                        o->buckets ? " buckets" : "", o->augment.partly ? " partly" : "",
+                        o->holes && model->info.hole == LDM_HOLE_FILLED ? " filled" : "");
     digest_text(sum, text);
     digest_params(sum, model->vae_params);
     ldm_dataset_digest(dataset, sum);

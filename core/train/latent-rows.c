@@ -3,6 +3,7 @@
 #include "train/latent-rows.h"
 
 #include "pipeline/model.h"
+#include "prepare/prepare.h"
 #include "tensor/tensor.h"
 
 #include <string.h>
@@ -58,8 +59,8 @@ static void note_known(const Maker *maker, const LdmTensor *known)
     }
 }
 
-/* Largest mask value of each cell, and the latent (scaled mean) of the window with its hole in
- * mid-grey, in the order the network takes them. What is not `known` (NULL: all is) is hole. */
+/* Largest mask value of each cell, and the latent (scaled mean) of the window with its hole
+ * hidden, in the order the network takes them. What is not `known` (NULL: all is) is hole. */
 static bool encode_hole(const Maker *maker, size_t variant, LdmTensor *window,
                         const LdmTensor *known, GError **error)
 {
@@ -76,10 +77,9 @@ static bool encode_hole(const Maker *maker, size_t variant, LdmTensor *window,
     for (size_t i = 0; known != NULL && i < pixels; i++)
         if (ldm_tensor_f32(known)[i] == 0.0f)
             ldm_tensor_f32(mask)[i] = 1.0f;
-    for (size_t i = 0; i < pixels; i++)
-        if (ldm_tensor_f32(mask)[i] > 0.0f)
-            memset(ldm_tensor_f32(window) + i * 3, 0, 3 * sizeof(float));
-    if (!encode(maker, window, moments, error))
+    if (!ldm_hide(maker->rows->model->info.hole, ldm_tensor_f32(window), ldm_tensor_f32(mask),
+                  maker->augment.height, maker->augment.width, error) ||
+        !encode(maker, window, moments, error))
         return false;
     for (size_t i = 0; i < cells; i++) {
         out[i * (1 + z)] = 0.0f;

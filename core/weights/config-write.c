@@ -75,6 +75,8 @@ JsonObject *ldm_config_write_unet(const LdmUnetConfig *c)
         json_object_set_array_member(object, "only_cross_attention", cross);
     else
         json_array_unref(cross);
+    if (c->hole != LDM_HOLE_GREY)
+        json_object_set_string_member(object, "masked_hole", ldm_hole_names[c->hole]);
     return object;
 }
 

@@ -76,6 +76,7 @@ typedef struct {
     bool only_cross_attention[LDM_MAX_LEVELS];
     bool mid_attention;
     int sample_size; /* latent cells a side */
+    LdmHole hole;    /* of the masked picture ("masked_hole"); diffusers knows mid-grey alone */
 } LdmUnetConfig;
 
 /* CLIP text transformer. */

@@ -252,6 +252,7 @@ static const Fixed unet_fixed[] = {
 
 const char *const ldm_unet_down_names[] = {"DownBlock2D", "CrossAttnDownBlock2D"};
 const char *const ldm_unet_up_names[] = {"UpBlock2D", "CrossAttnUpBlock2D"};
+const char *const ldm_hole_names[] = {"grey", "filled", NULL};
 
 /* false, or a list of one per level. (true for all would mean the middle block too, which no
  * network we know has.) */
@@ -309,6 +310,7 @@ bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, 
     c->norm_eps = read_number(r, "norm_eps", 1e-5);
     c->linear_projection = read_bool(r, "use_linear_projection", false);
     c->sample_size = read_uniform(r, "sample_size", 64);
+    c->hole = (LdmHole)read_choice(r, "masked_hole", ldm_hole_names, "grey");
     return !r->failed;
 }
 

@@ -2,6 +2,7 @@
  * height blue", which the test's own reader turns into a gradient. */
 #include "made-model.h"
 #include "pipeline/model.h"
+#include "prepare/prepare.h"
 #include "train/augment.h"
 #include "train/bucket.h"
 #include "train/dataset.h"
@@ -349,6 +350,40 @@ static void test_cache_holes(void)
     }
 }
 
+/* The masked latent of c.png's second variant, by the stage `encode`. */
+static LdmTensor *hidden(Case *c, LdmHole hole, GError **error)
+{
+    const LdmAugment augment = {.side = 16, .seed = 1};
+    g_autoptr(LdmTensor) picture = gradient(20, 24, 200.0f / 255.0f, NULL);
+    g_autoptr(LdmTensor) window = ldm_augment_picture(&augment, 2, 1, picture, error);
+    g_autoptr(LdmTensor) mask = ldm_augment_mask(&augment, 2, 1, error);
+
+    g_assert_true(ldm_hide(hole, ldm_tensor_f32(window), ldm_tensor_f32(mask), 16, 16, error));
+    return ldm_encode(c->model, window, -1, NULL, error);
+}
+
+/* A model that is to see its holes filled is shown them so, and its latents are others. */
+static void test_cache_filled(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *key = NULL;
+
+    for (int hole = LDM_HOLE_GREY; hole <= LDM_HOLE_FILLED; hole++) {
+        c->model->info.hole = (LdmHole)hole;
+        g_autoptr(LdmLatentCache) cache = case_cache(c, true, &error);
+        g_autoptr(LdmTensor) z = hidden(c, (LdmHole)hole, &error);
+        g_assert_no_error(error);
+        g_assert_cmpstr(ldm_latent_cache_key(cache), !=, key);
+        g_free(key);
+        key = g_strdup(ldm_latent_cache_key(cache));
+        const float *cells = ldm_latent_cache_at(cache, 1, 1) + 8 * 8 * 8;
+        for (size_t i = 0; i < ldm_tensor_count(z); i++)
+            g_assert_cmpfloat_with_epsilon(cells[i / 4 * 5 + 1 + i % 4], ldm_tensor_f32(z)[i],
+                                           1e-5);
+    }
+}
+
 static bool stop_at_two(size_t done, size_t total, void *data)
 {
     g_assert_cmpuint(total, ==, 4);
@@ -496,6 +531,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/holes", test_holes);
     g_test_add_func("/data/cache", test_cache);
     g_test_add_func("/data/cache-holes", test_cache_holes);
+    g_test_add_func("/data/cache-filled", test_cache_filled);
     g_test_add_func("/data/cache-faults", test_cache_faults);
     g_test_add_func("/data/cache-goes-on", test_cache_goes_on);
     g_test_add_func("/data/bucket-shapes", test_bucket_shapes);

@@ -1,6 +1,7 @@
 /* diffusers' configuration files: those of the published SD 1.5 and SD 2.1 as they are, and the
  * traps in them; the limits of ldm_model_config_check. */
 #include "made-model.h"
+#include "weights/config-write.h"
 #include "weights/diffusers-config.h"
 
 #include <math.h>
@@ -63,6 +64,26 @@ static void test_sd1(void)
     g_assert_cmpint(v.levels, ==, 4);
     g_assert_cmpfloat(v.scale_factor, ==, 0.18215);
     g_assert_true(v.mid_attention && v.quant_conv && v.post_quant_conv);
+}
+
+/* What the masked picture shows in its hole: our own key, mid-grey without it. */
+static void test_hole(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonObject) filled = parse("{\"masked_hole\":\"filled\"}"), none = parse("{}");
+    g_autoptr(JsonObject) odd = parse("{\"masked_hole\":\"noise\"}");
+    LdmUnetConfig c;
+    g_assert_true(ldm_config_read_unet(&c, none, "config.json", &error));
+    g_assert_cmpint(c.hole, ==, LDM_HOLE_GREY);
+    g_autoptr(JsonObject) plain = ldm_config_write_unet(&c);
+    g_assert_false(json_object_has_member(plain, "masked_hole"));
+    g_assert_true(ldm_config_read_unet(&c, filled, "config.json", &error));
+    g_autoptr(JsonObject) written = ldm_config_write_unet(&c);
+    g_assert_true(ldm_config_read_unet(&c, written, "config.json", &error));
+    g_assert_cmpint(c.hole, ==, LDM_HOLE_FILLED);
+    g_assert_false(ldm_config_read_unet(&c, odd, "config.json", &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, "masked_hole is \"noise\""));
 }
 
 /* SD 2.1: heads by level, linear projections, v-prediction, exact GELU. */
@@ -196,6 +217,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/config/sd1", test_sd1);
+    g_test_add_func("/config/hole", test_hole);
     g_test_add_func("/config/sd2", test_sd2);
     g_test_add_func("/config/scheduler-defaults", test_scheduler_defaults);
     g_test_add_func("/config/limits", test_limits);

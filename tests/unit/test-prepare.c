@@ -1,5 +1,7 @@
 /* prepare: the window around a mask, pictures of any size, pixels without colour, latent cells. */
 #include "prepare/prepare.h"
+
+#include "base/checked.h"
 #include "made-array.h"
 
 #include <math.h>
@@ -114,7 +116,7 @@ static LdmPrepared prepare(const LdmTensor *picture, const LdmTensor *mask, bool
     ldm_prepare_window(&small, picture->shape[2], picture->shape[1], mask == NULL ? NULL : &m, &p);
     g_assert_true(ldm_prepare(picture, mask, 4, &p, NULL, &error));
     g_assert_no_error(error);
-    g_assert_true(ldm_prepare_masked(all, &p, &error));
+    g_assert_true(ldm_prepare_masked(LDM_HOLE_GREY, all, &p, &error));
     g_assert_no_error(error);
     return p;
 }
@@ -152,6 +154,61 @@ static void test_exact(void)
             float s = !hit ? 0.0f : y == 4 && x == 3 ? 0.75f : 0.25f;
             g_assert_cmpfloat(ldm_tensor_f32(p.cells)[y * 13 + x], ==, s);
         }
+}
+
+/* A filled hole goes on with what is around it: a plain one exactly, a slope without steps, what is
+ * known untouched; nothing to go on with is mid-grey. */
+static void test_filled(void)
+{
+    g_autoptr(GError) error = NULL;
+    const size_t H = 45, W = 52;
+    g_autofree float *rgb = g_new(float, H *W * 3), *mask = g_new0(float, H *W);
+    for (size_t i = 0; i < H * W; i++) {
+        float slope = (float)(i % W) / (float)W - 0.5f;
+        bool hidden = i % W >= 12 && i % W < 40 && i / W >= 10 && i / W < 37;
+        rgb[i * 3] = hidden ? 1.0f : 0.25f;
+        rgb[i * 3 + 1] = hidden ? -1.0f : slope;
+        rgb[i * 3 + 2] = slope;
+        mask[i] = hidden ? 0.125f : 0.0f;
+    }
+    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, H, W, &error));
+    g_assert_no_error(error);
+    for (size_t i = 0; i < H * W; i++) {
+        float slope = (float)(i % W) / (float)W - 0.5f;
+        g_assert_cmpfloat_with_epsilon(rgb[i * 3], 0.25f, 1e-6);
+        g_assert_cmpfloat_with_epsilon(rgb[i * 3 + 1], slope, mask[i] > 0.0f ? 0.15 : 1e-6);
+        if (i % W > 0)
+            g_assert_cmpfloat_with_epsilon(rgb[i * 3 + 1], rgb[i * 3 - 2], 0.08);
+        mask[i] = 1.0f;
+    }
+    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, H, W, &error));
+    for (size_t i = 0; i < H * W * 3; i++)
+        g_assert_cmpfloat(rgb[i], ==, 0.0f);
+}
+
+/* The fill's memory is what is planned for it, and no more than half as much again as it starts
+ * with; where that is not to be had, an error says so. */
+static void test_filled_memory(void)
+{
+    LdmPrepared p = {.H = 45, .W = 52};
+    g_autoptr(GError) error = NULL;
+    float rgb[8 * 8 * 3] = {0}, mask[8 * 8];
+    size_t pixels = p.H * p.W * 4 * sizeof(float), all = pixels;
+    for (size_t i = 0; i < 8 * 8; i++)
+        mask[i] = i > 0;
+    g_assert_cmpuint(ldm_prepare_masked_scratch(LDM_HOLE_GREY, &p), ==, 0);
+    for (size_t h = 45, w = 52; h * w > 1; h = (h + 1) / 2, w = (w + 1) / 2)
+        all += (h + 1) / 2 * ((w + 1) / 2) * 4 * sizeof(float);
+    g_assert_cmpuint(ldm_prepare_masked_scratch(LDM_HOLE_FILLED, &p), ==, all);
+    g_assert_cmpuint(all, <, pixels * 3 / 2);
+    for (int n = 0; n < 4; n++) { /* the copy; halves of 4, 2 and 1 */
+        ldm_alloc_fail_after(n, false);
+        g_assert_false(ldm_hide(LDM_HOLE_FILLED, rgb, mask, 8, 8, &error));
+        g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
+        g_clear_error(&error);
+    }
+    ldm_alloc_fail_after(-1, false);
+    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, 8, 8, &error));
 }
 
 /* No mask: everything is marked, and all of `masked` is mid-grey. */
@@ -215,6 +272,8 @@ int main(int argc, char **argv)
     g_test_add_func("/prepare/window-known", test_window_known);
     g_test_add_func("/prepare/cells", test_cells);
     g_test_add_func("/prepare/exact", test_exact);
+    g_test_add_func("/prepare/filled", test_filled);
+    g_test_add_func("/prepare/filled-memory", test_filled_memory);
     g_test_add_func("/prepare/unmasked", test_unmasked);
     g_test_add_func("/prepare/holes", test_holes);
     g_test_add_func("/prepare/reduced", test_reduced);
