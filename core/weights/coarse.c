@@ -6,6 +6,8 @@
 #include "base/checked.h"
 #include "base/error.h"
 
+#include <unistd.h>
+
 /* True where a stage reads the matrix in 8 bits. */
 static bool is_q8(const LdmParam *param, bool q8)
 {
@@ -28,13 +30,35 @@ size_t ldm_coarse_bytes(const LdmParams *params, bool q8)
     return bytes;
 }
 
+typedef struct {
+    uintptr_t first, end;
+} Span;
+
+static int span_order(gconstpointer a, gconstpointer b)
+{
+    const Span *one = a, *other = b;
+    return one->first < other->first ? -1 : one->first > other->first;
+}
+
+/* In whole pages: what is read between matrices that have copies now keeps those it lies in. */
 size_t ldm_coarse_mapped(const LdmParams *params, bool q8)
 {
+    g_autoptr(GArray) spans = g_array_new(FALSE, FALSE, sizeof(Span));
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), seen = 0;
     size_t bytes = 0;
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
+        uintptr_t at = (uintptr_t)(param->stored ? (const void *)param->q8.bytes : param->data);
+        size_t own = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
+        Span span = {at / page * page, (at + own + page - 1) / page * page};
         if (copy_bytes(param, q8) == 0)
-            bytes += param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
+            g_array_append_val(spans, span);
+    }
+    g_array_sort(spans, span_order);
+    for (guint i = 0; i < spans->len; i++) {
+        Span span = g_array_index(spans, Span, i);
+        bytes += span.end - CLAMP(seen, span.first, span.end);
+        seen = MAX(seen, span.end);
     }
     return bytes;
 }

@@ -84,12 +84,13 @@ static double planned(const LdmRequest *request)
 /* Approximations: none by default; each saves work, and departs from the exact picture. */
 static void test_approximations(void)
 {
-    g_autoptr(LdmRequest) request = request_for(LDM_TASK_INPAINT, 64, 64);
-    request->mask = array(64, 64, 1, 0.0f);
+    size_t side = (size_t)ldm_model_info(model)->native_size, at = side / 2 - 4;
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_INPAINT, (int)side, (int)side);
+    request->mask = array(side, side, 1, 0.0f);
     request->steps = 4;
     for (size_t i = 0; i < 8; i++)
         for (size_t j = 0; j < 8; j++)
-            ldm_tensor_f32(request->mask)[(28 + i) * 64 + 28 + j] = 1.0f;
+            ldm_tensor_f32(request->mask)[(at + i) * side + at + j] = 1.0f;
     g_autoptr(LdmResult) exact = run(request);
     double flops = planned(request);
     request->surroundings = 1000; /* as far as there are any */
@@ -187,7 +188,7 @@ static void test_sizes(void)
         g_assert_cmpint(result->window.height, ==, h);
         g_assert_cmpuint(result->pixels->shape[1], ==, h);
         g_assert_cmpuint(result->pixels->shape[2], ==, w);
-        g_assert_true((result->scale < 1.0) == (MAX(w, h) > 128));
+        g_assert_true((result->scale < 1.0) == (MAX(w, h) > ldm_model_info(model)->max_side));
         if (w > 1000)
             continue;
         g_autoptr(LdmRequest) blank = request_for(LDM_TASK_GENERATE, w, h);
@@ -242,12 +243,14 @@ static void test_outside(void)
 /* A start latent that is what the seed would have drawn changes nothing. */
 static void test_latent(void)
 {
+    const LdmModelInfo *info = ldm_model_info(model);
     g_autoptr(LdmRequest) request = request_for(LDM_TASK_GENERATE, 32, 32);
     g_autoptr(GError) error = NULL;
     LdmRng rng;
     g_autoptr(LdmResult) a = run(request);
     ldm_rng_seed(&rng, 3);
-    request->latent = ldm_noise_new(&rng, 8, 8, 4, &error);
+    size_t cells = 32 / (size_t)info->downsampling;
+    request->latent = ldm_noise_new(&rng, cells, cells, (size_t)info->latent_channels, &error);
     request->seed = 99;
     g_autoptr(LdmResult) b = run(request);
     g_assert_cmpmem(a->pixels->data, 32 * 32 * 16, b->pixels->data, 32 * 32 * 16);
@@ -384,8 +387,9 @@ static void refused(LdmTensor *result, GError **error, int code)
 static void test_stages_refuse(void)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(LdmTensor) picture = array(30, 32, 3, 0.0f), latent = array(8, 8, 4, 0.0f);
-    g_autoptr(LdmTensor) concat = array(8, 7, 5, 0.0f), wide = array(8, 8, 5, 0.0f);
+    size_t z = (size_t)ldm_model_info(model)->latent_channels;
+    g_autoptr(LdmTensor) picture = array(30, 32, 3, 0.0f), latent = array(8, 8, z, 0.0f);
+    g_autoptr(LdmTensor) concat = array(8, 7, z + 1, 0.0f), wide = array(8, 8, z + 1, 0.0f);
     g_autoptr(LdmTensor) c = ldm_condition(model, "a red apple", NULL, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(c->shape[1], ==, 40);

@@ -35,7 +35,7 @@ static void test_sizes(void)
     request->width = 65;
     request->height = 1;
     g_assert_true(ldm_plan(model, request, &plan, &error));
-    g_assert_cmpint(plan.latent_width, ==, 17);
+    g_assert_cmpint(plan.latent_width, ==, 64 / info->downsampling + 1);
     g_assert_cmpint(plan.latent_height, ==, 1);
 }
 
@@ -103,11 +103,16 @@ static void test_refused(void)
     g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_INPAINT);
     g_autoptr(GError) error = NULL;
     LdmPlan plan;
-    request->picture = array(30, 40, 4, 0.5f);
+    const LdmModelInfo *info = ldm_model_info(model);
+    size_t side = (size_t)info->native_size;
+    int cells = info->native_size / info->downsampling;
+    g_autofree char *shape =
+        g_strdup_printf("[1, %d, %d, %d]", cells, cells, info->latent_channels);
+    request->picture = array(side, side, 4, 0.5f);
     g_assert_false(ldm_plan(model, request, &plan, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
     g_clear_error(&error);
-    request->mask = array(30, 40, 1, 0.0f);
+    request->mask = array(side, side, 1, 0.0f);
     g_assert_false(ldm_plan(model, request, &plan, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_clear_error(&error);
@@ -115,7 +120,7 @@ static void test_refused(void)
     request->latent = array(3, 3, 4, 0.0f);
     g_assert_false(ldm_plan(model, request, &plan, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
-    g_assert_nonnull(strstr(error->message, "[1, 8, 10, 4]"));
+    g_assert_nonnull(strstr(error->message, shape));
 }
 
 /* A line of /proc/self/status, in bytes; 0 where there is none. */
@@ -192,7 +197,8 @@ static void test_truth(void)
         return;
     }
     ldm_set_threads(1);
-    mallopt(M_MMAP_THRESHOLD, 65536); /* what is freed leaves the process */
+    mallopt(M_MMAP_THRESHOLD, 65536); /* what is freed leaves the process, */
+    mallopt(M_PERTURB, 0);            /* and what is allocated is not touched by that */
     made->guidance = 1.0;
     reduced->picture = array(1500, 2000, 4, 0.5f);
     painted->picture = array(300, 300, 4, 0.5f);

@@ -267,8 +267,13 @@ static void write_tiny(const char *path, const LdmTinyConfig *config)
 
 static void test_tiny(void)
 {
-    const LdmTinyConfig good = {.latent_channels = 4, .channels = 8, .levels = 3, .blocks = {1, 1}};
-    const LdmTinyConfig wrong = {.latent_channels = 4, .channels = 8, .levels = 4};
+    const LdmModelInfo *info = ldm_model_info(model);
+    LdmTinyConfig good = {.latent_channels = info->latent_channels, .channels = 8, .levels = 1};
+    while (ldm_tiny_factor(&good) < (size_t)info->downsampling)
+        good.blocks[good.levels++ - 1] = 1;
+    LdmTinyConfig wrong = good;
+    wrong.blocks[wrong.levels++ - 1] = 1;
+    g_autofree char *says = g_strdup_printf("%zu pixels", ldm_tiny_factor(&wrong));
     g_autofree char *path = g_build_filename(folder, "tiny.safetensors", NULL);
     g_autofree char *other = g_build_filename(folder, "wrong.safetensors", NULL);
     g_autoptr(LdmRequest) request = request_new(64, 64);
@@ -288,7 +293,7 @@ static void test_tiny(void)
     monitor.preview_decoder = other;
     g_assert_null(ldm_generate(model, request, &monitor, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_SHAPE);
-    g_assert_nonnull(strstr(error->message, "8 pixels"));
+    g_assert_nonnull(strstr(error->message, says));
     g_free(by_map.pixels);
     g_free(by_tiny.pixels);
 }

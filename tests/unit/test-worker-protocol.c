@@ -1,5 +1,6 @@
 /* The worker seen from a client: the real program, its socket, its jobs, what it must refuse. */
 #include "worker-world.h"
+#include "ldm.h"
 
 #include <math.h>
 #include <signal.h>
@@ -8,6 +9,16 @@
 #include <sys/wait.h>
 
 #define SIDE 64 /* of the pictures sent */
+
+/* Of the default model. */
+static int native_size(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmModel) model = ldm_model_load(NULL, &error);
+
+    g_assert_no_error(error);
+    return ldm_model_info(model)->native_size;
+}
 
 /* ---- tests ---- */
 
@@ -59,7 +70,7 @@ static void test_generate(World *world, gconstpointer data)
     run_generate(&client, "{'steps': <1>}"); /* its own seed and size */
     g_assert_no_error(client.error);
     g_assert_cmpint(reply_seed(&client), >=, 0);
-    g_assert_cmpint(reply_int(&client, "width"), ==, 64);
+    g_assert_cmpint(reply_int(&client, "width"), ==, native_size());
     /* two of the three steps lie before 0.4: what is named stays, whatever the quality says */
     run_generate(&client, "{'guidance-end': <0.4>, 'quality': <'draft'>, 'steps': <3>}");
     g_assert_no_error(client.error);
@@ -325,7 +336,7 @@ static void test_inspect(World *world, gconstpointer data)
         g_assert_no_error(error);
         info = g_variant_get_child_value(answer, 0);
         g_assert_true(g_variant_lookup(info, "native-size", "i", &native));
-        g_assert_cmpint(native, ==, 64);
+        g_assert_cmpint(native, ==, native_size());
     }
     g_assert_null(call(client.connection, "Inspect", g_variant_new("(s)", "/nowhere"), &error));
     assert_remote_error(&error, PENTIMENTO_ERROR_PREFIX "Missing", "/nowhere");
