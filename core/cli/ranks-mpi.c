@@ -48,7 +48,13 @@ void pentimento_mpi_open(LdmRanks *ranks)
     ranks->swap = swap;
 }
 
+/* Nobody leaves before all are ready to: mpirun ends the others once one has gone with an error,
+ * and the first may still be saving a checkpoint. */
 void pentimento_mpi_close(void)
 {
+    MPI_Request request;
+
+    MPI_Ibarrier(MPI_COMM_WORLD, &request);
+    wait_for(&request);
     MPI_Finalize();
 }
