@@ -1,6 +1,6 @@
 /* Token ids of hard strings against transformers' CLIPTokenizer
- * (tests/reference/make_tokenizer.py): the starter's vocabulary, the default model's to come, the
- * standard one, and that padded with id 0 (SD 2). */
+ * (tests/reference/make_tokenizer.py): the default model's vocabulary, the standard one, and that
+ * padded with id 0 (SD 2). */
 #include "condition/tokenizer.h"
 
 #include <json-glib/json-glib.h>
@@ -11,8 +11,7 @@ typedef struct {
 } Vocabulary;
 
 static const Vocabulary vocabularies[] = {
-    {"starter", "data/models/default/tokenizer", 8512, 8513, 8513, 40},
-    {"default", "data/default/model/tokenizer", 8190, 8191, 8191, 40},
+    {"default", "data/models/default/tokenizer", 8190, 8191, 8191, 40},
     {"clip", "data/tokenizer/clip", 49406, 49407, 49407, 77},
     {"clip-pad-0", "data/tokenizer/clip", 49406, 49407, 0, 77},
 };

@@ -33,10 +33,9 @@ def main():
     with open(os.path.join(OUT, "prompts.json"), "w") as f:
         json.dump(PROMPTS, f, indent=0)
         f.write("\n")
-    starter, own, clip = (os.path.join(TREE, "data", *p)
-                          for p in (("models", "default", "tokenizer"), ("default", "model", "tokenizer"), ("tokenizer", "clip")))
+    own, clip = (os.path.join(TREE, "data", *p) for p in (("models", "default", "tokenizer"), ("tokenizer", "clip")))
     ids = {}
-    for name, folder, tokens, pad in (("starter", starter, 40, "<|endoftext|>"), ("default", own, 40, "<|endoftext|>"), ("clip", clip, 77, "<|endoftext|>"),
+    for name, folder, tokens, pad in (("default", own, 40, "<|endoftext|>"), ("clip", clip, 77, "<|endoftext|>"),
                                       ("clip-pad-0", clip, 77, "!")):
         tokenizer = CLIPTokenizer(vocab=os.path.join(folder, "vocab.json"), merges=os.path.join(folder, "merges.txt"),
                                   pad_token=pad)

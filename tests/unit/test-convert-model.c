@@ -171,7 +171,7 @@ static void test_plan(void)
     }
     g_assert_cmpuint(peak[3], <, peak[0]);
     g_assert_cmpuint(peak[2] - peak[0], <, peak[0] / 1000); /* whole cache lines */
-    g_assert_cmpuint(peak[1] - peak[3], <, peak[3] / 1000);
+    g_assert_cmpuint(peak[1] - peak[3], <, peak[3] / 40);   /* whole pages of small weights */
 }
 
 static void test_learn(void)
