@@ -119,28 +119,30 @@ bool ldm_prepare(const LdmTensor *picture, const LdmTensor *mask, size_t f, LdmP
            prepare_mask(mask, f, prepared, error);
 }
 
-bool ldm_hide(LdmHole hole, float *rgb, const float *mask, size_t H, size_t W, GError **error)
+/* What mask > 0 has hidden takes its colours from around it. */
+static bool fill_hole(float *rgb, const float *mask, size_t H, size_t W, GError **error)
 {
-    float *rgbw = NULL;
-    if (hole == LDM_HOLE_FILLED) {
-        rgbw = ldm_aligned_alloc(H * W, 4 * sizeof(float), _("the fill of the hole"), error);
-        if (rgbw == NULL)
-            return false;
+    size_t pixels = H * W;
+    float *rgbw = ldm_aligned_alloc(pixels, 4 * sizeof(float), _("the fill of the hole"), error);
+    if (rgbw == NULL)
+        return false;
+    for (size_t i = 0; i < pixels; i++) {
+        memcpy(rgbw + i * 4, rgb + i * 3, 3 * sizeof(float));
+        rgbw[i * 4 + 3] = mask[i] > 0.0f ? 0.0f : 1.0f;
     }
-    for (size_t i = 0; i < H * W; i++) {
-        bool hidden = mask[i] > 0.0f;
-        for (int c = 0; c < 3; c++)
-            rgb[i * 3 + c] = hidden ? 0.0f : rgb[i * 3 + c]; /* zero is mid-grey */
-        if (rgbw != NULL) {
-            memcpy(rgbw + i * 4, rgb + i * 3, 3 * sizeof(float));
-            rgbw[i * 4 + 3] = !hidden;
-        }
-    }
-    bool ok = rgbw == NULL || ldm_fill_holes(rgbw, H, W, error);
-    for (size_t i = 0; ok && rgbw != NULL && i < H * W; i++)
+    bool ok = ldm_fill_holes(rgbw, H, W, error);
+    for (size_t i = 0; ok && i < pixels; i++)
         memcpy(rgb + i * 3, rgbw + i * 4, 3 * sizeof(float));
     ldm_aligned_free(rgbw);
     return ok;
+}
+
+bool ldm_hide(LdmHole hole, float *rgb, const float *mask, size_t H, size_t W, GError **error)
+{
+    for (size_t i = 0; i < H * W; i++)
+        if (mask[i] > 0.0f)
+            memset(rgb + i * 3, 0, 3 * sizeof(float)); /* mid-grey */
+    return hole == LDM_HOLE_GREY || fill_hole(rgb, mask, H, W, error);
 }
 
 size_t ldm_prepare_masked_scratch(LdmHole hole, const LdmPrepared *p)

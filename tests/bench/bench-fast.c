@@ -105,10 +105,10 @@ static LdmTensor *concat(const Bench *bench, const LdmTensor *cells)
     g_autoptr(GError) error = NULL;
     size_t pixels = bench->side * bench->f;
     g_autoptr(LdmTensor) masked = ldm_tensor_new_nhwc(1, pixels, pixels, 3, NULL);
-    g_autofree float *mask = g_new(float, pixels *pixels);
-    for (size_t i = 0; i < pixels * pixels; i++)
-        mask[i] = is_hole(bench, i % pixels / bench->f, i / pixels / bench->f);
     if (cells != NULL) {
+        g_autofree float *mask = g_new(float, pixels *pixels);
+        for (size_t i = 0; i < pixels * pixels; i++)
+            mask[i] = is_hole(bench, i % pixels / bench->f, i / pixels / bench->f);
         memcpy(masked->data, bench->exact_picture->data, pixels * pixels * 3 * sizeof(float));
         need(
             ldm_hide(bench->model->info.hole, ldm_tensor_f32(masked), mask, pixels, pixels, &error),

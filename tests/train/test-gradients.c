@@ -227,8 +227,8 @@ static double apart(const LdmParam *param, const float *exact, double floor)
  * add up like noise: about 1e-2 on average, and more where terms cancel, up to a quarter of a small
  * gradient of a trained denoiser. The direction of all together hardly changes.
  * What cancels to nothing (a key's bias) is held to a hundredth of the other gradients' length.
- * None is zero that is not in f32. */
-static void check_bf16(Call *call, LdmParams *params, const char *what)
+ * None is zero that is not in f32. `mean`, `most`: how far one may be off. */
+static void check_bf16(Call *call, LdmParams *params, const char *what, double mean, double most)
 {
     double worst = 0, sum = 0;
     train_all(params);
@@ -255,7 +255,8 @@ static void check_bf16(Call *call, LdmParams *params, const char *what)
     g_test_message("%s: %.2e apart, %.2e at most; cosine 1 - %.1e", what, sum / (double)count,
                    worst, whole);
     g_assert_cmpfloat(whole, <=, 1e-4);
-    g_assert_cmpfloat(sum / (double)count, <=, 2e-2);
+    g_assert_cmpfloat(sum / (double)count, <=, mean);
+    g_assert_cmpfloat(worst, <=, most);
     g_assert_true((worst > 1e-6) == ldm_kernels_have_bf16()); /* it does round */
     /* a second time: the same bits */
     g_autofree float *rounded = g_memdup2(gradients, bytes);
@@ -293,10 +294,13 @@ static void test_bf16(void)
     context->shape[2] = width;
     context->shape[3] = 1;
     Call unet = {.unet = model->unet, .x = x, .context = context, .timesteps = {100, 700}};
-    check_bf16(&unet, model->unet_params, "denoiser");
-    check_bf16(&(Call){.text = model->text, .ids = ids, .n = 1}, model->text_params, "text");
-    check_bf16(&(Call){.encoder = model->encoder, .x = picture}, model->vae_params, "encoder");
-    check_bf16(&(Call){.decoder = model->decoder, .x = latent}, model->vae_params, "decoder");
+    check_bf16(&unet, model->unet_params, "denoiser", 2e-2, 0.5);
+    check_bf16(&(Call){.text = model->text, .ids = ids, .n = 1}, model->text_params, "text", 1e-2,
+               3e-2);
+    check_bf16(&(Call){.encoder = model->encoder, .x = picture}, model->vae_params, "encoder", 1e-2,
+               3e-2);
+    check_bf16(&(Call){.decoder = model->decoder, .x = latent}, model->vae_params, "decoder", 1e-2,
+               3e-2);
 }
 
 static size_t planned(Call *call, bool checkpoints)
