@@ -107,6 +107,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {"adversarial-rate", DOUBLE, offsetof(LdmAutoencoderOptions, adversarial_rate)},
     {"disc-channels", SIZE, offsetof(LdmAutoencoderOptions, discriminator.channels)},
     {"disc-layers", SIZE, offsetof(LdmAutoencoderOptions, discriminator.layers)},
+    {"disc-detail", DOUBLE, offsetof(LdmAutoencoderOptions, discriminator.detail)},
     {"precision", CHOICE, offsetof(LdmAutoencoderOptions, loop.precision), precisions},
     {NULL},
 };

@@ -4,6 +4,7 @@
 #include "train/discriminator.h"
 
 #include "layers/conv2d.h"
+#include "layers/detail.h"
 #include "layers/leaky-relu.h"
 #include "layers/norm.h"
 
@@ -14,6 +15,7 @@
 
 struct LdmDiscriminator {
     size_t layers;                                 /* with stride 2 */
+    float detail;                                  /* gain of what it sees besides; 0: nothing */
     LdmConv2d convs[LDM_DISCRIMINATOR_LAYERS + 2]; /* all */
     LdmNorm norms[LDM_DISCRIMINATOR_LAYERS + 1];   /* norms[i] follows convs[i]; none after 0 */
 };
@@ -33,7 +35,8 @@ LdmDiscriminator *ldm_discriminator_new(const LdmDiscriminatorConfig *config, Ld
     int place = 2; /* in the reference's list: convolution, activation, then threes */
 
     d->layers = config->layers;
-    conv_init(&d->convs[0], ldm_scope(&root, "main.0"), 3, C, 2);
+    d->detail = (float)config->detail;
+    conv_init(&d->convs[0], ldm_scope(&root, "main.0"), d->detail > 0.0f ? 6 : 3, C, 2);
     for (size_t i = 1; i <= config->layers; i++, place += 3) {
         size_t out = config->channels * MIN((size_t)1 << i, WIDEST);
         conv_init(&d->convs[i], ldm_scope(&root, "main.%d", place), C, out,
@@ -62,6 +65,13 @@ size_t ldm_discriminator_least(const LdmDiscriminator *discriminator)
     return ldm_discriminator_side(&(LdmDiscriminatorConfig){.layers = discriminator->layers});
 }
 
+/* What the first layer sees; borrows x. */
+static LdmTensor *seen(LdmPass *pass, const LdmDiscriminator *d, LdmTensor *x)
+{
+    x = ldm_pass_keep(pass, x);
+    return d->detail > 0.0f ? ldm_detail_forward(pass, x, d->detail) : x;
+}
+
 /* One layer and its activation; takes h over. */
 static LdmTensor *layer(LdmPass *pass, const LdmDiscriminator *d, size_t i, LdmTensor *h)
 {
@@ -75,13 +85,14 @@ size_t ldm_discriminator_features(LdmPass *pass, const LdmDiscriminator *d, LdmT
                                   LdmTensor *features[LDM_DISCRIMINATOR_LAYERS + 1])
 {
     for (size_t i = 0; i <= d->layers; i++)
-        features[i] = layer(pass, d, i, ldm_pass_keep(pass, i > 0 ? features[i - 1] : x));
+        features[i] =
+            layer(pass, d, i, i > 0 ? ldm_pass_keep(pass, features[i - 1]) : seen(pass, d, x));
     return d->layers + 1;
 }
 
 LdmTensor *ldm_discriminator_forward(LdmPass *pass, const LdmDiscriminator *d, LdmTensor *x)
 {
-    LdmTensor *h = ldm_pass_keep(pass, x);
+    LdmTensor *h = seen(pass, d, x);
 
     for (size_t i = 0; i <= d->layers; i++)
         h = layer(pass, d, i, h);

@@ -12,6 +12,8 @@ typedef struct {
     size_t channels; /* of the first layer, a multiple of 8; doubled by each of the next, up to 8
                       * times */
     size_t layers;   /* that halve the picture */
+    double detail;   /* > 0: it sees the finest detail, too, times this (layers/detail.h), in three
+                      * more channels; 0: the picture alone, as the reference's */
 } LdmDiscriminatorConfig;
 
 #define LDM_DISCRIMINATOR_LAYERS 5 /* at most */

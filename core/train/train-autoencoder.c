@@ -94,6 +94,13 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
                       o->discriminator.channels, 8);
         return false;
     }
+    if (o->discriminator.detail > 0.0 &&
+        f % 2 != 0) { /* sides, made smaller or not, could be odd */
+        ldm_set_error(
+            error, INVALID,
+            _("disc-detail needs an autoencoder whose latents are smaller than pictures"));
+        return false;
+    }
     if (o->weights.matching > 0.0 && o->weights.adversarial <= 0.0) {
         ldm_set_error(error, INVALID,
                       _("feature-matching needs a discriminator: adversarial must be above 0"));
@@ -103,6 +110,7 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
            ldm_option_check("disc-layers", (double)o->discriminator.layers, 1,
                             LDM_DISCRIMINATOR_LAYERS, error) &&
            ldm_option_check("disc-channels", (double)o->discriminator.channels, 8, 1024, error) &&
+           ldm_option_check("disc-detail", o->discriminator.detail, 0.0, 1000.0, error) &&
            ldm_option_check("size", (double)side, (double)least, 4096, error) &&
            ldm_option_check("crop", o->augment.crop, 0.0, 0.9, error) &&
            ldm_option_check("l1", o->weights.l1, 0.0, 1e6, error) &&
@@ -148,6 +156,9 @@ static char *settings_text(const Run *run)
     if (w->matching > 0.0)
         g_string_append_printf(text, " feature-matching=%s",
                                g_ascii_dtostr(number, sizeof number, w->matching));
+    if (o->discriminator.detail > 0.0)
+        g_string_append_printf(text, " disc-detail=%s",
+                               g_ascii_dtostr(number, sizeof number, o->discriminator.detail));
     if (o->equivariance > 0.0)
         g_string_append_printf(text, " scale-equivariance=%s",
                                g_ascii_dtostr(number, sizeof number, o->equivariance));

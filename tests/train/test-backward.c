@@ -5,6 +5,7 @@
 #include "layers/attention-block.h"
 #include "layers/elementwise.h"
 #include "layers/embedding.h"
+#include "layers/detail.h"
 #include "layers/haar.h"
 #include "layers/leaky-relu.h"
 #include "layers/posterior.h"
@@ -443,6 +444,33 @@ static void test_haar(void)
     check(&join);
 }
 
+static LdmTensor *detail(LdmPass *pass, const Case *c, LdmTensor **x)
+{
+    return ldm_detail_forward(pass, ldm_pass_keep(pass, x[0]), 3.0f);
+}
+
+static LdmTensor *detail_of(LdmPass *pass, const void *data)
+{
+    return ldm_detail_forward(pass, ldm_pass_input(pass, data), 2.0f);
+}
+
+/* One block worked out by hand, the gradient by differences. */
+static void test_detail(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(24);
+    Case c = {.forward = detail, .x = {ARRAY(rand, 2, 4, 6, 3)}};
+    const float four[] = {1, 2, 5, 9}, expected[] = {1, -6.5f, 2, -4.5f, 5, 1.5f, 9, 9.5f};
+    const LdmTensor block = {
+        .dtype = LDM_F32, .rank = 4, .shape = {1, 2, 2, 1}, .data = (void *)four};
+
+    g_autoptr(LdmTensor) y = ldm_forward_run(detail_of, &block, NULL, NULL, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(y->shape[3], ==, 2);
+    g_assert_cmpmem(y->data, ldm_tensor_count(y) * sizeof(float), expected, sizeof expected);
+    check(&c);
+}
+
 /* The noise is drawn: it has no gradient. */
 static LdmTensor *resize(LdmPass *pass, const Case *c, LdmTensor **x)
 {
@@ -609,6 +637,7 @@ int main(int argc, char **argv)
     g_test_add_func("/backward/elementwise", test_elementwise);
     g_test_add_func("/backward/leaky-relu", test_leaky_relu);
     g_test_add_func("/backward/haar", test_haar);
+    g_test_add_func("/backward/detail", test_detail);
     g_test_add_func("/backward/resize", test_resize);
     g_test_add_func("/backward/posterior", test_posterior);
     g_test_add_func("/backward/one-for-all", test_one_for_all);
