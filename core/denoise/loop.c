@@ -82,25 +82,34 @@ static bool is_guided_at(const LdmDenoise *job, int k)
     return is_guided(job) && at >= job->guidance_start && at < job->guidance_end;
 }
 
-/* Lays down what is done in each step. Features last for `reuse` steps, or until the number of
- * branches changes. */
+/* Steps that follow one in which features were computed, before they are again: none in the first
+ * three steps, which decide most and show no way to go on yet; then 1, 2, 3 ... */
+static int steps_foretold(int computed, int reuse)
+{
+    return computed < 3 ? 0 : MIN(computed - 2, reuse - 1);
+}
+
+/* Lays down what is done in each step. Where a branch more begins, nothing is known of it. */
 static void lay_turns(Loop *loop)
 {
-    int age = 0;
+    int reuse = loop->job->reuse, computed = 0, foretold = 0;
 
     loop->turns = g_new0(Turn, loop->K);
     for (int k = loop->first; k < loop->K; k++) {
         Turn *turn = &loop->turns[k];
         turn->branches = is_guided_at(loop->job, k) ? 2 : 1;
-        if (k > loop->first && turn->branches != turn[-1].branches)
-            age = 0;
-        if (loop->job->reuse > 1)
-            turn->features = age == 0 ? LDM_FEATURES_STORE : LDM_FEATURES_RECALL;
-        age = (age + 1) % MAX(loop->job->reuse, 1);
+        if (reuse <= 1)
+            continue;
+        if (k > loop->first && turn->branches > turn[-1].branches)
+            computed = foretold = 0;
+        bool compute = foretold == steps_foretold(computed, reuse);
+        turn->features = compute ? LDM_FEATURES_REMEMBER : LDM_FEATURES_FORECAST;
+        foretold = compute ? 0 : foretold + 1;
+        computed += compute;
     }
 }
 
-#define KINDS (2 * (LDM_FEATURES_RECALL + 1))
+#define KINDS (2 * (LDM_FEATURES_FORECAST + 1))
 
 /* Plans the run, step by step. Steps of a kind cost the same from the second one on: the first
  * may have to make what the pass then stores. */

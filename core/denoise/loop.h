@@ -18,7 +18,7 @@
  * left out and draw no noise). s is read as the six-digit decimal it stands for (0.7f is 0.7), so
  * that the same decimal as mask and as strength starts at the same step.
  *
- * Approximations, each off by default: guidance in an interval of the steps, features taken over
+ * Approximations, each off by default: guidance in an interval of the steps, features foretold
  * from earlier steps, tokens merged, a window of the latent in place of the whole. */
 #pragma once
 
@@ -57,7 +57,8 @@ typedef struct {
     /* Steps k with guidance_start <= k/K < guidance_end have both, the others the prompt's alone
      * (arXiv 2404.07724); 0 and 1: all. */
     double guidance_start, guidance_end;
-    int reuse;    /* deep features are computed in every `reuse`-th step (unet.h); 1: in all */
+    int reuse;    /* deep features are computed in every `reuse`-th step at the least, more often at
+                   * first, and foretold in the others (unet.h); 1: computed in all */
     double merge; /* share of the tokens that are merged (ldm_pass_set_merge); 0: none */
     LdmSampler sampler;
     double eta;             /* DDIM only: 0 deterministic .. 1 */

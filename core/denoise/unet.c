@@ -2,8 +2,8 @@
  * the network's prediction out. Down: per level resblocks, each followed by a SpatialTransformer
  * where the level has one, then a strided convolution; every result is kept as a skip. Middle:
  * resblock, transformer, resblock. Up: the same backwards with one resblock more, each joined with
- * the skip of its own size. What comes up to the last layers of all is what DeepCache takes over
- * from an earlier step; then only the skips that those need are made. */
+ * the skip of its own size. What comes up to the last layers of all may be foretold from
+ * earlier steps; then only the skips that those need are made. */
 #include "denoise/unet.h"
 
 #include "base/error.h"
@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-/* Layers on the way up that are computed in every step, whatever is taken over. */
+/* Layers on the way up that are computed in every step, whatever is foretold. */
 #define SHALLOW_LAYERS 1
 
 typedef struct {
@@ -199,6 +199,7 @@ typedef struct {
     LdmTensor *time;    /* [N, 4C] */
     LdmTensor *context; /* [N or 1, tokens, width] or NULL */
     size_t N;           /* of the result */
+    double timestep;    /* of the first picture: of all, in a run */
     LdmTensor **skips;  /* a stack */
     int n_skips;
 } Run;
@@ -248,12 +249,12 @@ static LdmTensor *mid_forward(Run *run, LdmTensor *h)
 static LdmTensor *up_forward(Run *run, LdmTensor *h)
 {
     const LdmUnet *unet = run->unet;
-    bool store = ldm_pass_features(run->pass) == LDM_FEATURES_STORE;
+    bool remember = ldm_pass_features(run->pass) == LDM_FEATURES_REMEMBER;
     for (int i = 0; i < unet->config.levels; i++) {
         const Level *level = &unet->up[i];
         for (int j = 0; j < level->layers; j++) {
-            if (store && run->n_skips == SHALLOW_LAYERS)
-                ldm_pass_store(run->pass, unet, h);
+            if (remember && run->n_skips == SHALLOW_LAYERS)
+                ldm_pass_remember(run->pass, unet, h, run->timestep);
             h = ldm_concat_forward(run->pass, h, run->skips[--run->n_skips]);
             h = level_step(run, level, j, h);
         }
@@ -266,14 +267,14 @@ static LdmTensor *up_forward(Run *run, LdmTensor *h)
     return h;
 }
 
-/* The last layers of all, from the stored features; NULL: there are none. */
+/* The last layers of all, from features that are foretold; NULL: they can't be. */
 static LdmTensor *shallow_forward(Run *run, LdmTensor *x)
 {
     const LdmUnet *unet = run->unet;
     const Level *last = &unet->up[unet->config.levels - 1];
     LdmTensor *h = NULL;
-    if (ldm_pass_features(run->pass) == LDM_FEATURES_RECALL)
-        h = ldm_pass_recall(run->pass, unet, run->N);
+    if (ldm_pass_features(run->pass) == LDM_FEATURES_FORECAST)
+        h = ldm_pass_forecast(run->pass, unet, run->N, run->timestep);
     if (h == NULL)
         return NULL;
     x = ldm_conv2d_forward(run->pass, &unet->conv_in, ldm_pass_keep(run->pass, x), NULL);
@@ -321,6 +322,7 @@ LdmTensor *ldm_unet_forward(LdmPass *pass, const LdmUnet *unet, LdmTensor *x,
                .unet = unet,
                .context = unet->config.context_width > 0 ? context : NULL,
                .N = MAX(x->shape[0], context != NULL ? context->shape[0] : 1),
+               .timestep = timesteps[0],
                .skips = skips};
     check_inputs(pass, unet, x, context);
     /* every resblock takes SiLU of the embedding: once for all */

@@ -16,8 +16,9 @@ void ldm_unet_free(LdmUnet *unet);
  * -> [N, h, w, out_channels]. One x (N = 1) may stand before several contexts, as in guidance: the
  * result has as many as the context, and what they have in common is computed once.
  *
- * Where the pass says so (ldm_pass_set_features), what the deeper levels have to say is stored, or
- * taken over from an earlier step (DeepCache, arXiv 2312.00858): only the finest level is computed
- * then. ldm_pass_set_merge has the finest level with attention merge tokens. */
+ * Where the pass says so (ldm_pass_set_features), what the deeper levels have to say is remembered,
+ * or foretold from earlier steps: only the finest level is computed then (DeepCache, arXiv
+ * 2312.00858, but going on where that stands still, as TaylorSeer, arXiv 2503.06923, does).
+ * ldm_pass_set_merge has the finest level with attention merge tokens. */
 LdmTensor *ldm_unet_forward(LdmPass *pass, const LdmUnet *unet, LdmTensor *x,
                             const double *timesteps, LdmTensor *context);

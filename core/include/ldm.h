@@ -280,7 +280,8 @@ typedef struct {
     LdmQuality quality;      /* ldm_request_set sets what it stands for of the following */
     /* Approximations; the defaults 0 .. 1, 1, 0, 0 and EXACT leave the result exact. */
     double guidance_start, guidance_end; /* fractions of the steps, between which it is guided */
-    int reuse;              /* >= 1: deep features are computed in every reuse-th step */
+    int reuse;              /* >= 1: deep features are computed in every reuse-th step at the
+                             * least, and foretold in the others */
     double merge;           /* 0 .. 0.75: share of the tokens that merge in large self-attention */
     int surroundings;       /* latent cells around the mask that the network sees; 0 = all */
     LdmPrecision precision; /* bf16 only where the processor has it */

@@ -23,6 +23,14 @@ typedef struct {
     LdmTensor tensor; /* at the far end of the arena */
 } Stored;
 
+/* What features were in earlier steps, the latest first. */
+typedef struct {
+    const void *key;
+    LdmTensor tensor[2]; /* at the far end of the arena */
+    double at[2];
+    int count;
+} History;
+
 struct LdmPass {
     bool computes, check_finite, bf16, q8;
     bool records;
@@ -32,7 +40,8 @@ struct LdmPass {
     uint8_t *memory;  /* the arena; NULL while planning */
     LdmArena arena;
     Handle *handles;
-    GArray *stored; /* Stored: what outlives a reset */
+    GArray *stored;    /* Stored: what outlives a reset */
+    GArray *histories; /* History, likewise */
     LdmFeatures features;
     double merge; /* share of tokens */
     GArray *tape; /* LdmOp, in the order they were done; their details are the tape's own copies */
@@ -45,6 +54,10 @@ struct LdmPass {
     double flops;
     GError *error; /* the first one */
 };
+
+/* Gives x, of which the sizes are right, memory at the far end of the arena; false, and the pass
+ * failed, where there is none. */
+bool ldm_pass_store_place(LdmPass *pass, LdmTensor *x);
 
 /* Puts an announced operation on the tape if backward will need it. */
 void ldm_tape_add(LdmPass *pass, const LdmOp *op);

@@ -17,6 +17,7 @@ LdmPass *ldm_pass_new_plan(void)
     ldm_arena_init(&pass->arena, SIZE_MAX);
     pass->tape = g_array_new(FALSE, FALSE, sizeof(LdmOp));
     pass->stored = g_array_new(FALSE, FALSE, sizeof(Stored));
+    pass->histories = g_array_new(FALSE, FALSE, sizeof(History));
     return pass;
 }
 
@@ -67,6 +68,7 @@ void ldm_pass_free(LdmPass *pass)
     ldm_arena_clear(&pass->arena);
     g_array_unref(pass->tape);
     g_array_unref(pass->stored);
+    g_array_unref(pass->histories);
     ldm_aligned_free(pass->memory);
     g_clear_object(&pass->cancellable);
     g_free(pass);

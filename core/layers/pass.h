@@ -153,8 +153,8 @@ void ldm_pass_reset(LdmPass *pass);
  *
  * A pass that serves the steps of one run may keep arrays from one to the next: those that depend
  * on nothing but what is constant in the run (keys and values of the prompt), and, where the
- * caller allows it, features of an earlier step in place of new ones. They lie at the far end of
- * the arena; a plan counts them when it goes through the same steps. */
+ * caller allows it, features of earlier steps, to foretell later ones by. They lie at the far end
+ * of the arena; a plan counts them when it goes through the same steps. */
 
 /* A caller's own array like ldm_pass_input, which is the same in every step of this pass. */
 LdmTensor *ldm_pass_constant(LdmPass *pass, const LdmTensor *tensor);
@@ -167,14 +167,23 @@ void ldm_pass_store(LdmPass *pass, const void *key, const LdmTensor *x);
 /* The array stored under key with first size N, to be dropped like any other; NULL: none. */
 LdmTensor *ldm_pass_recall(LdmPass *pass, const void *key, size_t N);
 
-/* What a network does about the features it could take over from an earlier step. */
+/* What a network does about the features that it could foretell from earlier steps. */
 typedef enum {
-    LDM_FEATURES_COMPUTE, /* nothing */
-    LDM_FEATURES_STORE,   /* compute, and keep them */
-    LDM_FEATURES_RECALL,  /* take those that were stored last */
+    LDM_FEATURES_COMPUTE,  /* nothing */
+    LDM_FEATURES_REMEMBER, /* compute, and remember them */
+    LDM_FEATURES_FORECAST, /* take what they should be by now */
 } LdmFeatures;
 void ldm_pass_set_features(LdmPass *pass, LdmFeatures features);
 LdmFeatures ldm_pass_features(const LdmPass *pass);
+
+/* Remembers a copy of x as what is known under `key` in the step `at`, a number that moves on with
+ * the steps (the timestep). The two latest are kept. x stays the caller's. */
+void ldm_pass_remember(LdmPass *pass, const void *key, const LdmTensor *x, double at);
+
+/* What x would be at `at`, were it to go on half as fast as it went between the two steps that are
+ * remembered; x as it was, where only one is. To be dropped like any other. Where N is less than
+ * was remembered, of the last N. NULL: nothing is remembered of N. */
+LdmTensor *ldm_pass_forecast(LdmPass *pass, const void *key, size_t N, double at);
 
 /* ---- whole forwards ---- */
 

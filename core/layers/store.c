@@ -28,18 +28,25 @@ static Stored *find(LdmPass *pass, const void *key, size_t N)
     return NULL;
 }
 
-/* A place for an array like x; NULL, and the pass failed, where there is none. */
-static Stored *add(LdmPass *pass, const void *key, const LdmTensor *x, size_t bytes)
+bool ldm_pass_store_place(LdmPass *pass, LdmTensor *x)
 {
-    Stored stored = {.key = key, .tensor = *x};
+    size_t bytes = ldm_tensor_count(x) * sizeof(float), offset;
     GError *error = NULL;
-    size_t offset;
     if (!ldm_arena_keep(&pass->arena, bytes, &offset)) {
         ldm_set_no_memory(&error, _("the network's working memory"), bytes);
         ldm_pass_fail(pass, error);
-        return NULL;
+        return false;
     }
-    stored.tensor.data = pass->computes ? pass->memory + offset : NULL;
+    x->data = pass->computes ? pass->memory + offset : NULL;
+    return true;
+}
+
+/* A place for an array like x; NULL, and the pass failed, where there is none. */
+static Stored *add(LdmPass *pass, const void *key, const LdmTensor *x)
+{
+    Stored stored = {.key = key, .tensor = *x};
+    if (!ldm_pass_store_place(pass, &stored.tensor))
+        return NULL;
     g_array_append_val(pass->stored, stored);
     return &g_array_index(pass->stored, Stored, pass->stored->len - 1);
 }
@@ -48,26 +55,15 @@ void ldm_pass_store(LdmPass *pass, const void *key, const LdmTensor *x)
 {
     if (pass->error != NULL)
         return;
-    size_t bytes = ldm_tensor_count(x) * sizeof(float);
     Stored *stored = find(pass, key, x->shape[0]);
     if (stored == NULL || !ldm_tensor_same_shape(&stored->tensor, x))
-        stored = add(pass, key, x, bytes);
+        stored = add(pass, key, x);
     if (stored != NULL && pass->computes)
-        memcpy(stored->tensor.data, x->data, bytes);
+        memcpy(stored->tensor.data, x->data, ldm_tensor_count(x) * sizeof(float));
 }
 
 LdmTensor *ldm_pass_recall(LdmPass *pass, const void *key, size_t N)
 {
     const Stored *stored = find(pass, key, N);
     return stored != NULL ? ldm_pass_input(pass, &stored->tensor) : NULL;
-}
-
-void ldm_pass_set_features(LdmPass *pass, LdmFeatures features)
-{
-    pass->features = features;
-}
-
-LdmFeatures ldm_pass_features(const LdmPass *pass)
-{
-    return pass->features;
 }

@@ -39,7 +39,8 @@ static const LdmOption options[] = {
     {"guidance-end", "d", 0, 1, NULL, ALL,
      N_("Fraction of the steps after which there is no guidance, which halves their time")},
     {"reuse", "i", 1, 20, NULL, ALL,
-     N_("Compute deep features in every Nth step only, reuse them in between; 1 is exact")},
+     N_("Compute deep features in every Nth step at the least, foretell them in the others; 1 is "
+        "exact")},
     {"merge", "d", 0, 0.75, NULL, ALL,
      N_("Share of the tokens that merge with similar ones in large self-attention; 0 is exact")},
     {"surroundings", "i", 0, 1024, NULL, REPAINT,
@@ -271,8 +272,8 @@ static const struct {
     const char *option;
     double values[G_N_ELEMENTS(qualities) - 1];
 } places[] = {
-    {"guidance-end", {1.0, 0.8, 0.7, 0.7}},
-    {"reuse", {1, 1, 2, 3}},
+    {"guidance-end", {1.0, 1.0, 1.0, 0.8}},
+    {"reuse", {1, 2, 3, 5}},
     {"merge", {0.0, 0.0, 0.0, 0.5}},
     {"surroundings", {0, 0, 0, 4}},
     {"precision",

@@ -1,11 +1,12 @@
 /* What a step need not do anew: keys and values of a prompt that stays the same, what two branches
- * have in common, features of an earlier step; and what a pass keeps for that. */
+ * have in common, features that can be foretold; and what a pass keeps for that. */
 #include "denoise/unet.h"
 #include "layers/elementwise.h"
 #include "made-model.h"
 #include "tensor/tensor.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { SIDE = 6, TOKENS = 8, WIDTH = 32 };
 
@@ -54,12 +55,14 @@ typedef struct {
     bool constant;
     LdmFeatures features;
     double merge;
+    double timestep; /* 0: 500 */
     double flops;
 } Step;
 
 static LdmTensor *run_step(LdmPass *pass, Step *step)
 {
-    const double timesteps[2] = {500, 500};
+    double timestep = step->timestep > 0 ? step->timestep : 500;
+    const double timesteps[2] = {timestep, timestep};
     g_autoptr(GError) error = NULL;
     LdmTensor *x = ldm_pass_input(pass, step->x);
     LdmTensor *context = step->constant ? ldm_pass_constant(pass, step->context)
@@ -155,30 +158,72 @@ static void test_constant(void)
     free_results(results, 8);
 }
 
-/* Features of the same latent are what would be computed; of another one, nearly. */
+/* x with as much of another picture. */
+static LdmTensor *on_the_way(const LdmTensor *x, float share)
+{
+    g_autoptr(LdmTensor) other = noise(x->rank, x->shape, 7);
+    LdmTensor *y = ldm_tensor_copy(x, NULL);
+    for (size_t i = 0; i < ldm_tensor_count(y); i++)
+        ldm_tensor_f32(y)[i] += share * ldm_tensor_f32(other)[i];
+    return y;
+}
+
+/* Features of the same latent are what would be computed; of a later one, nearly, and the nearer
+ * where the way there is known. */
 static void test_features(void)
 {
     g_autoptr(LdmTensor) x = noise(4, (size_t[]){1, SIDE, SIDE, 4}, 1);
-    g_autoptr(LdmTensor) later = ldm_tensor_copy(x, NULL);
+    g_autoptr(LdmTensor) then = on_the_way(x, 0.05f), later = on_the_way(x, 0.1f);
     g_autoptr(LdmTensor) context = noise(3, (size_t[]){2, TOKENS, WIDTH}, 2);
-    for (size_t i = 0; i < ldm_tensor_count(later); i++)
-        ldm_tensor_f32(later)[i] *= 1.05f;
     Step steps[] = {
-        {.x = later, .context = context, .features = LDM_FEATURES_RECALL}, /* there are none yet */
-        {.x = x, .context = context, .features = LDM_FEATURES_STORE},
-        {.x = x, .context = context, .features = LDM_FEATURES_RECALL},
-        {.x = later, .context = context, .features = LDM_FEATURES_RECALL},
+        {later, context, .features = LDM_FEATURES_FORECAST, .timestep = 498}, /* of nothing */
+        {then, context, .features = LDM_FEATURES_REMEMBER, .timestep = 499},
+        {then, context, .features = LDM_FEATURES_FORECAST, .timestep = 499},
+        {later, context, .features = LDM_FEATURES_FORECAST, .timestep = 498},
+        {x, context, .features = LDM_FEATURES_REMEMBER, .timestep = 500},
+        {then, context, .features = LDM_FEATURES_REMEMBER, .timestep = 499},
+        {later, context, .features = LDM_FEATURES_FORECAST, .timestep = 498},
     };
-    LdmTensor *results[4];
-    run_steps(steps, results, 4);
+    LdmTensor *results[7];
+    run_steps(steps, results, 7);
     g_assert_cmpfloat(distance(results[2], results[1]), <=, 1e-6);
-    double near = distance(results[3], results[0]);
-    g_test_message("features of a step before: %.2e", near);
-    g_assert_cmpfloat(near, >, 0);
+    double near = distance(results[3], results[0]), nearer = distance(results[6], results[0]);
+    g_test_message("features as they were: %.2e, foretold: %.2e", near, nearer);
     g_assert_cmpfloat(near, <, 0.1);
+    g_assert_cmpfloat(nearer, >, 0);
+    g_assert_cmpfloat(nearer, <, 0.8 * near);
     g_assert_cmpfloat(steps[0].flops, ==, steps[1].flops);
     g_assert_cmpfloat(steps[2].flops, <, 0.6 * steps[1].flops);
-    free_results(results, 4);
+    free_results(results, 7);
+}
+
+/* Where guidance ends, the prompt's branch goes on from what was remembered of both. */
+static void test_features_of_one_branch(void)
+{
+    g_autoptr(LdmTensor) x = noise(4, (size_t[]){1, SIDE, SIDE, 4}, 1);
+    g_autoptr(LdmTensor) then = on_the_way(x, 0.05f);
+    g_autoptr(LdmTensor) pair = noise(3, (size_t[]){2, TOKENS, WIDTH}, 2);
+    g_autoptr(LdmTensor) prompt = ldm_tensor_new(LDM_F32, 3, (size_t[]){1, TOKENS, WIDTH}, NULL);
+    size_t n = ldm_tensor_count(prompt);
+    memcpy(prompt->data, ldm_tensor_f32(pair) + n, n * sizeof(float));
+    Step steps[] = {
+        {x, pair, .features = LDM_FEATURES_REMEMBER, .timestep = 500},
+        {then, pair, .features = LDM_FEATURES_REMEMBER, .timestep = 499},
+        {then, pair, .features = LDM_FEATURES_FORECAST, .timestep = 498},
+        {then, prompt, .features = LDM_FEATURES_FORECAST, .timestep = 498},
+        {then, prompt, .features = LDM_FEATURES_REMEMBER, .timestep = 498},
+        {then, prompt, .features = LDM_FEATURES_FORECAST, .timestep = 498},
+        {then, pair, .features = LDM_FEATURES_FORECAST, .timestep = 498}, /* forgotten */
+    };
+    LdmTensor *results[7];
+    run_steps(steps, results, 7);
+    LdmTensor of_pair = *results[2];
+    of_pair.shape[0] = 1;
+    of_pair.data = ldm_tensor_f32(results[2]) + ldm_tensor_count(results[3]);
+    g_assert_cmpfloat(distance(results[3], &of_pair), <=, 1e-6);
+    g_assert_cmpfloat(distance(results[5], results[4]), <=, 1e-6);
+    g_assert_cmpfloat(steps[6].flops, ==, steps[0].flops);
+    free_results(results, 7);
 }
 
 /* Fewer tokens at the finest level: less work, another result, the same each time. A share of 0, or
@@ -228,6 +273,36 @@ static void test_store(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
 }
 
+/* Half the way on, as far as the steps lie apart; without memory, the pass fails. */
+static void test_forecast(void)
+{
+    const float first[] = {1, 2, 3, 4}, second[] = {2, 2, 1, 8}, expected[] = {3, 2, -1, 12};
+    LdmTensor a = {.dtype = LDM_F32, .rank = 2, .shape = {2, 2, 1, 1}, .data = (void *)first};
+    LdmTensor b = {.dtype = LDM_F32, .rank = 2, .shape = {2, 2, 1, 1}, .data = (void *)second};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmPass) pass = ldm_pass_new_compute(3 * 64, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_null(ldm_pass_forecast(pass, &a, 2, 900));
+    ldm_pass_remember(pass, &a, &a, 900);
+    ldm_pass_reset(pass);
+    LdmTensor *alone = ldm_pass_forecast(pass, &a, 2, 700);
+    g_assert_cmpmem(alone->data, sizeof first, first, sizeof first);
+    ldm_pass_remember(pass, &a, &b, 800);
+    g_assert_null(ldm_pass_forecast(pass, &b, 2, 600));
+    g_assert_null(ldm_pass_forecast(pass, &a, 3, 600));
+    LdmTensor *y = ldm_pass_forecast(pass, &a, 2, 600);
+    g_assert_cmpmem(y->data, sizeof expected, expected, sizeof expected);
+    ldm_pass_drop(pass, y);
+    y = ldm_pass_forecast(pass, &a, 1, 600);
+    g_assert_cmpuint(y->shape[0], ==, 1);
+    g_assert_cmpmem(y->data, sizeof expected / 2, expected + 2, sizeof expected / 2);
+    ldm_pass_reset(pass);
+    ldm_pass_remember(pass, &b, &b, 800);
+    ldm_pass_remember(pass, &b, &b, 700);
+    g_assert_false(ldm_pass_end(pass, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -235,8 +310,10 @@ int main(int argc, char **argv)
     g_test_add_func("/steps/common", test_common);
     g_test_add_func("/steps/constant", test_constant);
     g_test_add_func("/steps/features", test_features);
+    g_test_add_func("/steps/features/one-branch", test_features_of_one_branch);
     g_test_add_func("/steps/merge", test_merge);
     g_test_add_func("/steps/store", test_store);
+    g_test_add_func("/steps/forecast", test_forecast);
     int status = g_test_run();
     ldm_unet_free(unet);
     ldm_params_free(params);
