@@ -93,6 +93,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {"l1", DOUBLE, offsetof(LdmAutoencoderOptions, weights.l1)},
     {"l2", DOUBLE, offsetof(LdmAutoencoderOptions, weights.l2)},
     {"perceptual", DOUBLE, offsetof(LdmAutoencoderOptions, weights.perceptual)},
+    {"texture", DOUBLE, offsetof(LdmAutoencoderOptions, weights.texture)},
     {"regulariser", CHOICE, offsetof(LdmAutoencoderOptions, vae.regulariser), regularisers},
     {"kl", DOUBLE, offsetof(LdmAutoencoderOptions, weights.kl)},
     {"codebook", DOUBLE, offsetof(LdmAutoencoderOptions, weights.codebook)},

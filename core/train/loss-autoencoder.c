@@ -22,6 +22,7 @@ struct LdmAutoencoderLoss {
     LdmAutoencoderTask task;
     LdmPass *pass, *judge; /* judge: of the discriminator, or NULL */
     LdmPyramid *pyramid;
+    LdmTexture *texture;  /* NULL: not in the loss */
     LdmTensor *d_y;       /* dL/dx', [N, H, W, 3] */
     LdmTensor *small;     /* x made smaller, or NULL */
     LdmTensor *d_moments; /* dL_reg/d(mean | logvar), [N, h, w, 2z]; VQ: /dz or /de, [N, h, w, z] */
@@ -42,9 +43,9 @@ typedef struct {
 static double reconstruct(const Call *call, const LdmTensor *y)
 {
     const LdmAutoencoderWeights *w = &call->loss->task.weights;
-    const LdmReconstruction weights = {w->l1, w->l2, w->perceptual};
+    const LdmReconstruction weights = {w->l1, w->l2, w->perceptual, w->texture};
 
-    return ldm_reconstruction(&weights, call->loss->pyramid, y, &call->x,
+    return ldm_reconstruction(&weights, call->loss->pyramid, call->loss->texture, y, &call->x,
                               ldm_tensor_f32(&call->d_y));
 }
 
@@ -383,6 +384,8 @@ static LdmTensor *rescale(Call *call, LdmTensor *z)
     }
     if (loss->pyramid != NULL)
         ldm_pyramid_reshape(loss->pyramid, call->x.shape[1], call->x.shape[2]);
+    if (loss->texture != NULL)
+        ldm_texture_reshape(loss->texture, call->x.shape[1], call->x.shape[2]);
     return z;
 }
 
@@ -495,6 +498,7 @@ bool ldm_autoencoder_loss_measure(const LdmAutoencoderTask *task, size_t *bytes,
         return false;
     *bytes =
         p.bytes + p.judge_bytes + ldm_pyramid_bytes(task->N, task->H, task->W, 3) +
+        (task->weights.texture > 0.0 ? ldm_texture_bytes(task->N, task->H, task->W, 3) : 0) +
         ((task->rescales ? 3 : 2) * ldm_tensor_count(&p.x) + 3 * ldm_tensor_count(&p.d_moments)) *
             sizeof(float);
     return true;
@@ -519,7 +523,9 @@ LdmAutoencoderLoss *ldm_autoencoder_loss_new(const LdmAutoencoderTask *task,
         (loss->d_y = array_like(&p.x, error)) == NULL ||
         (task->rescales && (loss->small = array_like(&p.x, error)) == NULL) ||
         (loss->d_moments = array_like(&p.d_moments, error)) == NULL ||
-        (loss->pyramid = ldm_pyramid_new(task->N, task->H, task->W, 3, error)) == NULL)
+        (loss->pyramid = ldm_pyramid_new(task->N, task->H, task->W, 3, error)) == NULL ||
+        (task->weights.texture > 0.0 &&
+         (loss->texture = ldm_texture_new(task->N, task->H, task->W, 3, error)) == NULL))
         return NULL;
     ldm_pass_record(loss->pass);
     ldm_pass_set_bf16(loss->pass, task->bf16);
@@ -540,6 +546,7 @@ void ldm_autoencoder_loss_free(LdmAutoencoderLoss *loss)
     ldm_pass_free(loss->pass);
     ldm_pass_free(loss->judge);
     ldm_pyramid_free(loss->pyramid);
+    ldm_texture_free(loss->texture);
     ldm_tensor_free(loss->d_y);
     ldm_tensor_free(loss->small);
     ldm_tensor_free(loss->d_moments);

@@ -2,7 +2,7 @@
  * losses/contperceptual.py and vqperceptual.py):
  *
  *     L      = L_rec + L_reg + lambda L_GAN + matching L_FM,
- *     L_rec  = l1 |x' - x| + l2 |x' - x|^2 + perceptual P(x', x),
+ *     L_rec  = l1 |x' - x| + l2 |x' - x|^2 + perceptual P(x', x) + texture T(x', x),
  *     L_GAN  = -mean D(x'),
  *     lambda = adversarial |grad L_rec| / (|grad L_GAN| + 1e-4), at most 1e4 adversarial,
  *     L_FM   = sum over i of mean |D_i(x') - D_i(x)|,
@@ -39,7 +39,7 @@
 #include "train/ranks.h"
 
 typedef struct {
-    double l1, l2, perceptual;
+    double l1, l2, perceptual, texture;
     double kl;                   /* of KL autoencoders */
     double codebook, commitment; /* of VQ autoencoders */
     double adversarial;          /* 0: without a discriminator */

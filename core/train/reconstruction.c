@@ -4,8 +4,8 @@
 
 #include <math.h>
 
-double ldm_reconstruction(const LdmReconstruction *weights, LdmPyramid *pyramid, const LdmTensor *y,
-                          const LdmTensor *x, float *d)
+double ldm_reconstruction(const LdmReconstruction *weights, LdmPyramid *pyramid,
+                          LdmTexture *texture, const LdmTensor *y, const LdmTensor *x, float *d)
 {
     size_t n = ldm_tensor_count(y);
     const float *a = y->data, *b = x->data;
@@ -21,5 +21,7 @@ double ldm_reconstruction(const LdmReconstruction *weights, LdmPyramid *pyramid,
     double sum = (weights->l1 * absolute + weights->l2 * squares) / (double)n;
     if (weights->perceptual > 0.0)
         sum += weights->perceptual * ldm_pyramid_distance(pyramid, a, b, weights->perceptual, d);
+    if (weights->texture > 0.0)
+        sum += weights->texture * ldm_texture_distance(texture, a, b, weights->texture, d);
     return sum;
 }

@@ -116,6 +116,7 @@ static bool check_options(const LdmModel *model, const LdmAutoencoderOptions *o,
            ldm_option_check("l1", o->weights.l1, 0.0, 1e6, error) &&
            ldm_option_check("l2", o->weights.l2, 0.0, 1e6, error) &&
            ldm_option_check("perceptual", o->weights.perceptual, 0.0, 1e6, error) &&
+           ldm_option_check("texture", o->weights.texture, 0.0, 1e6, error) &&
            ldm_option_check("kl", o->weights.kl, 0.0, 1e6, error) &&
            ldm_option_check("codebook", o->weights.codebook, 0.0, 1e6, error) &&
            ldm_option_check("commitment", o->weights.commitment, 0.0, 1e6, error) &&
@@ -153,6 +154,9 @@ static char *settings_text(const Run *run)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
+    if (w->texture > 0.0)
+        g_string_append_printf(text, " texture=%s",
+                               g_ascii_dtostr(number, sizeof number, w->texture));
     if (w->matching > 0.0)
         g_string_append_printf(text, " feature-matching=%s",
                                g_ascii_dtostr(number, sizeof number, w->matching));

@@ -111,7 +111,7 @@ static double decode_backward(const Run *run, LdmPass *pass, double scale)
     ldm_pass_drop(pass, z);
     if (y->data != NULL) {
         float *d = ldm_tensor_f32(run->d_y);
-        loss = ldm_reconstruction(&run->options->weights, run->pyramid, y, run->x, d);
+        loss = ldm_reconstruction(&run->options->weights, run->pyramid, NULL, y, run->x, d);
         for (size_t i = 0; scale != 1.0 && i < ldm_tensor_count(y); i++)
             d[i] *= (float)scale;
     }

@@ -82,6 +82,7 @@ static void test_resume(gconstpointer frozen)
     options.weights.matching = 1.0;
     options.equivariance = 0.5;
     options.discriminator.detail = 4.0;
+    options.weights.texture = 2.0;
     options.freeze_encoder = GPOINTER_TO_INT(frozen) != 0;
     check_resume(&place, options);
 }
