@@ -509,6 +509,53 @@ static void test_measure(void)
     g_assert_cmpuint(two, >=, one + (COUNT + 2 * 2 * 3) * sizeof(float));
 }
 
+/* What the network is asked for in each step: c, compute; r, and remember; f, foretell. */
+typedef struct {
+    GString *asked;
+    size_t channels;
+} Asked;
+
+static LdmTensor *note_features(LdmPass *pass, const void *data, LdmTensor *x,
+                                const double *timesteps, LdmTensor *context)
+{
+    const Asked *asked = data;
+
+    if (ldm_pass_computes(pass))
+        g_string_append_c(asked->asked, "crf"[ldm_pass_features(pass)]);
+    return analytic_network(pass, &asked->channels, x, timesteps, context);
+}
+
+static void assert_asked(int K, int start, int reuse, const char *expected)
+{
+    g_auto(LdmLatents) latents = {0};
+    g_auto(LdmTimes) times = {0};
+    g_autoptr(GString) text = g_string_new(NULL);
+    const Asked asked = {text, Z};
+    Run run = {.K = K, .strength = 1.0 - (double)start / K};
+    LdmRng rng;
+
+    start_latents(&latents, &run, &times, &rng);
+    const LdmDenoise job = {.network = note_features,
+                            .network_data = &asked,
+                            .times = &times,
+                            .conditioning = &no_conditioning,
+                            .guidance = 1.0,
+                            .reuse = reuse,
+                            .latents = &latents};
+    g_assert_true(ldm_denoise(&job, latents.zt, NULL, NULL));
+    g_assert_cmpstr(text->str, ==, expected);
+}
+
+static void test_foretold(void)
+{
+    assert_asked(4, 0, 1, "cccc");
+    assert_asked(2, 0, 3, "rr");
+    assert_asked(20, 0, 2, "rrrfrfrfrfrfrfrfrfrf");
+    assert_asked(20, 0, 3, "rrrfrffrffrffrffrffr");
+    assert_asked(20, 5, 3, "rrrfrffrffrffrf"); /* from where the run begins */
+    assert_asked(20, 0, 20, "rrrfrffrfffrffffrfff");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -526,5 +573,6 @@ int main(int argc, char **argv)
     g_test_add_func("/loop/refused", test_refused);
     g_test_add_func("/loop/no-memory", test_no_memory);
     g_test_add_func("/loop/measure", test_measure);
+    g_test_add_func("/loop/foretold", test_foretold);
     return g_test_run();
 }
