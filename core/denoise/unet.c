@@ -199,7 +199,7 @@ typedef struct {
     LdmTensor *time;    /* [N, 4C] */
     LdmTensor *context; /* [N or 1, tokens, width] or NULL */
     size_t N;           /* of the result */
-    double timestep;    /* of the first picture: of all, in a run */
+    double timestep;    /* of the first picture: of all, in a run; a plan may have none */
     LdmTensor **skips;  /* a stack */
     int n_skips;
 } Run;
@@ -322,7 +322,7 @@ LdmTensor *ldm_unet_forward(LdmPass *pass, const LdmUnet *unet, LdmTensor *x,
                .unet = unet,
                .context = unet->config.context_width > 0 ? context : NULL,
                .N = MAX(x->shape[0], context != NULL ? context->shape[0] : 1),
-               .timestep = timesteps[0],
+               .timestep = timesteps != NULL ? timesteps[0] : 0.0,
                .skips = skips};
     check_inputs(pass, unet, x, context);
     /* every resblock takes SiLU of the embedding: once for all */
