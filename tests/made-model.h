@@ -316,7 +316,8 @@ static inline void made_folder(const MadeModel *model, const char *folder)
 /* Deletes a folder made for a test, with all in it. */
 static inline void made_remove(const char *path)
 {
-    GDir *dir = g_file_test(path, G_FILE_TEST_IS_DIR) ? g_dir_open(path, 0, NULL) : NULL;
+    bool own = g_file_test(path, G_FILE_TEST_IS_DIR) && !g_file_test(path, G_FILE_TEST_IS_SYMLINK);
+    GDir *dir = own ? g_dir_open(path, 0, NULL) : NULL;
     const char *name;
     while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
         g_autofree char *inner = g_build_filename(path, name, NULL);

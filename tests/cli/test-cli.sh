@@ -350,6 +350,15 @@ cmp -s seen.png unseen.png
 ok $? 'a preview changes nothing'
 [ "$(identify -format '%wx%h' look.png)" = 32x32 ]
 ok $? 'and is a picture of the same proportions'
+[ ! -e cache/pentimento/previews ]
+ok $? 'the default model comes with what it needs'
+mkdir bare
+for part in "$tree"/data/models/default/*; do
+    [ "${part##*/}" = preview ] || ln -s "$part" bare/
+done
+code 0 '' generate -m bare -p 'a red apple' "${small[@]}" -o seen.png --no-metadata --preview look.png
+cmp -s seen.png unseen.png
+ok $? 'a model without a decoder for previews shows them, too'
 [ "$(find cache/pentimento/previews -name '*.npy' | wc -l)" -eq 1 ]
 ok $? 'what it needs is kept'
 code 2 '--preview' generate -p x "${small[@]}" -o seen.png --preview -

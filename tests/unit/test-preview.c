@@ -7,8 +7,10 @@
 #include "pipeline/preview-map.h"
 #include "weights/tiny.h"
 
+#include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 static LdmModel *model;
 static char *folder; /* also the cache */
@@ -298,6 +300,31 @@ static void test_tiny(void)
     g_free(by_tiny.pixels);
 }
 
+/* The default model comes with one, and needs no map. */
+static void test_own(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmModel) whole = ldm_model_load(NULL, &error);
+    g_assert_no_error(error);
+    g_autoptr(LdmRequest) request = request_new(64, 64);
+    Watch by_map = {0}, by_own = {0};
+    LdmMonitor monitor = {.preview = on_preview, .preview_data = &by_map};
+    guint maps = cached();
+
+    g_autoptr(LdmResult) alone = run(request, &monitor);
+    monitor.preview_data = &by_own;
+    g_autoptr(LdmResult) watched = ldm_generate(whole, request, &monitor, &error);
+    g_assert_no_error(error);
+    assert_same(alone, watched);
+    g_assert_cmpuint(cached(), ==, MAX(maps, 1));
+    double map = preview_psnr(&by_map, alone), own = preview_psnr(&by_own, alone);
+    g_test_message("the last preview, from the picture: map %.1f dB, own decoder %.1f dB", map,
+                   own);
+    g_assert_cmpfloat(own, >, map + 3.0);
+    g_free(by_map.pixels);
+    g_free(by_own.pixels);
+}
+
 static void assert_found(const char *name, const char *expected)
 {
     g_autofree char *path = g_build_filename(folder, name, NULL);
@@ -319,6 +346,25 @@ static void test_find(void)
     assert_found("other.safetensors", NULL);
 }
 
+/* The default model without its tiny decoder. */
+static LdmModel *load_bare(GError **error)
+{
+    g_autoptr(LdmModel) whole = ldm_model_load(NULL, error);
+    g_autofree char *bare = g_build_filename(folder, "bare", NULL);
+    g_autoptr(GDir) dir = whole != NULL ? g_dir_open(ldm_model_info(whole)->path, 0, error) : NULL;
+    const char *name;
+
+    if (dir == NULL || g_mkdir(bare, 0700) != 0)
+        return NULL;
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *from = g_build_filename(ldm_model_info(whole)->path, name, NULL);
+        g_autofree char *to = g_build_filename(bare, name, NULL);
+        if (!g_str_equal(name, "preview") && symlink(from, to) != 0)
+            return NULL;
+    }
+    return ldm_model_load(bare, error);
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -326,14 +372,16 @@ int main(int argc, char **argv)
     folder = g_dir_make_tmp("pentimento-preview-XXXXXX", NULL);
     g_setenv("XDG_CACHE_HOME", folder, TRUE);
     g_test_init(&argc, &argv, NULL);
-    model = ldm_model_load(NULL, &error);
+    model = load_bare(&error);
     g_assert_no_error(error);
+    g_assert_nonnull(model);
     g_test_add_func("/preview/map", test_map);
     g_test_add_func("/preview/map-of-model", test_map_of_model);
     g_test_add_func("/preview/watched", test_watched);
     g_test_add_func("/preview/large", test_large);
     g_test_add_func("/preview/finished", test_finished);
     g_test_add_func("/preview/tiny", test_tiny);
+    g_test_add_func("/preview/own", test_own);
     g_test_add_func("/preview/find", test_find);
     int status = g_test_run();
     ldm_model_unref(model);
