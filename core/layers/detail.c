@@ -12,7 +12,7 @@ typedef struct {
     const float *x; /* what is read: x, or dy */
     float *out;     /* y, or dx */
     float gain;
-    bool add; /* to dx */
+    bool back, add; /* the direction; add to dx */
 } Job;
 
 /* Four values less their mean, times gain. */
@@ -35,44 +35,34 @@ static void block_pixels(const Job *job, size_t row, size_t column, size_t pixel
     pixels[3] = top + job->W + 1;
 }
 
-static void forward_row(size_t row, int thread, void *data)
+static void do_row(size_t row, int thread, void *data)
 {
     const Job *job = data;
-    size_t C = job->C, pixels[4];
+    size_t C = job->C, from = job->back ? 2 * C : C, at = job->back ? C : 0, pixels[4];
     float in[4], detail[4];
 
     for (size_t column = 0; column < job->W / 2; column++) {
         block_pixels(job, row, column, pixels);
         for (size_t c = 0; c < C; c++) {
             for (int i = 0; i < 4; i++)
-                in[i] = job->x[pixels[i] * C + c];
+                in[i] = job->x[pixels[i] * from + at + c];
             high_pass(in, job->gain, detail);
             for (int i = 0; i < 4; i++) {
-                job->out[pixels[i] * 2 * C + c] = in[i];
-                job->out[pixels[i] * 2 * C + C + c] = detail[i];
+                size_t one = pixels[i] * C + c, two = pixels[i] * 2 * C + c;
+                if (job->back) {
+                    job->out[one] = (job->add ? job->out[one] : 0.0f) + job->x[two] + detail[i];
+                } else {
+                    job->out[two] = in[i];
+                    job->out[two + C] = detail[i];
+                }
             }
         }
     }
 }
 
-static void backward_row(size_t row, int thread, void *data)
+static void run(LdmPass *pass, Job *job)
 {
-    const Job *job = data;
-    size_t C = job->C, pixels[4];
-    float in[4], detail[4];
-
-    for (size_t column = 0; column < job->W / 2; column++) {
-        block_pixels(job, row, column, pixels);
-        for (size_t c = 0; c < C; c++) {
-            for (int i = 0; i < 4; i++)
-                in[i] = job->x[pixels[i] * 2 * C + C + c];
-            high_pass(in, job->gain, detail);
-            for (int i = 0; i < 4; i++) {
-                float *dx = &job->out[pixels[i] * C + c];
-                *dx = (job->add ? *dx : 0.0f) + job->x[pixels[i] * 2 * C + c] + detail[i];
-            }
-        }
-    }
+    ldm_pass_check(pass, ldm_parallel_for(job->rows, do_row, job, ldm_pass_cancellable(pass)));
 }
 
 /* Of a picture of x's shape. */
@@ -90,10 +80,10 @@ static void detail_backward(LdmPass *pass, const LdmOp *op)
 
     job.x = ldm_tape_output(pass, op)->data;
     job.out = dx.data;
+    job.back = true;
     job.add = dx.add;
     if (dx.wanted && ldm_tape_computes(pass))
-        ldm_pass_check(pass,
-                       ldm_parallel_for(job.rows, backward_row, &job, ldm_pass_cancellable(pass)));
+        run(pass, &job);
 }
 
 LdmTensor *ldm_detail_forward(LdmPass *pass, LdmTensor *x, float gain)
@@ -110,8 +100,7 @@ LdmTensor *ldm_detail_forward(LdmPass *pass, LdmTensor *x, float gain)
                                    .backward = detail_backward,
                                    .detail = &gain,
                                    .detail_bytes = sizeof gain}))
-        ldm_pass_check(pass,
-                       ldm_parallel_for(job.rows, forward_row, &job, ldm_pass_cancellable(pass)));
+        run(pass, &job);
     ldm_pass_drop(pass, x);
     return y;
 }
