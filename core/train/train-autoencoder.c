@@ -136,10 +136,25 @@ static char *settings_text(const Run *run)
 {
     const LdmAutoencoderOptions *o = run->options;
     const LdmAutoencoderWeights *w = &o->weights;
-    const double numbers[] = {w->l1,          w->l2,           w->perceptual,      w->kl,
-                              w->adversarial, o->augment.crop, o->adversarial_rate};
-    static const char *const names[] = {"l1",          "l2",   "perceptual",      "kl",
-                                        "adversarial", "crop", "adversarial-rate"};
+    const struct {
+        const char *name;
+        double value;
+        bool told; /* newer ones only where they are at work, so that older runs go on */
+    } numbers[] = {
+        {"l1", w->l1, true},
+        {"l2", w->l2, true},
+        {"perceptual", w->perceptual, true},
+        {"kl", w->kl, true},
+        {"adversarial", w->adversarial, true},
+        {"crop", o->augment.crop, true},
+        {"adversarial-rate", o->adversarial_rate, true},
+        {"texture", w->texture, w->texture > 0.0},
+        {"feature-matching", w->matching, w->matching > 0.0},
+        {"disc-detail", o->discriminator.detail, o->discriminator.detail > 0.0},
+        {"scale-equivariance", o->equivariance, o->equivariance > 0.0},
+        {"codebook", w->codebook, is_vq(run)},
+        {"commitment", w->commitment, is_vq(run)},
+    };
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autoptr(GString) text = g_string_new(NULL);
     char number[G_ASCII_DTOSTR_BUF_SIZE];
@@ -152,26 +167,9 @@ static char *settings_text(const Run *run)
                     o->discriminator.layers, (guint64)o->adversarial_start,
                     g_checksum_get_string(sum));
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
-        g_string_append_printf(text, " %s=%s", names[i],
-                               g_ascii_dtostr(number, sizeof number, numbers[i]));
-    if (w->texture > 0.0)
-        g_string_append_printf(text, " texture=%s",
-                               g_ascii_dtostr(number, sizeof number, w->texture));
-    if (w->matching > 0.0)
-        g_string_append_printf(text, " feature-matching=%s",
-                               g_ascii_dtostr(number, sizeof number, w->matching));
-    if (o->discriminator.detail > 0.0)
-        g_string_append_printf(text, " disc-detail=%s",
-                               g_ascii_dtostr(number, sizeof number, o->discriminator.detail));
-    if (o->equivariance > 0.0)
-        g_string_append_printf(text, " scale-equivariance=%s",
-                               g_ascii_dtostr(number, sizeof number, o->equivariance));
-    if (is_vq(run)) {
-        g_string_append_printf(text, " codebook=%s",
-                               g_ascii_dtostr(number, sizeof number, w->codebook));
-        g_string_append_printf(text, " commitment=%s",
-                               g_ascii_dtostr(number, sizeof number, w->commitment));
-    }
+        if (numbers[i].told)
+            g_string_append_printf(text, " %s=%s", numbers[i].name,
+                                   g_ascii_dtostr(number, sizeof number, numbers[i].value));
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
