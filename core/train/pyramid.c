@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/parallel.h"
+#include "train/mirror.h"
 
 #include <math.h>
 #include <string.h>
@@ -79,15 +80,6 @@ void ldm_pyramid_free(LdmPyramid *pyramid)
     g_free(pyramid);
 }
 
-/* i beyond 0 .. n - 1, mirrored at the edge between pixels. */
-static size_t mirror(ptrdiff_t i, size_t n)
-{
-    ptrdiff_t last = (ptrdiff_t)n - 1;
-
-    i = i < 0 ? -1 - i : i > last ? 2 * last + 1 - i : i;
-    return (size_t)CLAMP(i, 0, last);
-}
-
 /* One direction: n lines of `length` steps, `step` floats apart. */
 static void blur_line(const float *x, size_t length, size_t step, size_t width, float *y)
 {
@@ -97,7 +89,7 @@ static void blur_line(const float *x, size_t length, size_t step, size_t width, 
         float *out = y + i * step;
         memset(out, 0, width * sizeof *out);
         for (int k = 0; k < 5; k++) {
-            const float *from = x + mirror((ptrdiff_t)i + k - 2, length) * step;
+            const float *from = x + ldm_mirror((ptrdiff_t)i + k - 2, length) * step;
             for (size_t c = 0; c < width; c++)
                 out[c] += weights[k] * from[c];
         }

@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/parallel.h"
+#include "train/mirror.h"
 
 #include <math.h>
 #include <string.h>
@@ -73,15 +74,6 @@ static Way down(const LdmTexture *t, size_t dilation)
     return (Way){1, 0, t->H, t->W * t->C, t->W * t->C, dilation};
 }
 
-/* i + offset, mirrored at the edge between pixels. */
-static size_t mirror(size_t i, ptrdiff_t offset, size_t n)
-{
-    ptrdiff_t at = (ptrdiff_t)i + offset, last = (ptrdiff_t)n - 1;
-
-    at = at < 0 ? -1 - at : at > last ? 2 * last + 1 - at : at;
-    return (size_t)CLAMP(at, 0, last);
-}
-
 /* y = F x, or, `back`, y += F^T x. */
 static void filter(const Way *way, Filter kind, bool back, const float *x, float *y)
 {
@@ -91,8 +83,8 @@ static void filter(const Way *way, Filter kind, bool back, const float *x, float
         size_t line = at / way->length * way->line, i = at % way->length;
         size_t here = line + i * way->step;
         for (int k = 0; k < 3; k++) {
-            ptrdiff_t offset = (k - 1) * (ptrdiff_t)way->dilation;
-            size_t there = line + mirror(i, offset, way->length) * way->step;
+            ptrdiff_t at_tap = (ptrdiff_t)i + (k - 1) * (ptrdiff_t)way->dilation;
+            size_t there = line + ldm_mirror(at_tap, way->length) * way->step;
             for (size_t c = 0; c < way->width; c++) {
                 float *to = &y[(back ? there : here) + c];
                 float part = weights[k] * x[(back ? here : there) + c];
@@ -161,14 +153,16 @@ static double octave(const LdmTexture *t, size_t dilation, const float *a, const
 
     for (int band = 0; band < 3; band++) { /* high across, both high, high down */
         Filter horizontal = band < 2 ? HIGH : LOW, vertical = band > 0 ? HIGH : LOW;
-        filter(&way_across, horizontal, false, a, half_a);
-        filter(&way_across, horizontal, false, b, half_b);
+        if (band != 1) { /* which begins as the one before it */
+            filter(&way_across, horizontal, false, a, half_a);
+            filter(&way_across, horizontal, false, b, half_b);
+        }
         filter(&way_down, vertical, false, half_a, band_a);
         filter(&way_down, vertical, false, half_b, band_b);
         sum += compare(t, band_a, band_b, scale, g);
-        memset(half_a, 0, n * sizeof *half_a);
-        filter(&way_down, vertical, true, g, half_a);
-        filter(&way_across, horizontal, true, half_a, d);
+        memset(band_a, 0, n * sizeof *band_a);
+        filter(&way_down, vertical, true, g, band_a);
+        filter(&way_across, horizontal, true, band_a, d);
     }
     return sum;
 }
