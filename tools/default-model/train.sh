@@ -22,7 +22,8 @@ Usage: ./dev train-default [OPTIONS]     train the default model, or go on with 
   --precision P  bf16: multiply in bf16 where that trains faster, on processors that have it; f32 is the default
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
-  --from DIR     begin with the checkpoints of another run's folder, where this one has none
+  --from DIR     begin with the checkpoints of another run's folder, where this one has none; or with a finished model, which
+                 then stands for the stages autoencoder, text and small
   -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/model
 
 Ctrl-C saves a checkpoint and stops; the same command goes on.
@@ -106,6 +107,18 @@ decoders() {
     stage preview tiny --model "$run/decoder"
 }
 
+# What later stages read of earlier ones, from a finished model.
+stand_for_stages() { # MODEL
+    local stage
+    for stage in autoencoder text small; do
+        [ ! -e "$run/$stage" ] || continue
+        mkdir "$run/$stage.part"
+        cp -R --no-preserve=mode,ownership "$1"/{model_index.json,scheduler,text_encoder,tokenizer,unet,vae} "$run/$stage.part/"
+        mv "$run/$stage.part" "$run/$stage"
+    done
+}
+
+[ -z "$from" ] || [ ! -e "$from/model_index.json" ] || stand_for_stages "$from"
 make_data
 case $last in
     data) exit ;;
