@@ -79,6 +79,7 @@ typedef struct {
     int gallery;           /* training pictures among which the nearest is sought; 0: all */
     int size;              /* of generated pictures; 0: the model's own */
     int learn;             /* steps of learning from a picture */
+    char **settings;       /* "NAME=VALUE", of generated pictures' requests; NULL: the defaults */
     const char *output;    /* folder of pictures */
     const char *features;  /* the folder of the network that sees pictures */
     GPtrArray *held_out, *training;

@@ -26,6 +26,7 @@ static void arguments_clear(Arguments *arguments)
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(texts[i]);
     g_strfreev(arguments->models);
+    g_strfreev(arguments->task.settings);
     evaluate_reference_free(arguments->task.reference);
     g_clear_pointer(&arguments->task.held_out, g_ptr_array_unref);
     g_clear_pointer(&arguments->task.training, g_ptr_array_unref);
@@ -207,6 +208,9 @@ static bool parse(Arguments *arguments, int argc, char **argv, GError **error)
          "Training pictures among which the nearest is sought (default: all; quick: 4000)", "N"},
         {"size", 0, 0, G_OPTION_ARG_INT, &task->size,
          "Pixels a side of generated pictures (default: the model's own)", "N"},
+        {"request", 0, 0, G_OPTION_ARG_STRING_ARRAY, &task->settings,
+         "A setting of generated pictures, such as guidance=3; may be given several times",
+         "NAME=VALUE"},
         {"features", 0, 0, G_OPTION_ARG_FILENAME, &arguments->features,
          "The network that sees generated pictures (default: data/default/features)", "DIR"},
         {"set", 0, 0, G_OPTION_ARG_FILENAME, &arguments->set,

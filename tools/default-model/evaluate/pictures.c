@@ -205,6 +205,23 @@ typedef struct {
     GPtrArray *prompts;
 } Maker;
 
+/* Numbers as the command line has them, and words. */
+static bool set_all(LdmRequest *request, char **settings, GError **error)
+{
+    for (size_t i = 0; settings != NULL && settings[i] != NULL; i++) {
+        g_auto(GStrv) parts = g_strsplit(settings[i], "=", 2);
+        const char *text = parts[0] != NULL && parts[1] != NULL ? parts[1] : "";
+        char *end = NULL;
+        double number = g_ascii_strtod(text, &end);
+        bool is_number = *text != '\0' && *end == '\0';
+        if (!ldm_request_set(request, parts[0] != NULL ? parts[0] : "",
+                             is_number ? g_variant_new_double(number) : g_variant_new_string(text),
+                             error))
+            return false;
+    }
+    return true;
+}
+
 /* More pictures than prompts: others by the same. */
 static LdmTensor *make(size_t i, void *data, GError **error)
 {
@@ -217,6 +234,8 @@ static LdmTensor *make(size_t i, void *data, GError **error)
     request->steps = maker->task->steps;
     request->width = request->height = maker->task->size;
     request->seed = FIRST_SEED + (int64_t)i;
+    if (!set_all(request, maker->task->settings, error))
+        return NULL;
     g_autoptr(LdmResult) made = ldm_generate(maker->model, request, NULL, error);
     return made != NULL ? ldm_tensor_copy(made->pixels, error) : NULL;
 }
