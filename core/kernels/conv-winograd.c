@@ -26,6 +26,7 @@
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
 
 #define MOST_PRODUCTS 81
+#define LINE          16 /* floats of a cache line */
 
 typedef struct {
     const LdmConv *c;
@@ -319,27 +320,55 @@ static void keep_task(size_t index, int thread, void *data)
                           job->u + index * job->products * job->u_stride + c0 * NR, job->u_stride);
 }
 
-/* One of the products of some tiles with one panel of output channels. */
+static const float *kept_weights(const WinogradJob *job, size_t panel, size_t p)
+{
+    return job->u + ((panel - job->base) * job->products + p) * job->u_stride;
+}
+
+/* One of the products of some tiles with one panel of output channels. Weights pass by once a
+ * stretch: those that follow, at last `next` (or NULL), are asked for while the first rows of tiles
+ * are multiplied by these; else the first rows would wait for all of them. */
 static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_t tiles,
-                           const float *v, float *m)
+                           const float *v, float *m, const float *next)
 {
     const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin;
     size_t rows = ldm_parts(tiles, ldm_parts(tiles, job->lanes->rows));
-    const float *u = job->u + ((panel - job->base) * job->products + p) * job->u_stride;
+    const float *u = kept_weights(job, panel, p);
     size_t columns = job->c->Cout - panel * NR, parts = ldm_parts(Cin, KEPT_DEPTH);
     size_t step = ldm_whole_lines(ldm_parts(Cin, parts));
-    for (size_t c0 = 0; c0 < Cin; c0 += step)
-        for (size_t i = 0; i < tiles; i += rows)
-            job->lanes->tile((int)MIN(rows, tiles - i),
-                             &(LdmTile){.segments = 1,
-                                        .K = MIN(step, Cin - c0),
-                                        .a = v + i * job->pitch + c0,
-                                        .lda = job->pitch,
-                                        .b = u + c0 * NR,
-                                        .c = m + i * NR,
-                                        .ldc = NR,
-                                        .add = c0 > 0 || job->adds[p],
-                                        .vectors = columns > (size_t)job->lanes->width ? 2 : 1});
+    for (size_t c0 = 0; c0 < Cin; c0 += step) {
+        const float *b = u + c0 * NR, *ahead = c0 + step < Cin ? b + step * NR : next;
+        size_t asked = 0; /* floats */
+        for (size_t i = 0; i < tiles; i += rows, asked += step * LINE)
+            job->lanes->tile(
+                (int)MIN(rows, tiles - i),
+                &(LdmTile){.segments = 1,
+                           .K = MIN(step, Cin - c0),
+                           .a = v + i * job->pitch + c0,
+                           .lda = job->pitch,
+                           .b = b,
+                           .c = m + i * NR,
+                           .ldc = NR,
+                           .add = c0 > 0 || job->adds[p],
+                           .ahead = ahead != NULL && asked<step * NR ? ahead + asked : NULL,
+                                                           .ahead_step = LINE, .vectors = columns>(
+                                                         size_t) job->lanes->width
+                                        ? 2
+                                        : 1});
+    }
+}
+
+/* All products of some tiles with some panels of output channels. */
+static void multiply_planes(const WinogradJob *job, size_t panel, size_t panels, size_t tiles,
+                            const float *v, float *m)
+{
+    size_t count = job->products * panels;
+    for (size_t i = 0; i < count; i++) {
+        size_t p = i / panels, q = i % panels, j = i + 1;
+        const float *next = j < count ? kept_weights(job, panel + j % panels, j / panels) : NULL;
+        multiply_plane(job, p, panel + q, tiles, v + job->plane[p] * job->v_stride,
+                       m + (q * job->sums + job->sum[p]) * job->m_stride, next);
+    }
 }
 
 /* Some tiles from input to output, as far as weights are there. */
@@ -356,10 +385,7 @@ static void stretch_task(size_t index, int thread, void *data)
         transform_tile(job, first + i, v + i * job->pitch);
     for (size_t panel = job->base; panel < end; panel += job->abreast) {
         size_t panels = MIN(job->abreast, end - panel);
-        for (size_t p = 0; p < job->products; p++)
-            for (size_t q = 0; q < panels; q++)
-                multiply_plane(job, p, panel + q, tiles, v + job->plane[p] * job->v_stride,
-                               m + (q * sums + job->sum[p]) * job->m_stride);
+        multiply_planes(job, panel, panels, tiles, v, m);
         for (size_t q = 0; q < panels; q++) {
             size_t n0 = (panel + q) * NR;
             ldm_bias_f32(c->bias, n0, MIN(NR, c->Cout - n0), NR, bias);
