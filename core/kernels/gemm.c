@@ -10,7 +10,7 @@
 
 #define KC          384 /* depth of a packed block */
 #define STRIP_PITCH (KC + 16)
-#define PANELS      4                 /* panels of NR columns in it */
+#define PANELS      6                 /* panels of NR columns in it */
 #define TASK_STEPS  ((size_t)1 << 25) /* multiply-adds of a vector lane: 10 to 30 ms */
 
 typedef struct {
@@ -202,7 +202,8 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
     job.rows = ldm_pairs_rows(job.pairs);
     if (g->M <= DOT_ROWS && !g->transposed)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
-    job.block_columns = PANELS * 2 * job.lanes->width;
+    size_t panels = ldm_parts(g->N, 2 * job.lanes->width);
+    job.block_columns = ldm_parts(panels, ldm_parts(panels, PANELS)) * 2 * job.lanes->width;
     job.n_blocks = ldm_parts(g->N, job.block_columns);
     job.block_rows = ldm_task_rows(g->M, job.n_blocks, job.block_columns * g->K, job.rows);
     size_t tasks = job.n_blocks * ldm_parts(g->M, job.block_rows);
