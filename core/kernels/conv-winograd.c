@@ -336,25 +336,23 @@ static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_
     const float *u = kept_weights(job, panel, p);
     size_t columns = job->c->Cout - panel * NR, parts = ldm_parts(Cin, KEPT_DEPTH);
     size_t step = ldm_whole_lines(ldm_parts(Cin, parts));
+    LdmTile t = {.segments = 1,
+                 .lda = job->pitch,
+                 .ldc = NR,
+                 .ahead_step = LINE,
+                 .vectors = columns > (size_t)job->lanes->width ? 2 : 1};
     for (size_t c0 = 0; c0 < Cin; c0 += step) {
-        const float *b = u + c0 * NR, *ahead = c0 + step < Cin ? b + step * NR : next;
-        size_t asked = 0; /* floats */
-        for (size_t i = 0; i < tiles; i += rows, asked += step * LINE)
-            job->lanes->tile(
-                (int)MIN(rows, tiles - i),
-                &(LdmTile){.segments = 1,
-                           .K = MIN(step, Cin - c0),
-                           .a = v + i * job->pitch + c0,
-                           .lda = job->pitch,
-                           .b = b,
-                           .c = m + i * NR,
-                           .ldc = NR,
-                           .add = c0 > 0 || job->adds[p],
-                           .ahead = ahead != NULL && asked<step * NR ? ahead + asked : NULL,
-                                                           .ahead_step = LINE, .vectors = columns>(
-                                                         size_t) job->lanes->width
-                                        ? 2
-                                        : 1});
+        const float *following = c0 + step < Cin ? u + (c0 + step) * NR : next;
+        t.K = MIN(step, Cin - c0);
+        t.b = u + c0 * NR;
+        t.add = c0 > 0 || job->adds[p];
+        for (size_t i = 0; i < tiles; i += rows) {
+            size_t asked = i / rows * step * LINE; /* floats, by the rows before */
+            t.a = v + i * job->pitch + c0;
+            t.c = m + i * NR;
+            t.ahead = following != NULL && asked < step * NR ? following + asked : NULL;
+            job->lanes->tile((int)MIN(rows, tiles - i), &t);
+        }
     }
 }
 
