@@ -118,7 +118,10 @@ stand_for_stages() { # MODEL
     done
 }
 
-[ -z "$from" ] || [ ! -e "$from/model_index.json" ] || stand_for_stages "$from"
+if [ -n "$from" ] && [ -e "$from/model_index.json" ]; then
+    stand_for_stages "$from"
+    from='' # its folder `preview` is no run's
+fi
 make_data
 case $last in
     data) exit ;;
