@@ -1,11 +1,13 @@
 /* `pentimento train`: a model, or the configuration of one, pictures and settings in, a trained
  * model out, or what was learnt beside it. What it needs is told before the first step; Ctrl-C
- * saves and stops, --resume goes on. `pentimento train ema` averages a run's weights anew. */
+ * saves and stops, --resume goes on. `pentimento train ema` averages a run's weights anew, `train
+ * grow` gives a model's latents further channels. */
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/picture-io.h"
 #include "cli/ranks.h"
 #include "cli/train-config.h"
+#include "train/grow.h"
 #include "train/initial.h"
 #include "train/snapshots.h"
 
@@ -81,7 +83,7 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
 typedef bool TrainFunc(const Arguments *arguments, const LdmDataset *dataset,
                        const LdmTrainWatch *watch, GError **error);
 static TrainFunc train_ldm, train_autoencoder, train_contrastive, train_lora, train_embedding,
-    train_tiny;
+    train_tiny, train_grow;
 
 /* What can be trained. */
 static const struct {
@@ -89,7 +91,8 @@ static const struct {
     TrainFunc *train;
 } kinds[] = {
     {"ldm", train_ldm},   {"autoencoder", train_autoencoder}, {"contrastive", train_contrastive},
-    {"lora", train_lora}, {"embedding", train_embedding},     {"tiny", train_tiny}};
+    {"lora", train_lora}, {"embedding", train_embedding},     {"tiny", train_tiny},
+    {"grow", train_grow}};
 
 /* NULL for anything else. */
 static TrainFunc *kind_of(const Arguments *arguments)
@@ -100,11 +103,24 @@ static TrainFunc *kind_of(const Arguments *arguments)
     return NULL;
 }
 
+/* Both models, and no settings. */
+static bool has_growth(const Arguments *arguments)
+{
+    const char *settings[] = {arguments->config, arguments->steps,       arguments->batch,
+                              arguments->rate,   arguments->seed,        arguments->rank,
+                              arguments->word,   arguments->regulariser, arguments->precision};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(settings); i++)
+        if (settings[i] != NULL)
+            return false;
+    return arguments->init != NULL && arguments->common.model != NULL && !arguments->resume;
+}
+
 static bool check_arguments(const Arguments *arguments, GError **error)
 {
     if (arguments->common.files == NULL)
-        pentimento_set_usage(
-            error, _("say what to train: ldm, autoencoder, contrastive, lora, embedding or tiny"));
+        pentimento_set_usage(error, _("say what to train: ldm, autoencoder, contrastive, lora, "
+                                      "embedding or tiny; or grow, or ema"));
     else if (arguments->common.files[1] != NULL)
         pentimento_set_usage(error, _("“%s” is one argument too many"), arguments->common.files[1]);
     else if (kind_of(arguments) == NULL)
@@ -118,7 +134,12 @@ static bool check_arguments(const Arguments *arguments, GError **error)
              (kind_of(arguments) == train_lora || kind_of(arguments) == train_embedding ||
               kind_of(arguments) == train_tiny))
         pentimento_set_usage(error, _("--init does not apply: it needs a trained model"));
-    else if (arguments->init != NULL && arguments->common.model != NULL)
+    else if (kind_of(arguments) == train_grow && !has_growth(arguments))
+        pentimento_set_usage(error, _("train grow trains nothing: it takes --model, the model that "
+                                      "grows, --init, a folder with the configuration of the "
+                                      "larger one, --data and -o"));
+    else if (kind_of(arguments) != train_grow && arguments->init != NULL &&
+             arguments->common.model != NULL)
         pentimento_set_usage(error, _("give --model or --init, not both"));
     else if (arguments->data == NULL)
         pentimento_set_usage(error, _("--data is needed: a folder of pictures, or a list"));
@@ -358,6 +379,19 @@ static bool train_tiny(const Arguments *arguments, const LdmDataset *dataset,
            ldm_train_tiny(model, dataset, &options, watch, arguments->common.output, error);
 }
 
+static bool train_grow(const Arguments *arguments, const LdmDataset *dataset,
+                       const LdmTrainWatch *watch, GError **error)
+{
+    const LdmWanted anew = {.made_new =
+                                1u << LDM_PART_VAE | 1u << LDM_PART_UNET | 1u << LDM_PART_TEXT};
+    g_autoptr(LdmModel) old = ldm_model_load(arguments->common.model, error);
+    g_autoptr(LdmModel) model =
+        old != NULL ? ldm_model_load_wanted(arguments->init, &anew, error) : NULL;
+
+    return model != NULL &&
+           ldm_train_grow(model, old, dataset, watch, arguments->common.output, error);
+}
+
 static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
 {
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(arguments->data, error);
@@ -415,11 +449,12 @@ static bool run(int argc, char **argv, LdmRanks *ranks, GError **error)
     g_auto(Arguments) arguments = {.ranks = ranks};
     g_autoptr(GOptionContext) context = pentimento_context_new(
         &arguments.common, PENTIMENTO_NO_OUTPUT,
-        _("ldm|autoencoder|contrastive|lora|embedding|tiny|ema RUN"),
+        _("ldm|autoencoder|contrastive|lora|embedding|tiny|grow|ema RUN"),
         _("Trains on pictures with captions: a latent diffusion model; its first stage, the "
           "autoencoder; its text encoder, by telling pictures and captions apart; a LoRA, which is "
           "added to a model; a new word for its prompts; or a tiny decoder that previews a model's "
-          "pictures. Or averages the weights of a run over another share of it."));
+          "pictures. Or gives a model's latents further channels, or averages the weights of a run "
+          "over another share of it."));
     PentimentoReport report;
     bool done;
 

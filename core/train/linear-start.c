@@ -1,5 +1,6 @@
 /* Principal components. In: windows of a data set. Out: the weights of an autoencoder's linear
- * path, the best linear map there is by the squared error of what comes back. */
+ * path, the best linear map there is by the squared error of what comes back, or of some of its
+ * channels. */
 #include "train/linear-start.h"
 
 #include "layers/haar.h"
@@ -88,6 +89,23 @@ static bool measure(Moments *m, const LdmWindows *windows, GError **error)
     return true;
 }
 
+/* Takes off what is known of c by the latent a . c: C becomes C - C a (C a)' / (a . C a). */
+static void forget(Moments *m, const float *a)
+{
+    size_t n = m->n;
+    g_autofree double *Ca = g_new0(double, n);
+    double variance = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < n; k++)
+            Ca[i] += m->covariance[i * n + k] * a[k];
+        variance += a[i] * Ca[i];
+    }
+    for (size_t i = 0; variance > 0.0 && i < n; i++)
+        for (size_t k = 0; k < n; k++)
+            m->covariance[i * n + k] -= Ca[i] * Ca[k] / variance;
+}
+
 static double dot(const double *a, const double *b, size_t n)
 {
     double sum = 0.0;
@@ -113,7 +131,7 @@ static void straighten(double *v, const double *before, size_t k, size_t n)
         v[j] = length > LEAST * whole ? v[j] / length : 0.0;
 }
 
-/* The first z eigenvectors, [z, n], by orthogonal iteration; their values. */
+/* The first z eigenvectors of the covariance, [z, n], by orthogonal iteration; their values. */
 static double *components(const Moments *m, size_t z, double *lambda)
 {
     size_t n = m->n;
@@ -141,39 +159,44 @@ static double *components(const Moments *m, size_t z, double *lambda)
  *
  * The scales go half of the way to latents that all vary alike: what is large in the picture stays
  * larger, as suits noise that is the same for all, but not by orders of magnitude. */
-static void set_path(LdmModel *model, const Moments *m, const double *u, const double *lambda)
+static void set_path(LdmModel *model, const Moments *m, size_t known, const double *u,
+                     const double *lambda)
 {
     size_t n = m->n, z = (size_t)model->config.vae.latent_channels;
+    double least = LEAST * lambda[0];
     float *there = (float *)ldm_params_find(model->vae_params, "encoder.linear_path.weight")->data;
     float *shift = (float *)ldm_params_find(model->vae_params, "encoder.linear_path.bias")->data;
     float *back = (float *)ldm_params_find(model->vae_params, "decoder.linear_path.weight")->data;
     float *mean = (float *)ldm_params_find(model->vae_params, "decoder.linear_path.bias")->data;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; known == 0 && i < n; i++)
         mean[i] = (float)m->mean[i];
-    for (size_t k = 0; k < z; k++) {
-        bool there_is = k < n && lambda[k] > LEAST * lambda[0];
-        double s = there_is ? pow(lambda[k], -0.25) : 0.0;
+    for (size_t k = known; k < z; k++, u += n, lambda++) {
+        bool there_is = k < n && *lambda > least;
+        double s = there_is ? pow(*lambda, -0.25) : 0.0;
         for (size_t i = 0; i < n; i++) {
-            there[k * n + i] = (float)(there_is ? s * u[k * n + i] : 0.0);
-            back[i * z + k] = (float)(there_is ? u[k * n + i] / s : 0.0);
+            there[k * n + i] = (float)(there_is ? s * u[i] : 0.0);
+            back[i * z + k] = (float)(there_is ? u[i] / s : 0.0);
         }
-        shift[k] = (float)(there_is ? -s * dot(u + k * n, m->mean, n) : 0.0);
+        shift[k] = (float)(there_is ? -s * dot(u, m->mean, n) : 0.0);
     }
 }
 
-bool ldm_linear_start(LdmModel *model, const LdmWindows *windows, GError **error)
+bool ldm_linear_start(LdmModel *model, const LdmWindows *windows, size_t known, GError **error)
 {
     const LdmVaeConfig *vae = &model->config.vae;
     size_t f = ldm_vae_factor(vae), z = (size_t)vae->latent_channels;
     g_auto(Moments) moments = {.n = (size_t)vae->in_channels * f * f};
-    g_autofree double *lambda = g_new0(double, z);
+    g_autofree double *lambda = g_new0(double, z - known);
 
     if (!vae->linear_path)
         return true;
     if (!measure(&moments, windows, error))
         return false;
-    g_autofree double *u = components(&moments, z, lambda);
-    set_path(model, &moments, u, lambda);
+    const LdmParam *there = ldm_params_find(model->vae_params, "encoder.linear_path.weight");
+    for (size_t k = 0; k < known; k++)
+        forget(&moments, (const float *)there->data + k * moments.n);
+    g_autofree double *u = components(&moments, z - known, lambda);
+    set_path(model, &moments, known, u, lambda);
     return true;
 }

@@ -390,7 +390,7 @@ static bool check_rescaling(const Run *run, size_t cells, GError **error)
 static bool begin_linear(Run *run, GError **error)
 {
     return run->model->drawn[LDM_PART_VAE] == NULL || run->options->loop.resume ||
-           ldm_linear_start(run->model, &run->windows, error);
+           ldm_linear_start(run->model, &run->windows, 0, error);
 }
 
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)

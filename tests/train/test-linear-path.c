@@ -99,26 +99,33 @@ static double error_of(const LdmModel *model, World *world, const char *name)
     return sum;
 }
 
-/* A new autoencoder with the path's beginning from PICTURES of the world. */
+/* The path's beginning from PICTURES of the world, behind the channels that are known. */
+static void start(const Place *place, World *world, LdmModel *model, size_t known)
+{
+    g_autoptr(GError) error = NULL;
+    const LdmAugment augment = {.side = SIDE};
+    const LdmTrainWatch watch = {.read = read_world, .read_data = world};
+    g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, &error);
+    LdmWindows windows = {.dataset = dataset, .augment = &augment, .watch = &watch};
+    g_assert_true(ldm_windows_find(&windows, &error));
+    g_assert_cmpuint(windows.found.count, ==, PICTURES);
+    g_assert_true(ldm_linear_start(model, &windows, known, &error));
+    g_assert_no_error(error);
+    ldm_windows_clear(&windows);
+}
+
+/* A new autoencoder. */
 static LdmModel *begin(const Place *place, World *world)
 {
     const LdmWanted wanted = {.first_stage = true, .made_new = 1u << LDM_PART_VAE};
     g_autoptr(GError) error = NULL;
     LdmModel *model = ldm_model_load_wanted(place->model_folder, &wanted, &error);
-    const LdmAugment augment = {.side = SIDE};
-    const LdmTrainWatch watch = {.read = read_world, .read_data = world};
 
     g_assert_no_error(error);
     g_assert_true(ldm_model_draw(model, 1, &error));
     for (int i = 5; i < PICTURES; i++) /* the place has five */
         place_picture(place, i, NULL);
-    g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, &error);
-    LdmWindows windows = {.dataset = dataset, .augment = &augment, .watch = &watch};
-    g_assert_true(ldm_windows_find(&windows, &error));
-    g_assert_cmpuint(windows.found.count, ==, PICTURES);
-    g_assert_true(ldm_linear_start(model, &windows, &error));
-    g_assert_no_error(error);
-    ldm_windows_clear(&windows);
+    start(place, world, model, 0);
     return model;
 }
 
@@ -175,10 +182,31 @@ static void test_best(void)
         }
 }
 
+/* Channels that have their directions keep them; the others are found again in what these leave. */
+static void test_known(void)
+{
+    g_auto(Place) place = place_new();
+    place_set_vae(&place, "\"linear_path\": true, \"haar_stem\": true");
+    World world = world_new(0.0);
+    g_autoptr(LdmModel) model = begin(&place, &world);
+    float *there = (float *)ldm_params_find(model->vae_params, "encoder.linear_path.weight")->data;
+    float *back = (float *)ldm_params_find(model->vae_params, "decoder.linear_path.weight")->data;
+    g_autofree float *kept = g_memdup2(there, N * sizeof *kept);
+
+    for (size_t k = 1; k < FREE; k++)
+        for (size_t i = 0; i < N; i++)
+            there[k * N + i] = back[i * FREE + k] = 0.0f;
+    g_assert_cmpfloat(error_of(model, &world, "unseen"), >, 0.1);
+    start(&place, &world, model, 1);
+    g_assert_cmpmem(there, N * sizeof *kept, kept, N * sizeof *kept);
+    g_assert_cmpfloat(error_of(model, &world, "unseen"), <, 1e-7);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/linear-path/whole", test_whole);
     g_test_add_func("/linear-path/best", test_best);
+    g_test_add_func("/linear-path/known", test_known);
     return g_test_run();
 }
