@@ -164,7 +164,7 @@ static void multiply_keys(const Job *job, Scratch *s, const Rows *x, const float
                           size_t keys, float *scores)
 {
     const size_t NR = 2 * job->lanes->width, depth = ldm_pairs_words(job->pairs, job->a->d);
-    size_t strip = ldm_parts(x->rows, ldm_parts(x->rows, job->rows));
+    size_t strip = ldm_evenly(x->rows, job->rows);
     for (size_t i = 0; i < x->rows; i += strip) {
         size_t rows = MIN(strip, x->rows - i);
         LdmTile t = {.segments = 1, .K = depth, .lda = x->stride, .ldc = PITCH, .vectors = 2};
@@ -187,7 +187,7 @@ typedef struct {
 static void add_product(const Job *job, Scratch *s, const LdmTile *from, bool turned, const Sums *y)
 {
     const size_t NR = 2 * job->lanes->width, d = job->a->d, rows = y->rows;
-    size_t strip = ldm_parts(rows, ldm_parts(rows, job->rows));
+    size_t strip = ldm_evenly(rows, job->rows);
     for (size_t i = 0; i < rows; i += strip)
         for (size_t c = 0; c < d; c += NR) {
             LdmTile t = *from;

@@ -159,7 +159,7 @@ static void multiply(const AttentionJob *job, size_t M, const float *a, size_t l
                                                          .vectors = 2,
                                                          .add = add,
                                                          .ahead = a + (m + job->rows) * lda,
-                                                         .ahead_step = 16});
+                                                         .ahead_step = LDM_LINE});
 }
 
 /* Scores of keys from k0 on that come after their query do not count. */

@@ -175,7 +175,7 @@ bool ldm_conv_backward_input(const LdmConvBackward *back, GCancellable *cancella
 #define STRIPS 16        /* of dY's channels, the rows of a register tile each */
 #define BAND   (32 * KC) /* pixels of a task */
 
-#define WORD_PITCH (KC / 2 + 16) /* from row to row of dY turned round, in pairs */
+#define WORD_PITCH (KC / 2 + LDM_LINE) /* from row to row of dY turned round, in pairs */
 
 typedef struct {
     const LdmConvBackward *back;
@@ -331,20 +331,20 @@ static void copy_strips(const WeightsJob *job, const WeightsBlock *b, float *out
 /* The i-th cache line that the pixel of the next block has for this task; NULL: no more. */
 static const float *line_ahead(const WeightsJob *job, const WeightsBlock *b, size_t i)
 {
-    size_t pixel = b->pixel + b->depth, lines = ldm_parts(b->rows, 16);
+    size_t pixel = b->pixel + b->depth, lines = ldm_parts(b->rows, LDM_LINE);
     if (pixel + b->depth > job->pixels)
         return NULL;
     if (i < lines)
-        return job->back->dy + pixel * job->c->Cout + b->m0 + i * 16;
-    if (!is_product(job->c) || i >= lines + ldm_parts(b->columns, 16))
+        return job->back->dy + pixel * job->c->Cout + b->m0 + i * LDM_LINE;
+    if (!is_product(job->c) || i >= lines + ldm_parts(b->columns, LDM_LINE))
         return NULL;
-    return job->c->x + pixel * job->c->Cin + b->j0 + (i - lines) * 16;
+    return job->c->x + pixel * job->c->Cin + b->j0 + (i - lines) * LDM_LINE;
 }
 
 /* Some rows of dW: + a block of pixels, packed. */
 static void multiply_block(const WeightsJob *job, WeightsScratch *s, const WeightsBlock *b)
 {
-    const size_t NR = 2 * job->lanes->width, lines = ldm_parts(b->rows, 16);
+    const size_t NR = 2 * job->lanes->width, lines = ldm_parts(b->rows, LDM_LINE);
     const size_t depth = ldm_pairs_words(job->pairs, b->depth);
     size_t i = 0;
     for (size_t m = 0; m < b->rows; m += job->strip)

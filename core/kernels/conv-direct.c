@@ -123,7 +123,7 @@ static void direct_row(const DirectJob *job, DirectScratch *s, size_t r, size_t 
     const LdmConv *c = job->c;
     const size_t NR = 2 * job->lanes->width, MR = job->tile_rows;
     bool in_place = c->residual == c->y;
-    size_t strips = ldm_parts(job->Wo, MR), step = ldm_parts(job->Wo, strips);
+    size_t step = ldm_evenly(job->Wo, MR);
     for (size_t x = 0; x < job->Wo; x += step) {
         size_t at = ((job->first + r) * job->Wo + x) * c->Cout + n0;
         int rows = (int)MIN(step, job->Wo - x);

@@ -39,13 +39,13 @@ static void job_init(Job *job, const LdmConv *c)
     job->block = panels * NR;
     job->pitch = ldm_whole_lines(c->Cout);
     if (ldm_stride_collides(job->pitch))
-        job->pitch += 16;
+        job->pitch += LDM_LINE;
     size_t fit = MAX(BAND_FLOATS / (36 * (job->block + job->pitch)), (size_t)MIN_BAND);
-    job->band = MIN(ldm_parts(job->total, ldm_parts(job->total, fit)), job->total);
+    job->band = MIN(ldm_evenly(job->total, fit), job->total);
     /* planes an odd number of cache lines apart fall into different sets */
-    job->v_plane = job->band * job->block + 16;
-    job->m_plane = job->band * job->pitch + 16;
-    job->u_plane = c->Cout * job->block + 16;
+    job->v_plane = job->band * job->block + LDM_LINE;
+    job->m_plane = job->band * job->pitch + LDM_LINE;
+    job->u_plane = c->Cout * job->block + LDM_LINE;
     size_t wanted = ldm_parts(4 * (size_t)ldm_threads(), 36);
     job->part = ldm_parts(ldm_parts(c->Cout, wanted), MR) * MR;
     job->parts = ldm_parts(c->Cout, job->part);

@@ -26,7 +26,6 @@
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
 
 #define MOST_PRODUCTS 81
-#define LINE          16 /* floats of a cache line */
 
 typedef struct {
     const LdmConv *c;
@@ -58,13 +57,13 @@ static void job_init_small(WinogradJob *job)
     size_t fit = MAX(V_FLOATS / (job->planes * job->pitch), (size_t)MIN_TILES);
     job->chunk = ldm_parts(job->total, MAX((job->total + fit / 2) / fit, (size_t)1));
     /* Planes an odd number of cache lines apart fall into different sets. */
-    job->v_stride = job->chunk * job->pitch + 16;
+    job->v_stride = job->chunk * job->pitch + LDM_LINE;
     size_t wanted = ldm_parts(2 * ldm_threads(), job->panels);
     job->group = MAX(ldm_parts(job->chunk, wanted), MIN((size_t)56, job->chunk));
-    job->m_stride = job->group * NR + 16;
+    job->m_stride = job->group * NR + LDM_LINE;
     job->depth = MIN(DEPTH * 36 / job->products, (size_t)DEPTH);
     job->shared = job->planes * job->v_stride;
-    job->thread = ldm_whole_lines(job->products * (job->depth * NR + 16) +
+    job->thread = ldm_whole_lines(job->products * (job->depth * NR + LDM_LINE) +
                                   job->sums * job->m_stride + 9 * PACKED * NR + NR);
 }
 
@@ -76,11 +75,11 @@ static void job_init_large(WinogradJob *job)
     size_t stretch_planes = job->way == LDM_WINOGRAD_6 ? STRETCH_6 : STRETCH;
     size_t each = ldm_parts(job->total, stretch_planes / job->planes * threads);
     job->chunk = ldm_parts(job->total, each * threads);
-    job->v_stride = job->chunk * job->pitch + 16;
-    job->m_stride = job->chunk * NR + 16;
+    job->v_stride = job->chunk * job->pitch + LDM_LINE;
+    job->m_stride = job->chunk * NR + LDM_LINE;
     job->depth = DEPTH;
     job->abreast = PLANES / job->sums;
-    job->kept = ldm_parts(job->panels, ldm_parts(job->panels, job->kept));
+    job->kept = ldm_evenly(job->panels, job->kept);
     job->shared = job->kept * job->products * job->u_stride;
     size_t packed = 9 * PACKED * NR; /* at another time than tiles and products */
     size_t stretch = job->planes * job->v_stride + job->abreast * job->sums * job->m_stride + NR;
@@ -143,11 +142,11 @@ static void job_init(WinogradJob *job, const LdmConv *c)
     *job = (WinogradJob){.c = c, .lanes = ldm_lanes(), .way = LDM_WINOGRAD};
     const size_t NR = 2 * job->lanes->width;
     job->panels = ldm_parts(c->Cout, NR);
-    job->u_stride = c->Cin * NR + 16;
+    job->u_stride = c->Cin * NR + LDM_LINE;
     job_init_way(job, c);
     job->pitch = ldm_whole_lines(c->Cin);
     if (ldm_stride_collides(job->pitch))
-        job->pitch += 16;
+        job->pitch += LDM_LINE;
     job->kept = U_FLOATS / (job->products * job->u_stride);
     job->keeps = job->total >= LARGE && job->kept >= 1;
     if (job->keeps)
@@ -267,13 +266,13 @@ static void panel_task(size_t index, int thread, void *data)
     const LdmConv *c = job->c;
     const size_t NR = 2 * job->lanes->width;
     float *u = thread_scratch(job, thread);
-    float *packed = u + job->products * (job->depth * NR + 16), *m = packed + 9 * PACKED * NR;
+    float *packed = u + job->products * (job->depth * NR + LDM_LINE), *m = packed + 9 * PACKED * NR;
     float *bias = m + job->sums * job->m_stride;
     size_t n0 = index / job->groups * NR, t0 = index % job->groups * job->group;
     size_t t1 = MIN(t0 + job->group, job->tiles), columns = MIN(NR, c->Cout - n0);
-    size_t rows = ldm_parts(t1 - t0, ldm_parts(t1 - t0, job->lanes->rows));
+    size_t rows = ldm_evenly(t1 - t0, job->lanes->rows);
     for (size_t c0 = 0; c0 < c->Cin; c0 += job->depth) {
-        size_t depth = MIN(job->depth, c->Cin - c0), u_stride = depth * NR + 16;
+        size_t depth = MIN(job->depth, c->Cin - c0), u_stride = depth * NR + LDM_LINE;
         transform_weights(job, n0, c0, depth, packed, u, u_stride);
         for (size_t p = 0; p < job->products; p++) {
             LdmTile t = {.segments = 1,
@@ -332,14 +331,14 @@ static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_
                            const float *v, float *m, const float *next)
 {
     const size_t NR = 2 * job->lanes->width, Cin = job->c->Cin;
-    size_t rows = ldm_parts(tiles, ldm_parts(tiles, job->lanes->rows));
+    size_t rows = ldm_evenly(tiles, job->lanes->rows);
     const float *u = kept_weights(job, panel, p);
     size_t columns = job->c->Cout - panel * NR, parts = ldm_parts(Cin, KEPT_DEPTH);
     size_t step = ldm_whole_lines(ldm_parts(Cin, parts));
     LdmTile t = {.segments = 1,
                  .lda = job->pitch,
                  .ldc = NR,
-                 .ahead_step = LINE,
+                 .ahead_step = LDM_LINE,
                  .vectors = columns > (size_t)job->lanes->width ? 2 : 1};
     for (size_t c0 = 0; c0 < Cin; c0 += step) {
         const float *following = c0 + step < Cin ? u + (c0 + step) * NR : next;
@@ -347,7 +346,7 @@ static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_
         t.b = u + c0 * NR;
         t.add = c0 > 0 || job->adds[p];
         for (size_t i = 0; i < tiles; i += rows) {
-            size_t asked = i / rows * step * LINE; /* floats, by the rows before */
+            size_t asked = i / rows * step * LDM_LINE; /* floats, by the rows before */
             t.a = v + i * job->pitch + c0;
             t.c = m + i * NR;
             t.ahead = following != NULL && asked < step * NR ? following + asked : NULL;

@@ -33,7 +33,7 @@ static size_t panel_floats(size_t K)
 /* A row's distance that is no power of two. */
 static size_t strip_pitch(size_t K)
 {
-    return ldm_whole_lines(K) + 16;
+    return ldm_whole_lines(K) + LDM_LINE;
 }
 
 static size_t thread_bytes(size_t K)
@@ -84,8 +84,12 @@ static void geglu_strip(const GegluJob *job, GegluScratch *s, size_t m, size_t r
                         size_t columns)
 {
     const LdmGemmGeglu *g = job->g;
-    LdmTile t = {
-        .segments = 1, .K = job->words, .lda = g->K, .ldc = WIDE, .vectors = 2, .ahead_step = 16};
+    LdmTile t = {.segments = 1,
+                 .K = job->words,
+                 .lda = g->K,
+                 .ldc = WIDE,
+                 .vectors = 2,
+                 .ahead_step = LDM_LINE};
 
     t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K, &t.lda, rows, g->K, strip_of(job, s),
                           strip_pitch(g->K));

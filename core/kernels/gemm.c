@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define KC          384 /* depth of a packed block */
-#define STRIP_PITCH (KC + 16)
+#define STRIP_PITCH (KC + LDM_LINE)
 #define PANELS      6                 /* panels of NR columns in it */
 #define TASK_STEPS  ((size_t)1 << 25) /* multiply-adds of a vector lane: 10 to 30 ms */
 
@@ -71,13 +71,13 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K : NULL;
     if (next != NULL && depth < g->K)
         for (int i = 0; i < rows; i++)
-            for (size_t k = 0; k < depth; k += 16)
+            for (size_t k = 0; k < depth; k += LDM_LINE)
                 __builtin_prefetch(next + i * g->K + k0 + k);
     for (size_t n = 0; n < columns; n += NR) {
         t.b = s->b + n * t.K;
         t.c = g->y + m * g->N + n0 + n;
         t.ahead = n == 0 && depth == g->K ? next : NULL;
-        t.ahead_step = 16;
+        t.ahead_step = LDM_LINE;
         ldm_tile_by(job->tile, NR / 2, rows, MIN(NR, columns - n), &t, s->corner);
     }
     if (k0 + depth < g->K || (g->bias.data == NULL && (g->residual == NULL || in_place)))
@@ -203,7 +203,7 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
     if (g->M <= DOT_ROWS && !g->transposed)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     size_t panels = ldm_parts(g->N, 2 * job.lanes->width);
-    job.block_columns = ldm_parts(panels, ldm_parts(panels, PANELS)) * 2 * job.lanes->width;
+    job.block_columns = ldm_evenly(panels, PANELS) * 2 * job.lanes->width;
     job.n_blocks = ldm_parts(g->N, job.block_columns);
     job.block_rows = ldm_task_rows(g->M, job.n_blocks, job.block_columns * g->K, job.rows);
     size_t tasks = job.n_blocks * ldm_parts(g->M, job.block_rows);

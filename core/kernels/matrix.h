@@ -27,10 +27,19 @@ static inline size_t ldm_parts(size_t n, size_t size)
     return (n + size - 1) / size;
 }
 
+/* The size of a part where n is cut into as few as there can be of at most `most`, all alike but
+ * the last. */
+static inline size_t ldm_evenly(size_t n, size_t most)
+{
+    return ldm_parts(n, ldm_parts(n, most));
+}
+
+#define LDM_LINE 16 /* floats of a cache line */
+
 /* n floats, rounded up to whole cache lines. */
 static inline size_t ldm_whole_lines(size_t n)
 {
-    return (n + 15) / 16 * 16;
+    return ldm_parts(n, LDM_LINE) * LDM_LINE;
 }
 
 /* Rows a multiple of 4 KiB apart fall into the same set of the first cache. */
