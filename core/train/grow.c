@@ -1,10 +1,13 @@
 /* Further channels for latents. In: a trained model, the configuration of one with more channels,
  * pictures. Out: the larger model. Of each parameter the old one's numbers go to where their
- * channels are now, and zeros to the new channels; then the autoencoder learns to use these. */
+ * channels are now. The new channels' are zeros in the autoencoder, which then learns what to do
+ * with them at once, and drawn in the denoiser: were they zeros both where it reads and where it
+ * writes them, neither would ever have a gradient. */
 #include "train/grow.h"
 
 #include "base/error.h"
 #include "kernels/kernels.h"
+#include "train/initial.h"
 #include "train/linear-start.h"
 #include "train/model-write.h"
 #include "train/windows.h"
@@ -18,7 +21,7 @@ typedef struct {
     LdmModel *model;
     const LdmModel *old;
     size_t z, more;    /* latent channels there were; new ones */
-    GPtrArray *arrays; /* of parameters that grew */
+    GPtrArray *arrays; /* of the autoencoder's parameters that grew */
 } Growth;
 
 static void growth_clear(Growth *g)
@@ -72,6 +75,15 @@ static void copy_grown(const Growth *g, const LdmParam *param, const LdmParam *o
         }
 }
 
+static float *zeros(Growth *g, size_t count)
+{
+    float *x = g_new0(float, count);
+
+    g_ptr_array_add(g->arrays, x);
+    return x;
+}
+
+/* Parameters that were drawn keep that for new channels. */
 static bool inherit(Growth *g, LdmParams *params, const LdmParams *olds, GError **error)
 {
     for (size_t i = 0; i < ldm_params_length(params); i++) {
@@ -79,15 +91,14 @@ static bool inherit(Growth *g, LdmParams *params, const LdmParams *olds, GError 
         const LdmParam *old = ldm_params_find(olds, param->name);
         if (!check_shape(g, param, old, error))
             return false;
+        const void *drawn = param->data;
         param->dtype = old->dtype;
         param->data = old->data;
         if (memcmp(param->shape, old->shape, (size_t)param->rank * sizeof *param->shape) == 0)
             continue;
-        float *grown = g_new0(float, ldm_param_count(param));
-        g_ptr_array_add(g->arrays, grown);
-        copy_grown(g, param, old, grown);
         param->dtype = LDM_F32;
-        param->data = grown;
+        param->data = drawn != NULL ? drawn : zeros(g, ldm_param_count(param));
+        copy_grown(g, param, old, (float *)param->data);
     }
     return true;
 }
@@ -139,7 +150,8 @@ static bool inherit_all(Growth *g, GError **error)
     LdmModel *model = g->model;
     const LdmModel *old = g->old;
 
-    if (!inherit(g, model->vae_params, old->vae_params, error) ||
+    if (!ldm_model_draw_part(model, LDM_PART_UNET, 0, error) ||
+        !inherit(g, model->vae_params, old->vae_params, error) ||
         !inherit(g, model->unet_params, old->unet_params, error) ||
         !inherit(g, model->text_params, old->text_params, error))
         return false;
