@@ -108,7 +108,7 @@ static double window_power(const LdmTexture *t, const float *band, size_t from)
     return sum / (WINDOW * WINDOW);
 }
 
-/* Mean |e(a) - e(b)| of a band of both; g = its gradient by a. */
+/* Mean (e(a) - e(b))^2 / e(a) of a band of both; g = its gradient by a. */
 static double compare(const LdmTexture *t, const float *a, const float *b, double scale, float *g)
 {
     size_t rows = (t->H - WINDOW) / STRIDE + 1, columns = (t->W - WINDOW) / STRIDE + 1;
@@ -120,10 +120,9 @@ static double compare(const LdmTexture *t, const float *a, const float *b, doubl
         size_t place = w / t->C, row = place / columns * STRIDE, column = place % columns * STRIDE;
         size_t from = (row * t->W + column) * t->C + w % t->C;
         double ea = sqrt(window_power(t, a, from) + floor);
-        double distance = ea - sqrt(window_power(t, b, from) + floor);
-        double sign = distance > 0.0 ? 1.0 : distance < 0.0 ? -1.0 : 0.0;
-        float share = (float)(scale * sign / ((double)windows * WINDOW * WINDOW * ea));
-        sum += fabs(distance);
+        double eb = sqrt(window_power(t, b, from) + floor), slope = 1.0 - eb * eb / (ea * ea);
+        float share = (float)(scale * slope / ((double)windows * WINDOW * WINDOW * ea));
+        sum += (ea - eb) * (ea - eb) / ea;
         for (size_t i = 0; i < WINDOW * WINDOW; i++) {
             size_t at = from + (i / WINDOW * t->W + i % WINDOW) * t->C;
             g[at] += share * a[at];

@@ -7,8 +7,11 @@
  * and -1 2 -1 over 4); compared are root mean squares of windows of 8 x 8 places that overlap by
  * half:
  *
- *     T(a, b) = sum over octaves and directions of mean |e(a) - e(b)|,
+ *     T(a, b) = sum over octaves and directions of mean (e(a) - e(b))^2 / e(a),
  *     e = sqrt(mean d^2 + floor^2), floor = 0.004, half a step of 8 bits: less is none.
+ *
+ * Of what e(b) may be where the latent leaves that open, T is least at e(a)^2 = mean e(b)^2: detail
+ * of the right power. The mean of |e(a) - e(b)| would ask for the median, which is less.
  *
  * It is a sum over a picture's own places, needs no network and cannot be played against, as a
  * discriminator can; that what is strong enough also looks right is the others' part. */

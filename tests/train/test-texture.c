@@ -46,8 +46,9 @@ static double twin(const double *a, const double *b)
             for (int row = 0; row + 8 <= H; row += 4)
                 for (int column = 0; column + 8 <= W; column += 4) {
                     int from = i / C * H * W * C + i % C, apart = 1 + band / 3, kind = band % 3;
-                    sum += fabs(strength(a + from, row, column, apart, kind != 0, kind != 1) -
-                                strength(b + from, row, column, apart, kind != 0, kind != 1));
+                    double ea = strength(a + from, row, column, apart, kind != 0, kind != 1);
+                    double eb = strength(b + from, row, column, apart, kind != 0, kind != 1);
+                    sum += (ea - eb) * (ea - eb) / ea;
                 }
     return sum / windows;
 }
