@@ -23,7 +23,7 @@ Usage: ./dev train-default [OPTIONS]     train the default model, or go on with 
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
   --from DIR     begin with the checkpoints of another run's folder, where this one has none; or with a finished model, which
-                 then stands for the stages autoencoder, text and small
+                 then stands for the stages autoencoder, text and small; its latents get the channels that they lack
   -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/model
 
 Ctrl-C saves a checkpoint and stops; the same command goes on.
@@ -107,22 +107,32 @@ decoders() {
     stage preview tiny --model "$run/decoder"
 }
 
-# What later stages read of earlier ones, from a finished model.
+latent_channels() { # MODEL
+    sed -n 's/.*"latent_channels" *: *\([0-9]*\).*/\1/p' "$1/vae/config.json"
+}
+
+# What later stages read of earlier ones, from a finished model; one whose latents have fewer channels than the recipe's grows first.
 stand_for_stages() { # MODEL
-    local stage
+    local model=$1 stage
+    if [ "$(latent_channels "$model")" != "$(latent_channels "$recipe/model")" ]; then
+        make_list
+        [ -e "$run/grown/model_index.json" ] ||
+            "$tree/dev" cli train grow --model "$model" --init "$recipe/model" --data "$run/denoiser.tsv" -o "$run/grown"
+        model=$run/grown
+    fi
     for stage in autoencoder text small; do
         [ ! -e "$run/$stage" ] || continue
         mkdir "$run/$stage.part"
-        cp -R --no-preserve=mode,ownership "$1"/{model_index.json,scheduler,text_encoder,tokenizer,unet,vae} "$run/$stage.part/"
+        cp -R --no-preserve=mode,ownership "$model"/{model_index.json,scheduler,text_encoder,tokenizer,unet,vae} "$run/$stage.part/"
         mv "$run/$stage.part" "$run/$stage"
     done
 }
 
+make_data
 if [ -n "$from" ] && [ -e "$from/model_index.json" ]; then
     stand_for_stages "$from"
     from='' # its folder `preview` is no run's
 fi
-make_data
 case $last in
     data) exit ;;
     features) # its image_tower is what lies in data/default/features
