@@ -78,6 +78,13 @@ static inline void place_set_vae(const Place *place, const char *settings)
     g_assert_true(g_file_set_contents(path, more, -1, NULL));
 }
 
+/* The next number of a sequence, in [-1, 1). */
+static inline float noise(guint32 *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return (float)(*state >> 8) / (float)(1 << 23) - 1.0f;
+}
+
 /* A plain picture whose colour follows from its name. */
 static inline LdmTensor *read_picture(const char *path, void *data, GError **error)
 {

@@ -57,12 +57,6 @@ static Place begin(char **larger)
     return place;
 }
 
-static float noise(guint32 *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(*state >> 8) / (float)(1 << 23) - 1.0f;
-}
-
 /* Noise, which the file's name seeds. */
 static LdmTensor *read_noise(const char *path, void *data, GError **error)
 {

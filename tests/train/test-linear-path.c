@@ -21,12 +21,6 @@ typedef struct {
     double odd; /* how much of it there is */
 } World;
 
-static float noise(guint32 *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(*state >> 8) / (float)(1 << 23) - 1.0f;
-}
-
 static World world_new(double odd)
 {
     World world = {.odd = odd};
@@ -150,6 +144,11 @@ static double all_errors(const LdmModel *model, World *world)
     return sum;
 }
 
+static float *weights(const LdmModel *model, const char *name)
+{
+    return (float *)ldm_params_find(model->vae_params, name)->data;
+}
+
 /* Turned a little in the plane of any two coefficients, the way there and back loses more of the
  * pictures that it was made from. */
 static void test_best(void)
@@ -158,8 +157,8 @@ static void test_best(void)
     place_set_vae(&place, "\"linear_path\": true, \"haar_stem\": true");
     World world = world_new(0.3);
     g_autoptr(LdmModel) model = begin(&place, &world);
-    float *there = (float *)ldm_params_find(model->vae_params, "encoder.linear_path.weight")->data;
-    float *back = (float *)ldm_params_find(model->vae_params, "decoder.linear_path.weight")->data;
+    float *there = weights(model, "encoder.linear_path.weight");
+    float *back = weights(model, "decoder.linear_path.weight");
     double turn = 0.3, best = all_errors(model, &world);
 
     g_assert_cmpfloat(best, >, 0.1);
@@ -189,8 +188,8 @@ static void test_known(void)
     place_set_vae(&place, "\"linear_path\": true, \"haar_stem\": true");
     World world = world_new(0.0);
     g_autoptr(LdmModel) model = begin(&place, &world);
-    float *there = (float *)ldm_params_find(model->vae_params, "encoder.linear_path.weight")->data;
-    float *back = (float *)ldm_params_find(model->vae_params, "decoder.linear_path.weight")->data;
+    float *there = weights(model, "encoder.linear_path.weight");
+    float *back = weights(model, "decoder.linear_path.weight");
     g_autofree float *kept = g_memdup2(there, N * sizeof *kept);
 
     for (size_t k = 1; k < FREE; k++)
