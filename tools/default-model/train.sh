@@ -129,12 +129,12 @@ stand_for_stages() { # MODEL
 }
 
 make_data
+[ "$last" != data ] || exit 0
 if [ -n "$from" ] && [ -e "$from/model_index.json" ]; then
     stand_for_stages "$from"
     from='' # its folder `preview` is no run's
 fi
 case $last in
-    data) exit ;;
     features) # its image_tower is what lies in data/default/features
         train features contrastive --init "$recipe/model"
         cp "$data/set/ATTRIBUTION.txt" "$run/features/image_tower/"
