@@ -18,24 +18,40 @@
 
 #define TOLD_SKIPPED 5 /* names of pictures that could not be used */
 
+/* Settings that can be typed, too, by the names that they have in a file. */
+static const struct {
+    const char *name, *help, *value;
+} typed[] = {
+    {"steps", N_("Steps of the whole run"), N_("N")},
+    {"batch", N_("Pictures of one pass"), N_("N")},
+    {"rate", N_("Highest learning rate"), N_("X")},
+    {"seed", N_("The same seed gives the same model"), N_("N")},
+    {"rank", N_("lora: rank of the matrices; more can learn more"), N_("N")},
+    {"word", N_("embedding: the new word for prompts, such as <cat>"), N_("WORD")},
+    {"regulariser", N_("autoencoder: kl, or vq for a codebook; else as the model"), "kl|vq"},
+    {"precision",
+     N_("ldm, lora, embedding, autoencoder: what is multiplied, f32 or bf16, which is faster on "
+        "processors made for it"),
+     "f32|bf16"},
+};
+
 typedef struct {
     PentimentoCommon common;
     LdmRanks *ranks; /* or NULL */
-    char *data, *config, *init, *steps, *batch, *rate, *seed, *rank, *word, *regulariser;
-    char *sigma_rel, *precision;
+    char *data, *config, *init, *sigma_rel;
+    char *settings[G_N_ELEMENTS(typed)]; /* of `typed`, or NULL */
     gboolean resume;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
 {
-    char *texts[] = {arguments->data,        arguments->config,    arguments->init,
-                     arguments->steps,       arguments->batch,     arguments->rate,
-                     arguments->seed,        arguments->rank,      arguments->word,
-                     arguments->regulariser, arguments->sigma_rel, arguments->precision};
-
     pentimento_common_clear(&arguments->common);
-    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
-        g_free(texts[i]);
+    g_free(arguments->data);
+    g_free(arguments->config);
+    g_free(arguments->init);
+    g_free(arguments->sigma_rel);
+    for (size_t i = 0; i < G_N_ELEMENTS(typed); i++)
+        g_free(arguments->settings[i]);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
 
@@ -54,22 +70,6 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
          _("Begin with random weights: a model folder of which the configuration is taken, and the "
            "weights of what is not trained"),
          _("DIR")},
-        {"steps", 0, 0, G_OPTION_ARG_STRING, &arguments->steps, _("Steps of the whole run"),
-         _("N")},
-        {"batch", 0, 0, G_OPTION_ARG_STRING, &arguments->batch, _("Pictures of one pass"), _("N")},
-        {"rate", 0, 0, G_OPTION_ARG_STRING, &arguments->rate, _("Highest learning rate"), _("X")},
-        {"seed", 0, 0, G_OPTION_ARG_STRING, &arguments->seed,
-         _("The same seed gives the same model"), _("N")},
-        {"rank", 0, 0, G_OPTION_ARG_STRING, &arguments->rank,
-         _("lora: rank of the matrices; more can learn more"), _("N")},
-        {"word", 0, 0, G_OPTION_ARG_FILENAME, &arguments->word,
-         _("embedding: the new word for prompts, such as <cat>"), _("WORD")},
-        {"regulariser", 0, 0, G_OPTION_ARG_STRING, &arguments->regulariser,
-         _("autoencoder: kl, or vq for a codebook; else as the model"), "kl|vq"},
-        {"precision", 0, 0, G_OPTION_ARG_STRING, &arguments->precision,
-         _("ldm, lora, embedding, autoencoder: what is multiplied, f32 or bf16, which is faster on "
-           "processors made for it"),
-         "f32|bf16"},
         {"sigma-rel", 0, 0, G_OPTION_ARG_STRING, &arguments->sigma_rel,
          _("ema: width of the average, as a share of the run"), _("X")},
         {"resume", 0, 0, G_OPTION_ARG_NONE, &arguments->resume,
@@ -78,6 +78,14 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
     };
 
     g_option_context_add_main_entries(context, entries, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(typed); i++) {
+        const GOptionEntry setting[] = {
+            {typed[i].name, 0, 0, G_OPTION_ARG_STRING, &arguments->settings[i], _(typed[i].help),
+             _(typed[i].value)},
+            G_OPTION_ENTRY_NULL,
+        };
+        g_option_context_add_main_entries(context, setting, NULL);
+    }
 }
 
 typedef bool TrainFunc(const Arguments *arguments, const LdmDataset *dataset,
@@ -106,14 +114,11 @@ static TrainFunc *kind_of(const Arguments *arguments)
 /* Both models, and no settings. */
 static bool has_growth(const Arguments *arguments)
 {
-    const char *settings[] = {arguments->config, arguments->steps,       arguments->batch,
-                              arguments->rate,   arguments->seed,        arguments->rank,
-                              arguments->word,   arguments->regulariser, arguments->precision};
-
-    for (size_t i = 0; i < G_N_ELEMENTS(settings); i++)
-        if (settings[i] != NULL)
+    for (size_t i = 0; i < G_N_ELEMENTS(typed); i++)
+        if (arguments->settings[i] != NULL)
             return false;
-    return arguments->init != NULL && arguments->common.model != NULL && !arguments->resume;
+    return arguments->init != NULL && arguments->common.model != NULL &&
+           arguments->config == NULL && !arguments->resume;
 }
 
 static bool check_arguments(const Arguments *arguments, GError **error)
@@ -154,25 +159,12 @@ static bool check_arguments(const Arguments *arguments, GError **error)
 static bool read_options(const Arguments *arguments, const PentimentoSettings *settings,
                          LdmLoopOptions *loop, GError **error)
 {
-    const struct {
-        const char *name, *text;
-    } typed[] = {
-        {"steps", arguments->steps},
-        {"batch", arguments->batch},
-        {"rate", arguments->rate},
-        {"seed", arguments->seed},
-        {"rank", arguments->rank},
-        {"word", arguments->word},
-        {"regulariser", arguments->regulariser},
-        {"precision", arguments->precision},
-    };
-
     if (arguments->config != NULL && !pentimento_train_read(settings, arguments->config, error))
         return false;
     for (size_t i = 0; i < G_N_ELEMENTS(typed); i++) {
         g_autoptr(GError) reason = NULL;
-        if (typed[i].text == NULL ||
-            pentimento_train_set(settings, typed[i].name, typed[i].text, &reason))
+        if (arguments->settings[i] == NULL ||
+            pentimento_train_set(settings, typed[i].name, arguments->settings[i], &reason))
             continue;
         pentimento_set_usage(error, "--%s", reason->message); /* it begins with the name */
         return false;
