@@ -23,6 +23,7 @@ static const struct {
     const char *name, *help, *value;
 } typed[] = {
     {"steps", N_("Steps of the whole run"), N_("N")},
+    {"cool-down", N_("The rate falls to zero over the last N of them, with decay-from"), N_("N")},
     {"batch", N_("Pictures of one pass"), N_("N")},
     {"rate", N_("Highest learning rate"), N_("X")},
     {"seed", N_("The same seed gives the same model"), N_("N")},

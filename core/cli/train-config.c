@@ -25,6 +25,7 @@ static const PentimentoSetting loop_table[] = {
     {"rate", DOUBLE, offsetof(LdmLoopOptions, optimiser.rate)},
     {"warm-up", UINT64, offsetof(LdmLoopOptions, optimiser.warm_up)},
     {"decay-from", UINT64, offsetof(LdmLoopOptions, optimiser.decay_from)},
+    {"cool-down", UINT64, offsetof(LdmLoopOptions, optimiser.cool_down)},
     {"beta1", DOUBLE, offsetof(LdmLoopOptions, optimiser.beta1)},
     {"beta2", DOUBLE, offsetof(LdmLoopOptions, optimiser.beta2)},
     {"eps", DOUBLE, offsetof(LdmLoopOptions, optimiser.eps)},

@@ -81,6 +81,15 @@ static bool check_profiles(const LdmOptimiserOptions *o, GError **error)
     return false;
 }
 
+static bool check_cool_down(const LdmOptimiserOptions *o, GError **error)
+{
+    if (o->cool_down == 0 || o->decay_from > 0)
+        return true;
+    ldm_set_error(error, INVALID,
+                  _("cool-down needs decay-from: without it the rate falls to zero by itself"));
+    return false;
+}
+
 static bool check_options(const LdmOptimiserOptions *o, GError **error)
 {
     const double below_one = nextafter(1.0, 0.0);
@@ -96,7 +105,9 @@ static bool check_options(const LdmOptimiserOptions *o, GError **error)
            ldm_option_check("patience", o->patience, 0, 1e6, error) &&
            ldm_option_check("steps", (double)o->steps, 1, 1e12, error) &&
            ldm_option_check("warm-up", (double)o->warm_up, 0, (double)o->steps, error) &&
-           ldm_option_check("decay-from", (double)o->decay_from, 0, 1e12, error);
+           ldm_option_check("decay-from", (double)o->decay_from, 0, 1e12, error) &&
+           ldm_option_check("cool-down", (double)o->cool_down, 0, (double)o->steps, error) &&
+           check_cool_down(o, error);
 }
 
 static void trained_free(gpointer data)
@@ -261,6 +272,16 @@ void ldm_optimiser_digest(const LdmOptimiser *optimiser, GChecksum *sum)
 
 /* ---- one step ---- */
 
+/* What an endless run's rate is multiplied by. */
+static double cooled(const LdmOptimiserOptions *options, uint64_t step)
+{
+    uint64_t left = step < options->steps ? options->steps - step : 0;
+
+    if (left >= options->cool_down)
+        return 1.0;
+    return 1.0 - sqrt(1.0 - (double)left / (double)options->cool_down);
+}
+
 double ldm_optimiser_rate(const LdmOptimiserOptions *options, uint64_t step)
 {
     double warm_up = (double)options->warm_up, rest = (double)options->steps - warm_up;
@@ -268,7 +289,8 @@ double ldm_optimiser_rate(const LdmOptimiserOptions *options, uint64_t step)
     if (step < options->warm_up)
         return options->rate * (double)(step + 1) / warm_up;
     if (options->decay_from > 0)
-        return options->rate / sqrt(MAX((double)step / (double)options->decay_from, 1.0));
+        return options->rate * cooled(options, step) /
+               sqrt(MAX((double)step / (double)options->decay_from, 1.0));
     if (rest <= 0.0)
         return options->rate;
     double along = MIN(((double)step - warm_up) / rest, 1.0);

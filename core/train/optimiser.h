@@ -16,6 +16,8 @@ typedef struct {
     uint64_t warm_up, steps; /* the rate rises linearly, then falls as half a cosine to zero */
     uint64_t decay_from; /* 0; else it does not fall with the end in sight, but from here on by the
                               * inverse root of the step (arXiv 2312.02696, B.2) */
+    uint64_t cool_down;  /* of such a run, its last steps, over which the rate falls to zero
+                              * besides, as 1 - sqrt (arXiv 2405.18392) */
     double clip;         /* longest gradient, 2-norm over all tables; 0 = any */
     double ema;          /* decay of the moving average, at most (1 + n) / (10 + n) at step n */
     double profiles[LDM_PROFILES]; /* sigma_rel of power profiles that the weights are averaged over

@@ -38,10 +38,10 @@ _pentimento() {
             img2img) options="$common $task --mask --strength --surroundings" ;;
             inpaint) options="$common $task --mask --strength --surroundings --learn --learn-time" ;;
             convert) options="$common --output --dtype --replace" ;;
-            train) options="$common --output --data --config --init --steps --batch --rate --seed --rank --word --regulariser --precision --sigma-rel --resume" ;;
+            train) options="$common --output --data --config --init --steps --cool-down --batch --rate --seed --rank --word --regulariser --precision --sigma-rel --resume" ;;
         esac
     fi
-    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder contrastive lora embedding tiny ema"
+    [ "$COMP_CWORD" -ne 2 ] || [ "${COMP_WORDS[1]}" != train ] || [ -n "$options" ] || options="ldm autoencoder contrastive lora embedding tiny grow ema"
     if [ -n "$options" ]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
     else

@@ -108,6 +108,30 @@ static void test_rate(void)
     g_assert_cmpfloat(ldm_optimiser_rate(&options, 99), ==, 0.01);
     g_assert_cmpfloat_with_epsilon(ldm_optimiser_rate(&options, 400), 0.005, 1e-15);
     g_assert_cmpfloat_with_epsilon(ldm_optimiser_rate(&options, 10000), 0.001, 1e-15);
+    options.steps = 400;
+    options.cool_down = 320;
+    g_assert_cmpfloat(ldm_optimiser_rate(&options, 80), ==, 0.01);
+    g_assert_cmpfloat_with_epsilon(ldm_optimiser_rate(&options, 100), 0.0075, 1e-15);
+    g_assert_cmpfloat_with_epsilon(ldm_optimiser_rate(&options, 225),
+                                   0.01 / 1.5 * (1.0 - sqrt(145.0 / 320.0)), 1e-15);
+    g_assert_cmpfloat(ldm_optimiser_rate(&options, 400), ==, 0.0);
+}
+
+/* A cool-down is for runs whose rate does not fall by itself. */
+static void test_cool_down_refused(void)
+{
+    LdmOptimiserOptions options = ldm_optimiser_defaults();
+    g_autoptr(GError) error = NULL;
+
+    options.cool_down = 5;
+    g_assert_null(ldm_optimiser_new(&options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "decay-from"));
+    g_clear_error(&error);
+    options.decay_from = 1;
+    options.cool_down = options.steps + 1;
+    g_assert_null(ldm_optimiser_new(&options, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
 }
 
 static void test_outlier(void)
@@ -199,6 +223,7 @@ int main(int argc, char **argv)
     g_test_add_func("/adamw/torch", test_torch);
     g_test_add_func("/adamw/ema", test_ema);
     g_test_add_func("/adamw/rate", test_rate);
+    g_test_add_func("/adamw/cool-down-refused", test_cool_down_refused);
     g_test_add_func("/adamw/outlier", test_outlier);
     g_test_add_func("/adamw/nonfinite", test_nonfinite);
     g_test_add_func("/adamw/options", test_options);

@@ -13,7 +13,7 @@
 typedef struct {
     bool resume, buckets, bf16;
     size_t look_every;
-    uint64_t steps, decay_from; /* 0 steps: STEPS */
+    uint64_t steps, decay_from, cool_down; /* 0 steps: STEPS */
 } Wish;
 
 static LdmTrainOptions options_of(const Wish *wish)
@@ -25,6 +25,7 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.latents.variants = 2;
     options.loop.optimiser.steps = wish->steps != 0 ? wish->steps : STEPS;
     options.loop.optimiser.decay_from = wish->decay_from;
+    options.loop.optimiser.cool_down = wish->cool_down;
     options.loop.optimiser.warm_up = 2;
     options.loop.batch = 2;
     options.loop.accumulate = 2;
@@ -164,11 +165,12 @@ static void test_longer(void)
     g_autoptr(GError) error = NULL;
     g_auto(Watch) whole = {0}, parts = {0};
 
-    g_assert_true(train(&place, "whole", &whole, &(Wish){.decay_from = 3}, &error));
+    g_assert_true(train(&place, "whole", &whole, &(Wish){.decay_from = 3, .cool_down = 3}, &error));
     g_assert_no_error(error);
     g_assert_true(train(&place, "parts", &parts, &(Wish){.steps = 5, .decay_from = 3}, &error));
     g_assert_no_error(error);
-    g_assert_true(train(&place, "parts", &parts, &(Wish){.decay_from = 3, .resume = true}, &error));
+    g_assert_true(train(&place, "parts", &parts,
+                        &(Wish){.decay_from = 3, .cool_down = 3, .resume = true}, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(parts.plan.first_step, ==, 5);
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)

@@ -9,7 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
 data=$cache/default-data
 run=$cache/default-run
 stages=(data autoencoder text small ldm decoder preview model features)
-steps=() precision=() hours='' from='' last=model
+own=() precision=() hours='' from='' last=model
 
 usage() {
     cat <<'TEXT'
@@ -19,10 +19,12 @@ Usage: ./dev train-default [OPTIONS]     train the default model, or go on with 
                  data alone, and so does features, the network by which models are evaluated, which is no part of the model;
                  decoder needs the autoencoder alone, preview the decoder
   --steps N      steps of the last stage, in place of its settings' (data/default/train-*.conf)
+  --cool-down N  let the last stage's rate fall to zero over its last N steps; with --from and -o, so that the run that it was
+                 copied from can go on
   --precision P  bf16: multiply in bf16 where that trains faster, on processors that have it; f32 is the default
   --hours H      save a checkpoint and stop after so long
   --data DIR     where packages and pictures lie (default: ~/.cache/pentimento/default-data)
-  --from DIR     begin with the checkpoints of another run's folder, where this one has none; or with a finished model, which
+  --from DIR     begin with the stages of another run's folder, where this one has none; or with a finished model, which
                  then stands for the stages autoencoder, text and small; its latents get the channels that they lack
   -o DIR         the run's folder (default: ~/.cache/pentimento/default-run); the finished model is DIR/model
 
@@ -38,12 +40,12 @@ die() {
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage && exit ;;
-        --stage | --steps | --precision | --hours | --data | --from | -o) [ $# -gt 1 ] || die "$1 needs a value" 2 ;;
+        --stage | --steps | --cool-down | --precision | --hours | --data | --from | -o) [ $# -gt 1 ] || die "$1 needs a value" 2 ;;
         *) echo "train-default: no such option: $1 (--help lists them)" >&2 && exit 2 ;;
     esac
     case $1 in
         --stage) last=$2 ;;
-        --steps) steps=(--steps "$2") ;;
+        --steps | --cool-down) own+=("$1" "$2") ;;
         --precision) precision=(--precision "$2") ;;
         --hours) hours=$2 ;;
         --data) data=$2 ;;
@@ -76,21 +78,17 @@ make_list() {
 
 # The trainer, until it is done or the time is over: 130 then, as after Ctrl-C.
 train() { # STAGE KIND WHERE-IT-BEGINS
-    local folder=$run/$1 pictures=$data/set/train.tsv limit=() resume=() own=()
-    if [ -n "$from" ] && [ -d "$from/$1" ] && [ ! -d "$folder" ]; then
-        cp -R --no-preserve=mode,ownership "$from/$1" "$folder.part"
-        mv "$folder.part" "$folder"
-    fi
+    local folder=$run/$1 pictures=$data/set/train.tsv limit=() resume=() settings=()
     ! compgen -G "$folder/checkpoints/step-*.json" >/dev/null || resume=(--resume)
     [ -z "$end" ] || limit=(timeout --foreground --signal=TERM "$((end > $(date +%s) ? end - $(date +%s) : 1))")
-    [ "$1" != "$last" ] || own=("${steps[@]}")
+    [ "$1" != "$last" ] || settings=("${own[@]}")
     if [ "$2" = ldm ]; then
         make_list
         pictures=$run/denoiser.tsv
     fi
-    [[ $2 != ldm && $2 != autoencoder ]] || own+=("${precision[@]}") # the others are small, and know f32 alone
+    [[ $2 != ldm && $2 != autoencoder ]] || settings+=("${precision[@]}") # the others are small, and know f32 alone
     "${limit[@]}" "$tree/dev" cli train "$2" "${@:3}" --data "$pictures" \
-        --config "$recipe/train-$1.conf" -o "$folder" "${own[@]}" "${resume[@]}" ||
+        --config "$recipe/train-$1.conf" -o "$folder" "${settings[@]}" "${resume[@]}" ||
         { status=$? && [ $status = 124 ] && exit 130 || exit $status; }
 }
 
@@ -98,6 +96,10 @@ finished() { [ -e "$run/$1/model_index.json" ] || [ -e "$run/$1/preview/config.j
 
 # Trains a stage that is not finished; one that is the last wanted goes on from its checkpoints even then.
 stage() { # STAGE KIND WHERE-IT-BEGINS
+    if [ -n "$from" ] && [ -d "$from/$1" ] && [ ! -d "$run/$1" ]; then
+        cp -R --no-preserve=mode,ownership "$from/$1" "$run/$1.part"
+        mv "$run/$1.part" "$run/$1"
+    fi
     if ! finished "$1" || [ "$1" = "$last" ]; then train "$@"; fi
     [ "$1" != "$last" ] || exit 0
 }
