@@ -30,9 +30,10 @@ static void wrong_type(Reader *r, const char *key, const char *expected)
     r->failed = true;
 }
 
+/* A member that is absent, NULL, is null. */
 static void unsupported(Reader *r, const char *key, JsonNode *node)
 {
-    g_autofree char *value = json_to_string(node, FALSE);
+    g_autofree char *value = node != NULL ? json_to_string(node, FALSE) : g_strdup("null");
     if (strlen(value) > 120) /* long lists: enough to be recognised */
         strcpy(value + 117, "...");
     g_autofree char *text = g_utf8_make_valid(value, -1);

@@ -94,7 +94,7 @@ static JsonNode *parse(const char *text, size_t bytes, Names *names, GError **er
 
 JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GError **error)
 {
-    bool limit;
+    bool limit = false;
     const char *fault =
         g_utf8_validate(text, (gssize)bytes, NULL) ? scan(text, bytes, &limit) : _("not UTF-8");
     if (fault != NULL && limit)

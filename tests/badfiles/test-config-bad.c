@@ -23,7 +23,7 @@ static void refused(const char *path, int code, const char *words, const char *w
 #define NOT LDM_ERROR_UNSUPPORTED
 
 static const struct {
-    const char *part, *key, *value; /* JSON */
+    const char *part, *key, *value; /* JSON; NULL: left out */
     int code;
     const char *words; /* NULL: the key */
 } values[] = {
@@ -52,6 +52,7 @@ static const struct {
     {"unet", "down_block_types", "[\"CrossAttnDownBlock2D\",7]", NOT},
     {"unet", "up_block_types", "[\"CrossAttnUpBlock2D\",\"UpBlock2D\"]", NOT},
     {"unet", "up_block_types", "\"UpBlock2D\"", NOT},
+    {"unet", "up_block_types", NULL, NOT},
     {"unet", "mid_block_type", "\"UNetMidBlock2DSimpleCrossAttn\"", NOT},
     {"unet", "only_cross_attention", "true", NOT},
     {"unet", "only_cross_attention", "[true]", NOT},
@@ -127,12 +128,14 @@ static void test_values(void)
         GError *error = NULL;
         JsonObject *json = ldm_json_parse(text, strlen(text), name, &error);
         g_assert_no_error(error);
-        JsonNode *value = json_from_string(values[i].value, &error);
+        if (values[i].value != NULL)
+            json_object_set_member(json, values[i].key, json_from_string(values[i].value, &error));
+        else
+            json_object_remove_member(json, values[i].key);
         g_assert_no_error(error);
-        json_object_set_member(json, values[i].key, value);
         JsonNode *root = json_node_init_object(json_node_alloc(), json);
         g_autofree char *changed = json_to_string(root, FALSE);
-        g_autofree char *what = g_strconcat(values[i].key, " ", values[i].value, NULL);
+        g_autofree char *what = g_strjoin(" ", values[i].key, values[i].value, NULL);
         json_node_unref(root);
         json_object_unref(json);
         const char *sub = strcmp(values[i].part, "vq") == 0 ? "vae" : values[i].part;
