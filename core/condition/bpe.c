@@ -4,6 +4,7 @@
 #include "condition/bpe.h"
 
 #include "base/error.h"
+#include "weights/file.h"
 
 #include <json-glib/json-glib.h>
 #include <string.h>
@@ -53,20 +54,10 @@ static bool lookup(const LdmBpe *bpe, const char *entry, int32_t *id)
 /* The whole file, NUL-terminated. */
 static char *read_text(const char *path, GError **error)
 {
-    g_autoptr(GMappedFile) file = g_mapped_file_new(path, FALSE, NULL);
+    size_t n;
+    char *text = ldm_file_read(path, MAX_FILE, &n, error);
 
-    if (file == NULL) {
-        ldm_set_error(error, FILE, _("%s cannot be read"), path);
-        return NULL;
-    }
-    gsize n = g_mapped_file_get_length(file);
-    if (n > MAX_FILE) {
-        ldm_set_error(error, FORMAT, _("%s has more than %u MiB: it is no vocabulary"), path,
-                      MAX_FILE >> 20);
-        return NULL;
-    }
-    char *text = g_strndup(n > 0 ? g_mapped_file_get_contents(file) : "", n);
-    if (!g_utf8_validate(text, (gssize)n, NULL)) {
+    if (text != NULL && !g_utf8_validate(text, (gssize)n, NULL)) {
         ldm_set_error(error, FORMAT, _("%s is not UTF-8 text"), path);
         g_clear_pointer(&text, g_free);
     }

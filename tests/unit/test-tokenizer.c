@@ -3,9 +3,11 @@
 #include "condition/tokenizer.h"
 
 #include <glib/gstdio.h>
+#include <sys/stat.h>
 #include <string.h>
 
-#define SPECIALS "\"<s>\": 0, \"</s>\": 1, "
+#define NO_MERGES "#version: 0.2\n"
+#define SPECIALS  "\"<s>\": 0, \"</s>\": 1, "
 #define LETTERS                                                                                  \
     "\"a\": 2, \"a</w>\": 3, \"b\": 4, \"b</w>\": 5, \"ab\": 6, \"ab</w>\": 7, \"aab</w>\": 8, " \
     "\"aa\": 9, \"!</w>\": 10, \"1</w>\": 11"
@@ -74,7 +76,7 @@ static void test_merges(void)
 
 static void test_cut(void)
 {
-    g_autoptr(LdmTokenizer) tokenizer = open_text("{" SPECIALS LETTERS "}", "", 5, NULL);
+    g_autoptr(LdmTokenizer) tokenizer = open_text("{" SPECIALS LETTERS "}", NO_MERGES, 5, NULL);
     int32_t ids[5];
     size_t cut = 99;
 
@@ -108,7 +110,7 @@ static void test_long(void)
 
 static void test_no_utf8(void)
 {
-    g_autoptr(LdmTokenizer) tokenizer = open_text("{" SPECIALS LETTERS "}", "", 5, NULL);
+    g_autoptr(LdmTokenizer) tokenizer = open_text("{" SPECIALS LETTERS "}", NO_MERGES, 5, NULL);
     static const char *const bad[] = {"\xff", "a\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80"};
     int32_t ids[5];
 
@@ -124,14 +126,15 @@ static void test_broken_files(void)
     static const struct {
         const char *vocab, *merges, *says;
     } bad[] = {
-        {"", "", "vocab.json"},
-        {"[1, 2]", "", "vocab.json"},
-        {"{\"<s>\": 0", "", "vocab.json"},
-        {"{\"<s>\": -1, \"</s>\": 1}", "", "<s>"},
-        {"{\"<s>\": 0.5, \"</s>\": 1}", "", "<s>"},
-        {"{\"<s>\": \"0\", \"</s>\": 1}", "", "<s>"},
-        {"{\"<s>\": 0, \"</s>\": 99999999999}", "", "</s>"},
-        {"{\"<s>\": 0, \"x\": 5}", "", "special"},
+        {"", NO_MERGES, "vocab.json"},
+        {"{" SPECIALS LETTERS "}", "", "merges.txt"},
+        {"[1, 2]", NO_MERGES, "vocab.json"},
+        {"{\"<s>\": 0", NO_MERGES, "vocab.json"},
+        {"{\"<s>\": -1, \"</s>\": 1}", NO_MERGES, "<s>"},
+        {"{\"<s>\": 0.5, \"</s>\": 1}", NO_MERGES, "<s>"},
+        {"{\"<s>\": \"0\", \"</s>\": 1}", NO_MERGES, "<s>"},
+        {"{\"<s>\": 0, \"</s>\": 99999999999}", NO_MERGES, "</s>"},
+        {"{\"<s>\": 0, \"x\": 5}", NO_MERGES, "special"},
         {"{" SPECIALS LETTERS "}", "#version: 0.2\na b\na c\n", "line 3"},
         {"{" SPECIALS LETTERS "}", "ab\n", "line 1"},
         {"{" SPECIALS LETTERS "}", "b a\n", "line 1"},
@@ -145,6 +148,20 @@ static void test_broken_files(void)
         g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
         g_assert_nonnull(strstr(error->message, bad[i].says));
     }
+}
+
+/* A pipe that nobody writes to is no file that is waited for. */
+static void test_pipe(void)
+{
+    Files files = write_files("{" SPECIALS LETTERS "}", "a b\n");
+    g_autoptr(GError) error = NULL;
+
+    g_remove(files.merges);
+    g_assert_cmpint(mkfifo(files.merges, 0600), ==, 0);
+    g_assert_null(ldm_tokenizer_new(files.vocab, files.merges, 0, 1, 1, 5, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
+    g_assert_nonnull(strstr(error->message, "merges.txt"));
+    remove_files(&files);
 }
 
 static void test_missing_files(void)
@@ -161,7 +178,7 @@ static void test_no_room(void)
 {
     g_autoptr(GError) error = NULL;
 
-    g_assert_null(open_text("{" SPECIALS LETTERS "}", "", 1, &error));
+    g_assert_null(open_text("{" SPECIALS LETTERS "}", NO_MERGES, 1, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
 }
 
@@ -169,6 +186,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tokenizer/merges", test_merges);
+    g_test_add_func("/tokenizer/pipe", test_pipe);
     g_test_add_func("/tokenizer/cut", test_cut);
     g_test_add_func("/tokenizer/long", test_long);
     g_test_add_func("/tokenizer/no-utf8", test_no_utf8);
