@@ -70,10 +70,17 @@ static LdmTensor *merged_attention(LdmPass *pass, const LdmTransformerBlock *blo
     return ldm_unmerge_forward(pass, &merged, h, x);
 }
 
+/* Merging needs cells of 2 x 2. */
+static bool merges(const LdmPass *pass, const LdmTransformer *layer, const LdmTensor *x)
+{
+    return layer->merges && ldm_pass_merge(pass) > 0 && x->shape[1] > 1 && x->shape[2] > 1 &&
+           x->shape[1] * x->shape[2] >= MANY_TOKENS;
+}
+
 static LdmTensor *self_attention(LdmPass *pass, const LdmTransformer *layer,
                                  const LdmTransformerBlock *block, LdmTensor *x, LdmTensor *context)
 {
-    if (layer->merges && ldm_pass_merge(pass) > 0 && x->shape[1] * x->shape[2] >= MANY_TOKENS)
+    if (merges(pass, layer, x))
         return merged_attention(pass, block, x);
     LdmTensor *h = ldm_layer_norm_forward(pass, &block->norm1, ldm_pass_keep(pass, x));
     LdmTensor *first = layer->only_cross ? handle(pass, context) : NULL;

@@ -232,21 +232,25 @@ static void test_merge(void)
 {
     g_autoptr(LdmTensor) x = noise(4, (size_t[]){1, 32, 33, 4}, 1);
     g_autoptr(LdmTensor) small = noise(4, (size_t[]){1, SIDE, SIDE, 4}, 1);
+    g_autoptr(LdmTensor) thin = noise(4, (size_t[]){1, 1, 1056, 4}, 1); /* has no cells of 2 x 2 */
     g_autoptr(LdmTensor) context = noise(3, (size_t[]){2, TOKENS, WIDTH}, 2);
     Step steps[] = {{.x = x, .context = context},
                     {.x = x, .context = context, .merge = 0.5},
                     {.x = x, .context = context, .merge = 0.5},
                     {.x = small, .context = context},
-                    {.x = small, .context = context, .merge = 0.5}};
-    LdmTensor *results[5];
-    run_steps(steps, results, 5);
+                    {.x = small, .context = context, .merge = 0.5},
+                    {.x = thin, .context = context},
+                    {.x = thin, .context = context, .merge = 0.5}};
+    LdmTensor *results[7];
+    run_steps(steps, results, 7);
     g_assert_cmpfloat(distance(results[1], results[0]), >, 1e-4);
     g_assert_cmpfloat(distance(results[1], results[0]), <, 0.5);
     g_assert_cmpfloat(distance(results[2], results[1]), ==, 0);
     g_assert_cmpfloat(distance(results[4], results[3]), ==, 0);
     g_assert_cmpfloat(steps[1].flops, <, 0.9 * steps[0].flops);
     g_assert_cmpfloat(steps[4].flops, ==, steps[3].flops);
-    free_results(results, 5);
+    g_assert_cmpfloat(distance(results[6], results[5]), ==, 0);
+    free_results(results, 7);
 }
 
 /* Stored arrays outlive a reset, are replaced, and count as memory; where there is none left, the
