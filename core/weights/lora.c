@@ -223,14 +223,7 @@ static LdmParam *bind(LdmLora *lora, const LdmFileTensor *t, GError **error)
 /* alpha as kohya-ss has it, a tensor of one number. */
 static bool read_alpha(const LdmFileTensor *t, double *alpha, GError **error)
 {
-    float value = NAN;
-    if (t->weights && t->bytes == (size_t)t->element) {
-        guint64 aligned = 0;
-        memcpy(&aligned, t->data, t->bytes);
-        ldm_convert_to_f32(&aligned, t->dtype, &value, 1);
-    }
-    *alpha = value;
-    if (isfinite(value))
+    if (ldm_file_tensor_number(t, alpha))
         return true;
     ldm_set_error(error, FORMAT, _("%s: tensor %s is not one finite number"),
                   ldm_file_path(t->file), t->name);

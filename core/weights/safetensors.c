@@ -6,11 +6,13 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "tensor/tensor.h"
 #include "weights/file.h"
 #include "weights/json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 struct LdmFile {
@@ -372,6 +374,21 @@ bool ldm_file_tensor_set_shape(const LdmFileTensor *t, int rank, const size_t *s
                     "belong to different models"),
                   ldm_file_path(t->file), t->name, found, expected);
     return false;
+}
+
+bool ldm_file_tensor_number(const LdmFileTensor *t, double *value)
+{
+    guint64 aligned = 0;
+    float number;
+
+    if (!t->weights || t->bytes != (size_t)t->element)
+        return false;
+    memcpy(&aligned, t->data, t->bytes);
+    ldm_convert_to_f32(&aligned, t->dtype, &number, 1);
+    if (!isfinite(number))
+        return false;
+    *value = number;
+    return true;
 }
 
 void ldm_files_ahead(const LdmFiles *files, const gint *stop)

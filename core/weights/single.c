@@ -114,19 +114,18 @@ static bool open_text(LdmSource *source, const LdmFiles *files, GError **error)
 
 /* What some files say by tensors of their own: markers of the kind of prediction, and LDM's
  * measured scale factor. */
-static void read_markers(LdmSource *source, const LdmFiles *files)
+static bool read_markers(LdmSource *source, const LdmFiles *files, GError **error)
 {
     const LdmFileTensor *scale = ldm_files_find(files, "scale_factor");
-    float value;
     if (ldm_files_find(files, "v_pred") != NULL)
         source->config.schedule.prediction = LDM_PREDICTION_V;
     if (ldm_files_find(files, "ztsnr") != NULL)
         source->config.schedule.zero_terminal_snr = true;
-    if (scale != NULL && scale->weights && scale->dtype == LDM_F32 &&
-        scale->bytes == sizeof value) {
-        memcpy(&value, scale->data, sizeof value);
-        source->config.vae.scale_factor = value;
-    }
+    if (scale == NULL || ldm_file_tensor_number(scale, &source->config.vae.scale_factor))
+        return true;
+    ldm_set_error(error, FORMAT, _("%s: tensor %s is not one finite number"), ldm_files_path(files),
+                  scale->name);
+    return false;
 }
 
 /* ---- the .yaml beside it ---- */
@@ -295,6 +294,5 @@ bool ldm_source_open_single(LdmSource *source, GError **error)
     set_part(source, LDM_PART_UNET, LDM_NAMES_LDM_UNET, UNET, UNET);
     if (!open_vae(source, files, error) || !open_text(source, files, error))
         return false;
-    read_markers(source, files);
-    return open_yaml(source, error);
+    return read_markers(source, files, error) && open_yaml(source, error);
 }

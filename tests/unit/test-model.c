@@ -327,6 +327,7 @@ static void test_single(void)
     static const size_t ids[] = {1, 8}, one[] = {1};
     static const gint64 positions[8];
     static const float scale = 0.25f;
+    static const guint16 half = 0x3400; /* the same in f16 */
     for (int second = 0; second < 2; second++) {
         LdmModelConfig config = made_config(second, 49408);
         MadeModel *made = made_model_new(&config);
@@ -338,7 +339,10 @@ static void test_single(void)
                       "I64", 2, ids, positions, sizeof positions);
         made_file_add(file, "model_ema.decay", "F32", 0, one, &scale, 4);
         made_file_add(file, "first_stage_model.loss.logvar", "F32", 0, one, &scale, 4);
-        made_file_add(file, "scale_factor", "F32", 0, one, &scale, 4);
+        if (second)
+            made_file_add(file, "scale_factor", "F16", 0, one, &half, 2);
+        else
+            made_file_add(file, "scale_factor", "F32", 0, one, &scale, 4);
         made_file_write(file, path, 0);
         g_autoptr(LdmModel) model = made_load(path);
         same_weights(made, model);
