@@ -41,11 +41,16 @@ static bool load_lora(LdmAdapters *adapters, const char *path, double weight, GE
     return lora != NULL;
 }
 
+char *ldm_adapters_lora_path(const char *text, double *weight, GError **error)
+{
+    g_autofree char *name = split_weight(text, weight);
+    return ldm_adapter_find(name, error);
+}
+
 static bool add_lora(LdmAdapters *adapters, const char *text, GError **error)
 {
     double weight;
-    g_autofree char *name = split_weight(text, &weight);
-    g_autofree char *path = ldm_adapter_find(name, error);
+    g_autofree char *path = ldm_adapters_lora_path(text, &weight, error);
     return path != NULL && load_lora(adapters, path, weight, error);
 }
 

@@ -17,5 +17,9 @@ bool ldm_adapters_add(LdmModel *model, const LdmRequest *request, LdmAdapters **
 bool ldm_adapters_add_lora(LdmModel *model, const char *path, LdmAdapters **adapters,
                            GError **error);
 
+/* The file that one of a request's LoRA, a file or a name with or without ":WEIGHT", means. Errors:
+ * MISSING. */
+char *ldm_adapters_lora_path(const char *text, double *weight, GError **error);
+
 /* Takes all of them away again. */
 void ldm_adapters_free(LdmAdapters *adapters);

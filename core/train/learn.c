@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/folder.h"
+#include "pipeline/adapters.h"
 #include "tensor/tensor.h"
 #include "train/crops.h"
 
@@ -93,21 +94,28 @@ static void digest_model(GChecksum *sum, const LdmParams *params)
     }
 }
 
-/* Names and what tells one content from another. */
-static void digest_files(GChecksum *sum, char *const *files)
+/* What tells one content of a file from another. */
+static void digest_file(GChecksum *sum, const char *path)
 {
-    for (size_t i = 0; files != NULL && files[i] != NULL; i++) {
-        GStatBuf info = {0};
-        const char *colon = strrchr(files[i], ':'); /* FILE:WEIGHT */
-        g_autofree char *stem =
-            colon != NULL ? g_strndup(files[i], (gsize)(colon - files[i])) : NULL;
-        if (g_stat(files[i], &info) != 0 && stem != NULL)
-            g_stat(stem, &info);
-        g_autofree char *text =
-            g_strdup_printf("%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT, files[i],
-                            (gint64)info.st_size, (gint64)info.st_mtime);
-        digest_text(sum, text);
+    struct stat info = {0};
+
+    if (path == NULL || stat(path, &info) != 0)
+        return; /* loading it will say so */
+    g_autofree char *text = g_strdup_printf("%s %lld %lld.%09ld", path, (long long)info.st_size,
+                                            (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+    digest_text(sum, text);
+}
+
+static void digest_adapters(GChecksum *sum, const LdmRequest *request)
+{
+    for (char **lora = request->loras; lora != NULL && *lora != NULL; lora++) {
+        double weight;
+        g_autofree char *path = ldm_adapters_lora_path(*lora, &weight, NULL);
+        digest_text(sum, *lora);
+        digest_file(sum, path);
     }
+    for (char **word = request->embeddings; word != NULL && *word != NULL; word++)
+        digest_file(sum, *word);
 }
 
 static char *digest(const LdmLearn *learn, const LdmCrops *crops, const LdmTrainOptions *o)
@@ -125,8 +133,7 @@ static char *digest(const LdmLearn *learn, const LdmCrops *crops, const LdmTrain
     digest_model(sum, model->vae_params);
     if (model->text_params != NULL)
         digest_model(sum, model->text_params);
-    digest_files(sum, learn->request->loras);
-    digest_files(sum, learn->request->embeddings);
+    digest_adapters(sum, learn->request);
     ldm_crops_digest(crops, sum);
     return g_strndup(g_checksum_get_string(sum), 32);
 }

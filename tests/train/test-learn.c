@@ -3,6 +3,7 @@
  * goes; what was learnt is found again; cancelling; what is refused. */
 #include "base/folder.h"
 #include "made-array.h"
+#include "pipeline/data-path.h"
 #include "place.h"
 #include "train/crops.h"
 #include "train/learn.h"
@@ -302,6 +303,34 @@ static void test_same_bytes(void)
     forget();
 }
 
+/* A LoRA of the same name that was taught anew is another one: what was learnt on the old one is
+ * not for it. */
+static void test_taught_anew(void)
+{
+    g_autoptr(LdmRequest) request = request_with(0.1f);
+    const LdmPrepared geometry = {.window = {36, 32, 48, 48}, .scale = 1.0};
+    const LdmLearn learn = {.model = model, .request = request, .geometry = &geometry};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *lesson = ldm_learn(&learn, &error), *folder = ldm_adapter_folder();
+    g_autofree char *file = g_build_filename(folder, "cup.safetensors", NULL), *bytes = NULL;
+    gsize length;
+
+    g_assert_no_error(error);
+    g_assert_true(g_file_get_contents(lesson, &bytes, &length, NULL));
+    g_assert_cmpint(g_mkdir_with_parents(folder, 0700), ==, 0);
+    g_assert_true(g_file_set_contents(file, bytes, (gssize)length, NULL));
+    request->loras = g_strsplit("cup:0.5", " ", -1);
+    g_autofree char *first = ldm_learn(&learn, &error), *again = ldm_learn(&learn, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(first, ==, again);
+    g_assert_true(g_file_set_contents(file, bytes, (gssize)length, NULL)); /* of another time */
+    g_autofree char *anew = ldm_learn(&learn, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(anew, !=, first);
+    g_remove(file);
+    forget();
+}
+
 /* Nothing of the hole comes into what is learnt: the file is the same to the bit. */
 static void test_hole_is_not_learnt(void)
 {
@@ -423,6 +452,7 @@ int main(int argc, char **argv)
     g_test_add_func("/learn/latents", test_latents);
     g_test_add_func("/learn/loss", test_loss);
     g_test_add_func("/learn/same-bytes", test_same_bytes);
+    g_test_add_func("/learn/taught-anew", test_taught_anew);
     g_test_add_func("/learn/hole-is-not-learnt", test_hole_is_not_learnt);
     g_test_add_func("/learn/cancel", test_cancel);
     g_test_add_func("/learn/refusals", test_refusals);
