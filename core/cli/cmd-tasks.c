@@ -170,11 +170,25 @@ static bool write_picture(const LdmRequest *request, const LdmResult *result,
     return done;
 }
 
+/* Interrupted, a lesson saves what was learnt so far before it ends. */
+static LdmResult *generate(LdmModel *model, const LdmRequest *request,
+                           const PentimentoReport *report, GError **error)
+{
+    LdmResult *result;
+
+    if (request->learn > 0)
+        pentimento_interrupt_hold();
+    result = ldm_generate(model, request, &report->monitor, error);
+    if (request->learn > 0)
+        pentimento_interrupt_release();
+    return result;
+}
+
 static bool make_picture(const TaskArguments *arguments, LdmModel *model, LdmRequest *request,
                          PentimentoPictureInfo *info, const PentimentoReport *report,
                          GError **error)
 {
-    g_autoptr(LdmResult) result = ldm_generate(model, request, &report->monitor, error);
+    g_autoptr(LdmResult) result = generate(model, request, report, error);
     g_autofree char *path = output_name(arguments->common.output, report->picture, report->count);
     g_autofree char *text = NULL;
 
