@@ -142,9 +142,10 @@ bool ldm_checkpoints_exist(LdmCheckpoints *checkpoints)
     return names->len > 0;
 }
 
-/* Removes old checkpoints (first the .json, which says that the rest is there) and whatever a
- * killed run has left: the folder is locked, so that nobody is writing there. */
-static void clean(const LdmCheckpoints *checkpoints)
+/* Removes checkpoints older than those that are kept up to the `newest` (first the .json, which says
+ * that the rest is there), those of later steps, from which the run could not go on, and whatever a
+ * killed one has left: the folder is locked, so that nobody is writing there. */
+static void clean(const LdmCheckpoints *checkpoints, const char *newest)
 {
     g_autoptr(GPtrArray) names = list(checkpoints);
     g_autoptr(GHashTable) kept = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -152,13 +153,14 @@ static void clean(const LdmCheckpoints *checkpoints)
     const char *name;
 
     for (guint i = 0; i < names->len; i++) {
-        g_autofree char *manifest = path_of(checkpoints, g_ptr_array_index(names, i), ".json");
-        if (i >= (guint)checkpoints->keep) {
+        const char *step = g_ptr_array_index(names, i);
+        g_autofree char *manifest = path_of(checkpoints, step, ".json");
+        if (strcmp(step, newest) > 0 || g_hash_table_size(kept) / 2 >= (guint)checkpoints->keep) {
             g_unlink(manifest);
             continue;
         }
-        g_hash_table_add(kept, g_strconcat(g_ptr_array_index(names, i), ".json", NULL));
-        g_hash_table_add(kept, g_strconcat(g_ptr_array_index(names, i), ".safetensors", NULL));
+        g_hash_table_add(kept, g_strconcat(step, ".json", NULL));
+        g_hash_table_add(kept, g_strconcat(step, ".safetensors", NULL));
     }
     while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
         g_autofree char *path = g_build_filename(checkpoints->folder, name, NULL);
@@ -282,7 +284,7 @@ bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *const *opti
     if (!save_arrays(all, arrays, error) ||
         !save_manifest(checkpoints, optimisers, count, manifest, error))
         return false;
-    clean(checkpoints);
+    clean(checkpoints, name);
     return true;
 }
 

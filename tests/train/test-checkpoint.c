@@ -269,6 +269,38 @@ static void test_damage(void)
     }
 }
 
+/* One that cannot be read and lies ahead takes nobody's place, also where one alone is kept. */
+static void test_damage_ahead(void)
+{
+    g_autofree char *folder = folder_new();
+    g_auto(Run) run = run_new();
+    g_auto(Run) expected = run_new();
+    g_autoptr(LdmCheckpoints) checkpoints = open_folder(folder, SETTINGS);
+    g_autoptr(GError) error = NULL;
+
+    for (int i = 0; i < 4; i++) {
+        run_step(&run);
+        if (i % 3 == 0)
+            g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
+    }
+    g_autofree char *ahead = newest(folder, ".safetensors");
+    g_assert_cmpint(truncate(ahead, 40), ==, 0);
+    g_clear_pointer(&checkpoints, ldm_checkpoints_free);
+    checkpoints = ldm_checkpoints_open(folder, 1, &error);
+    g_assert_no_error(error);
+    ldm_checkpoints_set_settings(checkpoints, SETTINGS);
+    g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
+    run_step(&run);
+    g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
+    g_assert_false(g_file_test(ahead, G_FILE_TEST_EXISTS));
+    run_step(&run);
+    g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
+    run_step(&expected);
+    run_step(&expected);
+    assert_same(&expected, &run);
+    made_remove(folder);
+}
+
 /* A limit on the size of files stands for the full disk. */
 static void test_full_disk(void)
 {
@@ -374,6 +406,7 @@ int main(int argc, char **argv)
     g_test_add_func("/checkpoint/resume", test_resume);
     g_test_add_func("/checkpoint/refusals", test_refusals);
     g_test_add_func("/checkpoint/damage", test_damage);
+    g_test_add_func("/checkpoint/damage-ahead", test_damage_ahead);
     g_test_add_func("/checkpoint/full-disk", test_full_disk);
     g_test_add_func("/checkpoint/kills", test_kills);
     return g_test_run();
