@@ -169,8 +169,7 @@ static bool write_grown(LdmModel *model, LdmDtype dtype, const char *folder, GEr
     return optimiser != NULL && ldm_optimiser_add(optimiser, "vae", model->vae_params, error) &&
            ldm_optimiser_add(optimiser, "unet", model->unet_params, error) &&
            ldm_optimiser_add(optimiser, "text", model->text_params, error) &&
-           ldm_model_write(model, optimiser, dtype, folder, error) &&
-           ldm_model_write_vae(folder, &model->config.vae, error);
+           ldm_model_write(model, optimiser, dtype, &model->config.vae, folder, error);
 }
 
 bool ldm_train_grow(LdmModel *model, const LdmModel *old, const LdmDataset *dataset,

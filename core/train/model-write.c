@@ -117,18 +117,38 @@ static bool write_weights(const LdmOptimiser *optimiser, const char *part, LdmDt
     return ldm_file_writer_close(writer, error);
 }
 
-/* What lies outside the parts; model_index.json last. */
-static bool copy_outside(const char *from, const char *to, GError **error)
+/* The autoencoder's configuration, where training has changed it. */
+static bool write_vae(const LdmVaeConfig *vae, const char *folder, GError **error)
+{
+    g_autofree char *path =
+        g_build_filename(folder, ldm_source_vae_folder(folder), "config.json", NULL);
+    g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, error);
+
+    if (object == NULL)
+        return false;
+    ldm_config_write_regulariser(object, vae);
+    return ldm_json_write(path, object, error);
+}
+
+/* model_index.json, which names the autoencoder's class, too. */
+static bool write_index(const char *from, const LdmVaeConfig *vae, const char *to, GError **error)
 {
     g_autofree char *index = g_build_filename(from, "model_index.json", NULL);
     g_autofree char *target = g_build_filename(to, "model_index.json", NULL);
 
-    return copy_folder(from, to, is_notice, error) &&
-           (!g_file_test(index, G_FILE_TEST_EXISTS) || ldm_file_copy_atomic(index, target, error));
+    if (!g_file_test(index, G_FILE_TEST_EXISTS))
+        return true;
+    if (vae == NULL)
+        return ldm_file_copy_atomic(index, target, error);
+    g_autoptr(JsonObject) object = ldm_json_load(index, LDM_CONFIG_BYTES, error);
+    if (object == NULL)
+        return false;
+    ldm_config_write_vae_class(object, ldm_source_vae_folder(to), vae);
+    return ldm_json_write(target, object, error);
 }
 
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
-                     const char *folder, GError **error)
+                     const LdmVaeConfig *vae, const char *folder, GError **error)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree char *from = g_build_filename(model->info.path, parts[i].folder, NULL);
@@ -145,7 +165,9 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
         if (!write_weights(optimiser, parts[i].part, dtype, weights, error))
             return false;
     }
-    return copy_outside(model->info.path, folder, error);
+    return (vae == NULL || write_vae(vae, folder, error)) &&
+           copy_folder(model->info.path, folder, is_notice, error) &&
+           write_index(model->info.path, vae, folder, error);
 }
 
 /* ---- a finished model with other weights ---- */
@@ -202,7 +224,7 @@ bool ldm_model_rewrite(const char *from, const char *folder, LdmWeightsChange ch
             (has && !rewrite_weights(weights, changed, parts[i].part, change, data, error)))
             return false;
     }
-    return copy_outside(from, folder, error);
+    return copy_folder(from, folder, is_notice, error) && write_index(from, NULL, folder, error);
 }
 
 bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,
@@ -215,35 +237,6 @@ bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmD
     return ldm_folder_make(folder, error) &&
            ldm_file_write_atomic(json, config, strlen(config), error) &&
            write_weights(optimiser, prefix, dtype, weights, error);
-}
-
-/* ---- the autoencoder's configuration ---- */
-
-/* model_index.json names the class, too. */
-static bool name_class(const char *folder, const char *part, const LdmVaeConfig *vae,
-                       GError **error)
-{
-    g_autofree char *path = g_build_filename(folder, "model_index.json", NULL);
-
-    if (!g_file_test(path, G_FILE_TEST_EXISTS))
-        return true;
-    g_autoptr(JsonObject) index = ldm_json_load(path, LDM_CONFIG_BYTES, error);
-    if (index == NULL)
-        return false;
-    ldm_config_write_vae_class(index, part, vae);
-    return ldm_json_write(path, index, error);
-}
-
-bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **error)
-{
-    const char *part = ldm_source_vae_folder(folder);
-    g_autofree char *path = g_build_filename(folder, part, "config.json", NULL);
-    g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, error);
-
-    if (object == NULL)
-        return false;
-    ldm_config_write_regulariser(object, vae);
-    return ldm_json_write(path, object, error) && name_class(folder, part, vae, error);
 }
 
 /* ---- the tiny decoder ---- */

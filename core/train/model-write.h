@@ -10,10 +10,11 @@ bool ldm_model_writable(const LdmModel *model, GError **error);
 
 /* Writes the trained tables' moving averages in `dtype`, and everything else as it is in the
  * model's own folder; a denoiser whose autoencoder was trained is left without weights, a tiny
- * decoder of its latents is left out. Each file appears whole; model_index.json last. Errors: FILE,
- * NONFINITE. */
+ * decoder of its latents is left out. `vae`, or NULL, goes into the configuration: what training
+ * may have changed of the autoencoder is its kind, its latents' channels, its codebook, its scale
+ * factor. Each file appears whole; model_index.json last. Errors: FILE, FORMAT, NONFINITE. */
 bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDtype dtype,
-                     const char *folder, GError **error);
+                     const LdmVaeConfig *vae, const char *folder, GError **error);
 
 /* Changes the weights of a parameter, called as in the optimiser, or leaves them as they are. */
 typedef bool (*LdmWeightsChange)(const char *name, size_t count, float *values, void *data,
@@ -29,10 +30,6 @@ bool ldm_model_rewrite(const char *from, const char *folder, LdmWeightsChange ch
  * ldm_files_bind: `config` as config.json, then model.safetensors. Errors: FILE, NONFINITE. */
 bool ldm_model_write_table(const LdmOptimiser *optimiser, const char *part, LdmDtype dtype,
                            const char *folder, const char *config, GError **error);
-
-/* Puts into the folder's configuration what training may have changed of the autoencoder: its kind,
- * its latents' channels, its codebook, its scale factor. Errors: FILE, FORMAT. */
-bool ldm_model_write_vae(const char *folder, const LdmVaeConfig *vae, GError **error);
 
 /* A trained tiny decoder, its table called "tiny", into the folder's "preview": configuration as
  * diffusers has it for AutoencoderTiny, weights in f16. Errors: FILE, NONFINITE. */

@@ -293,18 +293,16 @@ static bool measure_scale(Run *run, double *scale, GError **error)
 static bool write_model(void *data, GError **error)
 {
     Run *run = data;
-    double scale;
-
-    if (run->options->freeze_encoder)
-        return ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder,
-                               error);
-    if (!measure_scale(run, &scale, error) ||
-        !ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder, error))
-        return false;
     LdmVaeConfig vae = run->model->config.vae;
+    bool changed = !run->options->freeze_encoder;
+    double scale = vae.scale_factor;
+
+    if (changed && !measure_scale(run, &scale, error))
+        return false;
     if (scale >= 1e-6 && scale <= 1e6)
         vae.scale_factor = scale;
-    return ldm_model_write_vae(run->folder, &vae, error);
+    return ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype,
+                           changed ? &vae : NULL, run->folder, error);
 }
 
 /* ---- before the loop ---- */

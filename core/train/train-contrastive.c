@@ -120,7 +120,7 @@ static bool write_model(void *data, GError **error)
     g_autofree char *config = ldm_image_tower_json(&run->options->tower);
 
     return ldm_model_write_table(optimiser, TOWER_FOLDER, run->dtype, folder, config, error) &&
-           ldm_model_write(run->model, optimiser, run->dtype, run->folder, error);
+           ldm_model_write(run->model, optimiser, run->dtype, NULL, run->folder, error);
 }
 
 /* ---- before the loop ---- */

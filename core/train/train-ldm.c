@@ -212,7 +212,7 @@ static bool write_model(void *data, GError **error)
     if (run->adapter != NULL)
         return ldm_train_adapter_write(run->adapter, ldm_loop_optimiser(run->loop), run->folder,
                                        error);
-    return ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, run->folder,
+    return ldm_model_write(run->model, ldm_loop_optimiser(run->loop), run->dtype, NULL, run->folder,
                            error);
 }
 
