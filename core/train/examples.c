@@ -10,8 +10,7 @@ void ldm_examples_clear(LdmExamples *examples)
     g_clear_pointer(&examples->skipped, g_ptr_array_unref);
 }
 
-/* What is no fault of the example. */
-static bool ends_all(const GError *reason)
+bool ldm_examples_end(const GError *reason)
 {
     return g_error_matches(reason, LDM_ERROR, LDM_ERROR_CANCELLED) ||
            g_error_matches(reason, LDM_ERROR, LDM_ERROR_MEMORY);
@@ -32,7 +31,7 @@ bool ldm_examples_find(LdmExamples *examples, const LdmDataset *dataset, const L
             return false;
         if (look(i, data, &reason)) {
             examples->examples[examples->count++] = i;
-        } else if (ends_all(reason)) {
+        } else if (ldm_examples_end(reason)) {
             g_propagate_error(error, g_steal_pointer(&reason));
             return false;
         } else {

@@ -8,6 +8,7 @@
 #include "base/folder.h"
 #include "pipeline/model.h"
 #include "tensor/tensor.h"
+#include "train/examples.h"
 #include "train/latent-rows.h"
 #include "weights/safetensors-write.h"
 #include "weights/safetensors.h"
@@ -129,7 +130,8 @@ static bool make_example(Maker *maker, size_t example, float *used, GError **err
     if (picture != NULL)
         result =
             ldm_latent_rows_make(&maker->rows, example, picture, maker->latents, &bucket, &reason);
-    if (result == LDM_LATENT_ROWS_FAILED) {
+    if (result == LDM_LATENT_ROWS_FAILED ||
+        (result == LDM_LATENT_ROWS_SKIPPED && ldm_examples_end(reason))) {
         g_propagate_error(error, g_steal_pointer(&reason));
         return false;
     }

@@ -234,6 +234,10 @@ static LdmTensor *read_picture(const char *path, void *data, GError **error)
         return NULL;
     if (sscanf(text, "%u %u %u", &W, &H, &blue) == 3)
         return gradient(W, H, (float)blue / 255.0f, error);
+    if (strcmp(text, "too large just now") == 0) {
+        g_set_error(error, LDM_ERROR, LDM_ERROR_MEMORY, "no memory for %s", path);
+        return NULL;
+    }
     g_set_error(error, LDM_ERROR, LDM_ERROR_FORMAT, "%s is no picture", path);
     return NULL;
 }
@@ -384,6 +388,18 @@ static void test_cache_filled(void)
     }
 }
 
+/* A memory that is full is no fault of the picture: nothing is kept about it. */
+static void test_cache_memory(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+
+    put(c->pictures, "c.png", "too large just now");
+    case_open(c);
+    g_assert_null(case_cache(c, false, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
+}
+
 static bool stop_at_two(size_t done, size_t total, void *data)
 {
     g_assert_cmpuint(total, ==, 4);
@@ -532,6 +548,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache", test_cache);
     g_test_add_func("/data/cache-holes", test_cache_holes);
     g_test_add_func("/data/cache-filled", test_cache_filled);
+    g_test_add_func("/data/cache-memory", test_cache_memory);
     g_test_add_func("/data/cache-faults", test_cache_faults);
     g_test_add_func("/data/cache-goes-on", test_cache_goes_on);
     g_test_add_func("/data/bucket-shapes", test_bucket_shapes);
