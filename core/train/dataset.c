@@ -23,6 +23,7 @@ static void example_free(gpointer data)
 
     g_free(example->path);
     g_free(example->caption);
+    g_free(example->fault);
     g_free(example);
 }
 
@@ -48,6 +49,15 @@ const LdmExample *ldm_dataset_at(const LdmDataset *dataset, size_t i)
 const char *ldm_dataset_path(const LdmDataset *dataset)
 {
     return dataset->path;
+}
+
+bool ldm_dataset_check_caption(const LdmDataset *dataset, size_t i, GError **error)
+{
+    const LdmExample *example = ldm_dataset_at(dataset, i);
+
+    if (example->fault != NULL)
+        ldm_set_error(error, FORMAT, "%s", example->fault);
+    return example->fault == NULL;
 }
 
 char *ldm_dataset_fault(const LdmDataset *dataset, size_t i, const GError *reason)
@@ -82,13 +92,18 @@ LdmDataset *ldm_dataset_new(const char *path)
 }
 
 /* Takes both strings. */
-static void add(LdmDataset *dataset, char *path, char *caption)
+static LdmExample *add(LdmDataset *dataset, char *path, char *caption)
 {
-    LdmExample *example = g_new(LdmExample, 1);
+    LdmExample *example = g_new0(LdmExample, 1);
 
     example->path = path;
     example->caption = g_strstrip(caption);
     g_ptr_array_add(dataset->examples, example);
+    if (strlen(caption) > CAPTION_BYTES) {
+        example->fault = g_strdup(_("its caption is longer than 64 KiB"));
+        *caption = '\0';
+    }
+    return example;
 }
 
 void ldm_dataset_add(LdmDataset *dataset, const char *name, const char *caption)
@@ -115,22 +130,27 @@ static int by_name(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The caption beside a picture, or "". */
-static char *sidecar(const char *path, GError **error)
+/* The caption beside a picture, if there is one; an empty file says nothing, either. */
+static void add_sidecar(LdmExample *example)
 {
-    const char *dot = strrchr(path, '.');
-    g_autofree char *text_path = g_strdup_printf("%.*s.txt", (int)(dot - path), path);
+    const char *dot = strrchr(example->path, '.');
+    g_autofree char *text_path =
+        g_strdup_printf("%.*s.txt", (int)(dot - example->path), example->path);
+    g_autoptr(GError) reason = NULL;
+    GStatBuf status;
     size_t size;
 
-    if (!g_file_test(text_path, G_FILE_TEST_EXISTS))
-        return g_strdup("");
-    g_autofree char *text = ldm_file_read(text_path, CAPTION_BYTES, &size, error);
-    if (text == NULL)
-        return NULL;
-    if (g_utf8_validate(text, (gssize)size, NULL))
-        return g_steal_pointer(&text);
-    ldm_set_error(error, FORMAT, _("%s is not text in UTF-8"), text_path);
-    return NULL;
+    if (g_stat(text_path, &status) != 0 || (S_ISREG(status.st_mode) && status.st_size == 0))
+        return;
+    g_autofree char *text = ldm_file_read(text_path, CAPTION_BYTES, &size, &reason);
+    if (text == NULL) {
+        example->fault = g_strdup(reason->message);
+    } else if (!g_utf8_validate(text, (gssize)size, NULL)) {
+        example->fault = g_strdup_printf(_("%s is not text in UTF-8"), text_path);
+    } else {
+        g_free(example->caption);
+        example->caption = g_strstrip(g_steal_pointer(&text));
+    }
 }
 
 static bool open_folder(LdmDataset *dataset, GError **error)
@@ -149,15 +169,9 @@ static bool open_folder(LdmDataset *dataset, GError **error)
         if (is_picture(name))
             g_ptr_array_add(names, g_strdup(name));
     g_ptr_array_sort(names, by_name);
-    for (guint i = 0; i < names->len; i++) {
-        char *path = g_build_filename(dataset->path, g_ptr_array_index(names, i), NULL);
-        char *caption = sidecar(path, error);
-        if (caption == NULL) {
-            g_free(path);
-            return false;
-        }
-        add(dataset, path, caption);
-    }
+    for (guint i = 0; i < names->len; i++)
+        add_sidecar(add(dataset, g_build_filename(dataset->path, g_ptr_array_index(names, i), NULL),
+                        g_strdup("")));
     return true;
 }
 

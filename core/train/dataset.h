@@ -5,7 +5,8 @@
 
 typedef struct {
     char *path;
-    char *caption; /* UTF-8; "" where there is none */
+    char *caption; /* UTF-8, at most 64 KiB; "" where there is none */
+    char *fault;   /* why one that is there cannot be used; else NULL */
 } LdmExample;
 
 typedef struct LdmDataset LdmDataset;
@@ -16,7 +17,9 @@ typedef struct LdmDataset LdmDataset;
  * - a .tsv file: the columns "file" and "caption" of a first line that names them, else the first
  *   two; paths from the file's own folder;
  * - a .jsonl file: an object a line, "file" or "file_name" and "caption" or "text".
- * Pictures are not opened here. Errors: FILE, FORMAT (names the line), MISSING (no picture). */
+ * Pictures are not opened here, and a caption that cannot be used is no error: whoever needs it
+ * leaves the example out (ldm_dataset_check_caption). Errors: FILE, FORMAT (names the line), MISSING
+ * (no picture). */
 LdmDataset *ldm_dataset_open(const char *path, GError **error);
 
 /* One of pictures that are no files: LdmPictureRead knows them by name, and a name stands for a
@@ -30,6 +33,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmDataset, ldm_dataset_free)
 size_t ldm_dataset_length(const LdmDataset *dataset);
 const LdmExample *ldm_dataset_at(const LdmDataset *dataset, size_t i);
 const char *ldm_dataset_path(const LdmDataset *dataset);
+
+/* False and FORMAT where the example has a caption that cannot be used. */
+bool ldm_dataset_check_caption(const LdmDataset *dataset, size_t i, GError **error);
 
 /* "FILE: why": what people are told of an example that cannot be used; free with g_free. */
 char *ldm_dataset_fault(const LdmDataset *dataset, size_t i, const GError *reason);

@@ -206,7 +206,11 @@ static bool map_part(LdmLatentCache *cache, size_t part, const char *path,
     }
     for (size_t i = 0; i < length; i++) {
         size_t example = part * PART + i;
-        if (!add_example(cache, example, ((const float *)used->data)[i]) && !made)
+        float value = ((const float *)used->data)[i];
+        g_autoptr(GError) reason = NULL;
+        if (value >= 1.0f && !ldm_dataset_check_caption(dataset, example, &reason))
+            g_ptr_array_add(info->skipped, ldm_dataset_fault(dataset, example, reason));
+        else if (!add_example(cache, example, value) && !made)
             g_ptr_array_add(info->skipped, g_strdup_printf(_("%s: it could not be used"),
                                                            ldm_dataset_at(dataset, example)->path));
     }

@@ -79,6 +79,8 @@ static bool look(size_t example, void *data, GError **error)
     Run *run = data;
     const char *caption = ldm_dataset_at(run->dataset, example)->caption;
 
+    if (!ldm_dataset_check_caption(run->dataset, example, error))
+        return false;
     if (*caption == '\0') {
         ldm_set_error(error, MISSING, _("it has no caption"));
         return false;

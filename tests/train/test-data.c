@@ -59,10 +59,32 @@ static void test_folder(void)
     assert_example(dataset, 1, folder, "b.PNG", "a blue cup");
     g_clear_pointer(&dataset, ldm_dataset_free);
 
-    put(folder, "b.txt", "\xff\xfe");
-    g_assert_null(ldm_dataset_open(folder, &error));
+    put(folder, "b.txt", "\xff\xfe"); /* for those who read captions to leave out */
+    put(folder, "a.txt", "");
+    dataset = ldm_dataset_open(folder, &error);
+    g_assert_no_error(error);
+    assert_example(dataset, 0, folder, "a.jpeg", "");
+    g_assert_true(ldm_dataset_check_caption(dataset, 0, &error));
+    g_assert_false(ldm_dataset_check_caption(dataset, 1, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
     g_assert_nonnull(strstr(error->message, "b.txt"));
+    made_remove(folder);
+}
+
+/* One that is too long, in a list, is left out before the first step. */
+static void test_long_caption(void)
+{
+    g_autofree char *folder = folder_new(), *path = g_build_filename(folder, "list.tsv", NULL);
+    g_autofree char *caption = g_strnfill((64 << 10) + 1, 'a');
+    g_autofree char *lines = g_strdup_printf("a.png\tshort\nb.png\t%s\n", caption);
+    g_autoptr(GError) error = NULL;
+
+    put(folder, "list.tsv", lines);
+    g_autoptr(LdmDataset) dataset = ldm_dataset_open(path, &error);
+    g_assert_no_error(error);
+    g_assert_true(ldm_dataset_check_caption(dataset, 0, &error));
+    g_assert_false(ldm_dataset_check_caption(dataset, 1, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
     made_remove(folder);
 }
 
@@ -335,6 +357,14 @@ static void test_cache(void)
     g_assert_no_error(error);
     g_assert_cmpstr(ldm_latent_cache_key(cache), !=, key);
     g_assert_cmpuint(ldm_latent_cache_info(cache)->count, ==, 3);
+
+    put(c->pictures, "b.txt", "\xff"); /* its latents are there and right, but of no use */
+    case_open(c);
+    g_clear_pointer(&cache, ldm_latent_cache_free);
+    cache = case_cache(c, false, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(ldm_latent_cache_info(cache)->count, ==, 2);
+    g_assert_nonnull(strstr(g_ptr_array_index(ldm_latent_cache_info(cache)->skipped, 0), "b.txt"));
 }
 
 static void test_cache_holes(void)
@@ -540,6 +570,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/data/folder", test_folder);
+    g_test_add_func("/data/long-caption", test_long_caption);
     g_test_add_func("/data/lists", test_lists);
     g_test_add_func("/data/bad-lists", test_bad_lists);
     g_test_add_func("/data/window", test_window);

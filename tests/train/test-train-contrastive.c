@@ -119,7 +119,7 @@ static void test_skipped(void)
     g_assert_nonnull(strstr(watch.skipped, "3.png is broken\n"));
     g_assert_nonnull(strstr(watch.skipped, "0.png: it has no caption\n"));
     g_assert_nonnull(strstr(watch.skipped, "0.png: the prompt is not valid UTF-8 text\n"));
-    g_assert_nonnull(strstr(watch.skipped, "0.png: the prompt is longer than 64 KiB\n"));
+    g_assert_nonnull(strstr(watch.skipped, "0.png: its caption is longer than 64 KiB\n"));
 }
 
 /* What a run leaves: a model that loads whole, in f16, and a tower; both go on. */
