@@ -142,9 +142,9 @@ bool ldm_checkpoints_exist(LdmCheckpoints *checkpoints)
     return names->len > 0;
 }
 
-/* Removes checkpoints older than those that are kept up to the `newest` (first the .json, which says
- * that the rest is there), those of later steps, from which the run could not go on, and whatever a
- * killed one has left: the folder is locked, so that nobody is writing there. */
+/* Removes checkpoints older than those that are kept up to the `newest` (first the .json, which
+ * says that the rest is there), those of later steps, from which the run could not go on, and
+ * whatever a killed one has left: the folder is locked, so that nobody is writing there. */
 static void clean(const LdmCheckpoints *checkpoints, const char *newest)
 {
     g_autoptr(GPtrArray) names = list(checkpoints);

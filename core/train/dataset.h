@@ -18,8 +18,8 @@ typedef struct LdmDataset LdmDataset;
  *   two; paths from the file's own folder;
  * - a .jsonl file: an object a line, "file" or "file_name" and "caption" or "text".
  * Pictures are not opened here, and a caption that cannot be used is no error: whoever needs it
- * leaves the example out (ldm_dataset_check_caption). Errors: FILE, FORMAT (names the line), MISSING
- * (no picture). */
+ * leaves the example out (ldm_dataset_check_caption). Errors: FILE, FORMAT (names the line),
+ * MISSING (no picture). */
 LdmDataset *ldm_dataset_open(const char *path, GError **error);
 
 /* One of pictures that are no files: LdmPictureRead knows them by name, and a name stands for a

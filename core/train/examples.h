@@ -9,7 +9,7 @@ typedef struct {
     GPtrArray *skipped; /* of char *: "FILE: why" */
 } LdmExamples;
 
-/* Whether what went wrong with an example is no fault of it, and ends the run: CANCELLED, MEMORY. */
+/* Whether what went wrong with an example is no fault of it, and ends all: CANCELLED, MEMORY. */
 bool ldm_examples_end(const GError *reason);
 
 /* Looks at one; false and the reason where it cannot be used. */
