@@ -64,6 +64,7 @@ static const PentimentoSetting ldm_table[] = {
     {"train-text", BOOL, offsetof(LdmTrainOptions, train_text)},
     {"samples", SIZE, offsetof(LdmTrainOptions, samples)},
     {"precision", CHOICE, offsetof(LdmTrainOptions, loop.precision), precisions},
+    {"gradient-checkpointing", BOOL, offsetof(LdmTrainOptions, loop.checkpointing)},
     {NULL},
 };
 
@@ -111,6 +112,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {"disc-layers", SIZE, offsetof(LdmAutoencoderOptions, discriminator.layers)},
     {"disc-detail", DOUBLE, offsetof(LdmAutoencoderOptions, discriminator.detail)},
     {"precision", CHOICE, offsetof(LdmAutoencoderOptions, loop.precision), precisions},
+    {"gradient-checkpointing", BOOL, offsetof(LdmAutoencoderOptions, loop.checkpointing)},
     {NULL},
 };
 

@@ -41,6 +41,7 @@ static bool batch_init(const Guess *guess, LdmBatch *batch, GError **error)
     if (!ldm_batch_init(batch, guess->model, guess->options->loop.batch, cells, cells, error))
         return false;
     batch->bf16 = guess->options->loop.precision == LDM_TRAIN_BF16;
+    batch->checkpointing = guess->options->loop.checkpointing;
     return true;
 }
 

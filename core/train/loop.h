@@ -22,6 +22,7 @@ typedef struct {
     bool finish;       /* take no more steps: the model is what the checkpoint has */
     bool half;         /* the finished model's weights in f16; else as the model it began with */
     LdmTrainPrecision precision; /* of the denoiser's and the autoencoder's training */
+    bool checkpointing;          /* of these, too: ldm_pass_set_checkpoints; changes no bit */
     size_t look_every;           /* steps between two calls of LdmLoopWork.look; 0: none */
     size_t snapshots; /* of the averages over profiles, where there are any, in the whole run */
 } LdmLoopOptions;

@@ -432,16 +432,22 @@ typedef struct {
     size_t bytes, judge_bytes;
 } Plan;
 
+/* Planned and computed alike. */
+static void prepare_pass(LdmPass *pass, const LdmAutoencoderTask *task)
+{
+    ldm_pass_record(pass);
+    ldm_pass_set_bf16(pass, task->bf16);
+    ldm_pass_set_checkpoints(pass, task->checkpointing);
+}
+
 /* What passes over latents made smaller to `cells`, or 0, take. */
 static bool plan_pass(const LdmAutoencoderTask *task, size_t cells, Plan *plan, GError **error)
 {
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
     g_autoptr(LdmPass) judge_pass = ldm_pass_new_plan();
 
-    ldm_pass_record(pass);
-    ldm_pass_record(judge_pass);
-    ldm_pass_set_bf16(pass, task->bf16);
-    ldm_pass_set_bf16(judge_pass, task->bf16);
+    prepare_pass(pass, task);
+    prepare_pass(judge_pass, task);
     if (task->discriminator != NULL && cells == 0) {
         LdmTensor *x = ldm_pass_input(judge_pass, &plan->x);
         plan->d_logits = *ldm_discriminator_forward(judge_pass, task->discriminator, x);
@@ -527,15 +533,13 @@ LdmAutoencoderLoss *ldm_autoencoder_loss_new(const LdmAutoencoderTask *task,
         (task->weights.texture > 0.0 &&
          (loss->texture = ldm_texture_new(task->N, task->H, task->W, 3, error)) == NULL))
         return NULL;
-    ldm_pass_record(loss->pass);
-    ldm_pass_set_bf16(loss->pass, task->bf16);
+    prepare_pass(loss->pass, task);
     if (task->discriminator == NULL)
         return g_steal_pointer(&loss);
     loss->judge = ldm_pass_new_compute(p.judge_bytes, cancellable, error);
     if (loss->judge == NULL || (loss->d_logits = array_like(&p.d_logits, error)) == NULL)
         return NULL;
-    ldm_pass_record(loss->judge);
-    ldm_pass_set_bf16(loss->judge, task->bf16);
+    prepare_pass(loss->judge, task);
     return g_steal_pointer(&loss);
 }
 

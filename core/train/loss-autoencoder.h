@@ -66,9 +66,10 @@ typedef struct {
     LdmParams *discriminator_params;
     LdmAutoencoderWeights weights;
     size_t N, H, W;
-    bool rescales;   /* passes may have smaller latents */
-    bool bf16;       /* products may round, there and back (ldm_pass_set_bf16) */
-    LdmRanks *ranks; /* whose batches are one; lambda is that of all */
+    bool rescales;      /* passes may have smaller latents */
+    bool bf16;          /* products may round, there and back (ldm_pass_set_bf16) */
+    bool checkpointing; /* memory for time (ldm_pass_set_checkpoints) */
+    LdmRanks *ranks;    /* whose batches are one; lambda is that of all */
 } LdmAutoencoderTask;
 
 /* Bytes of the passes and of what goes with them. */

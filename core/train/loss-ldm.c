@@ -203,6 +203,14 @@ static void run(LdmPass *pass, const LdmModel *model, const LdmBatch *batch, dou
     ldm_pass_backward(pass);
 }
 
+/* Planned and computed alike. */
+static void prepare_pass(LdmPass *pass, const LdmBatch *batch)
+{
+    ldm_pass_record(pass);
+    ldm_pass_set_bf16(pass, batch->bf16);
+    ldm_pass_set_checkpoints(pass, batch->checkpointing);
+}
+
 bool ldm_loss_measure(const LdmModel *model, const LdmBatch *batch, size_t *bytes, double *flops,
                       GError **error)
 {
@@ -211,8 +219,7 @@ bool ldm_loss_measure(const LdmModel *model, const LdmBatch *batch, size_t *byte
     double value = 0.0;
 
     d_y.data = NULL;
-    ldm_pass_record(pass);
-    ldm_pass_set_bf16(pass, batch->bf16);
+    prepare_pass(pass, batch);
     run(pass, model, batch, 1.0, &value, &d_y);
     *bytes = ldm_pass_peak(pass);
     *flops = ldm_pass_flops(pass);
@@ -238,8 +245,7 @@ LdmLoss *ldm_loss_new(const LdmModel *model, const LdmBatch *batch, size_t bytes
         (loss->pass = ldm_pass_new_compute(MAX(own, bytes), cancellable, error)) == NULL ||
         (loss->d_y = ldm_tensor_new_nhwc(s[0], s[1], s[2], s[3], error)) == NULL)
         return NULL;
-    ldm_pass_record(loss->pass);
-    ldm_pass_set_bf16(loss->pass, batch->bf16);
+    prepare_pass(loss->pass, batch);
     return g_steal_pointer(&loss);
 }
 

@@ -21,15 +21,16 @@ typedef struct {
 /* What one pass is given: N samples. */
 typedef struct {
     size_t N;
-    LdmTensor *x;      /* [N, h, w, in_channels]: z_t, then mask and masked latent if the model
+    LdmTensor *x;       /* [N, h, w, in_channels]: z_t, then mask and masked latent if the model
                         * has 2z + 1 channels in */
-    LdmTensor *target; /* [N, h, w, z]: noise, v or z_0, whatever the model predicts */
-    double *timesteps; /* [N] */
-    double *weights;   /* [N] of each sample's loss */
-    float *known;      /* [N, h, w] what each cell's error is multiplied by, 0 .. 1 */
-    int32_t *ids;      /* [N * tokens] of the captions; NULL without text */
-    double multiscale; /* LdmLossOptions.multiscale */
-    bool bf16;         /* products may round, there and back (ldm_pass_set_bf16) */
+    LdmTensor *target;  /* [N, h, w, z]: noise, v or z_0, whatever the model predicts */
+    double *timesteps;  /* [N] */
+    double *weights;    /* [N] of each sample's loss */
+    float *known;       /* [N, h, w] what each cell's error is multiplied by, 0 .. 1 */
+    int32_t *ids;       /* [N * tokens] of the captions; NULL without text */
+    double multiscale;  /* LdmLossOptions.multiscale */
+    bool bf16;          /* products may round, there and back (ldm_pass_set_bf16) */
+    bool checkpointing; /* memory for time (ldm_pass_set_checkpoints) */
 } LdmBatch;
 
 /* Errors: MEMORY. */

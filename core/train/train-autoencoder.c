@@ -411,6 +411,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                                      .weights = o->weights,
                                      .rescales = o->equivariance > 0.0,
                                      .bf16 = o->loop.precision == LDM_TRAIN_BF16,
+                                     .checkpointing = o->loop.checkpointing,
                                      .ranks = run->watch->ranks,
                                      .N = N,
                                      .H = side,

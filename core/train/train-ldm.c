@@ -336,6 +336,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
                         error))
         return false;
     run->batch.bf16 = run->options->loop.precision == LDM_TRAIN_BF16;
+    run->batch.checkpointing = run->options->loop.checkpointing;
     if (!plan_memory(run, &plan->bytes, &pass_bytes, error) || !add_tables(run, error))
         return false;
     run->loss = ldm_loss_new(run->model, &run->batch, pass_bytes, run->watch->cancellable, error);

@@ -67,6 +67,7 @@ static void check_resume(const Place *place, LdmAutoencoderOptions options)
         g_assert_cmpint(train(place, "parts", &parts, &options, &error), ==, k == 2);
         g_clear_error(&error);
         options.loop.resume = true;
+        options.loop.checkpointing = true; /* changes no bit, also begun on the way */
         parts.stop_after = k == 0 ? 15 : 0;
     }
     g_assert_cmpmem(whole.losses, STEPS * sizeof(double), parts.losses, STEPS * sizeof(double));

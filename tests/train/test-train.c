@@ -11,7 +11,7 @@
 
 /* What differs between the runs. */
 typedef struct {
-    bool resume, buckets, bf16;
+    bool resume, buckets, bf16, checkpointing;
     size_t look_every;
     uint64_t steps, decay_from, cool_down; /* 0 steps: STEPS */
 } Wish;
@@ -36,6 +36,7 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.loop.resume = wish->resume;
     options.latents.buckets = wish->buckets;
     options.loop.precision = wish->bf16 ? LDM_TRAIN_BF16 : LDM_TRAIN_F32;
+    options.loop.checkpointing = wish->checkpointing;
     options.samples = 3;
     options.loop.optimiser.profiles[0] = 0.05;
     options.loop.optimiser.profiles[1] = 0.10;
@@ -104,10 +105,11 @@ static void check_resume(bool buckets, bool bf16)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     g_clear_error(&error);
     parts.stop_after = 0;
-    wish.resume = true;
+    wish.resume = wish.checkpointing = true; /* which may be begun on the way */
     g_assert_true(train(&place, "parts", &parts, &wish, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(parts.plan.first_step, ==, 5);
+    g_assert_cmpuint(parts.plan.bytes, <, whole.plan.bytes);
     g_assert_cmpmem(whole.losses, STEPS * sizeof(double), parts.losses, STEPS * sizeof(double));
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         assert_same_file(&place, "whole", "parts", same[i]);
