@@ -108,24 +108,3 @@ bool ldm_concat(size_t rows, size_t Ca, size_t Cb, const float *a, const float *
     job.y = y;
     return ldm_parallel_for(tiles(rows, job.per_tile), concat_tile, &job, cancellable);
 }
-
-/* One row of pixels (W of them, P in Job) becomes two rows of 2 W. */
-static void upsample_tile(size_t index, int thread, void *data)
-{
-    const Job *job = data;
-    size_t W = job->P, C = job->Ca;
-    const float *x = job->a + index * W * C;
-    float *y = job->y + index * 4 * W * C;
-    for (size_t i = 0; i < W; i++) {
-        memcpy(y + 2 * i * C, x + i * C, C * sizeof *y);
-        memcpy(y + (2 * i + 1) * C, x + i * C, C * sizeof *y);
-    }
-    memcpy(y + 2 * W * C, y, 2 * W * C * sizeof *y);
-}
-
-bool ldm_upsample_nearest2(size_t N, size_t H, size_t W, size_t C, const float *x, float *y,
-                           GCancellable *cancellable)
-{
-    Job job = {.P = W, .Ca = C, .a = x, .y = y};
-    return ldm_parallel_for(N * H, upsample_tile, &job, cancellable);
-}

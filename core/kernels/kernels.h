@@ -134,8 +134,6 @@ bool ldm_add_rows(size_t N, size_t P, size_t C, const float *x, const float *b, 
 /* y [rows, Ca + Cb] = a [rows, Ca] | b [rows, Cb] */
 bool ldm_concat(size_t rows, size_t Ca, size_t Cb, const float *a, const float *b, float *y,
                 GCancellable *cancellable);
-bool ldm_upsample_nearest2(size_t N, size_t H, size_t W, size_t C, const float *x, float *y,
-                           GCancellable *cancellable);
 
 /* ---- attention: softmax(q k^T * scale [+ causal mask]) v, tiled, never [Tq, Tk] at once ----
  * q [N, Tq, heads, d] with q_stride floats between tokens; k, v [Nkv, Tk, heads, d] likewise;

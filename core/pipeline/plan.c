@@ -15,7 +15,6 @@
 #include "train/learn.h"
 #include "weights/coarse.h"
 
-#define LDM_TILE_CELLS  64  /* side of a tile where the autoencoder runs in tiles */
 #define FLOPS_PER_PIXEL 100 /* of prepare and finish: only for progress */
 
 static size_t floats(size_t n)

@@ -57,11 +57,6 @@ const char *ldm_file_path(const LdmFile *file)
     return file->path;
 }
 
-size_t ldm_file_bytes(const LdmFile *file)
-{
-    return file->size;
-}
-
 /* A non-negative whole number out of an array of them. */
 static bool read_size(JsonArray *array, guint i, size_t *value)
 {

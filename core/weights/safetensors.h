@@ -28,7 +28,6 @@ typedef struct {
 LdmFile *ldm_file_load(const char *path, GError **error);
 void ldm_file_free(LdmFile *file);
 const char *ldm_file_path(const LdmFile *file);
-size_t ldm_file_bytes(const LdmFile *file); /* of the whole file */
 
 /* Some files searched as one: the shards of a network, or the single file of a whole model. */
 typedef struct LdmFiles LdmFiles;

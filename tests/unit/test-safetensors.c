@@ -67,7 +67,6 @@ static void test_corners(void)
         made_write(path, file, 8 + length + (i == 0 ? 0 : 4));
         LdmFile *loaded = ldm_file_load(path, &error);
         g_assert_no_error(error);
-        g_assert_cmpuint(ldm_file_bytes(loaded), ==, 8 + length + (i == 0 ? 0 : 4));
         ldm_file_free(loaded);
     }
 }
