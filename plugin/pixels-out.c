@@ -7,6 +7,7 @@
 
 #include <gegl.h>
 #include <glib/gi18n-lib.h>
+#include <math.h>
 
 static const Babl *picture_format(void)
 {
@@ -69,17 +70,26 @@ GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const Pentim
 
 /* ---- the layer itself -------------------------------------------------------------------- */
 
+static bool usable(const float *rgba)
+{
+    return isfinite(rgba[0]) && isfinite(rgba[1]) && isfinite(rgba[2]) && isfinite(rgba[3]);
+}
+
 /* (1 - alpha) old + alpha new, in R'G'B' as people see it; colours weighted by their own opacity,
- * so that what lies under a transparent pixel does not bleed in. */
+ * so that what lies under a transparent pixel does not bleed in. A broken pixel (NaN, infinite)
+ * would stay so whatever its weight: it is taken anew. */
 static void blend_pixel(float *old, const float *made, float alpha, bool keep_opacity)
 {
-    float opacity = keep_opacity ? old[3] : (1 - alpha) * old[3] + alpha * made[3];
+    const bool anew = alpha >= 1 || !usable(old);
+    float opacity = anew ? made[3] : (1 - alpha) * old[3] + alpha * made[3];
     float share = alpha;
 
-    if (!keep_opacity && opacity > 0)
+    if (keep_opacity)
+        opacity = old[3];
+    else if (opacity > 0)
         share = alpha * made[3] / opacity;
     for (int c = 0; c < 3; c++)
-        old[c] = (1 - share) * old[c] + share * made[c];
+        old[c] = anew ? made[c] : (1 - share) * old[c] + share * made[c];
     old[3] = opacity;
 }
 

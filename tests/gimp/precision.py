@@ -15,11 +15,21 @@ def pixels(layer, data):
     return numpy.frombuffer(data, "u1").reshape(layer.get_height(), layer.get_width(), -1)
 
 
+def put(layer, x, y, values):
+    """Writes [height, width, 4] values into a layer, as R'G'B'A."""
+    rectangle = Gegl.Rectangle.new(x, y, values.shape[1], values.shape[0])
+    layer.get_buffer().set(rectangle, "R'G'B'A float", values.astype("<f4").tobytes())
+
+
+BROKEN = numpy.tile([[numpy.nan, 0.5, 0.5, 1.0], [0.5, numpy.inf, 0.5, 1.0], [0.5, 0.5, -numpy.inf, 1.0]], (4, 1, 1))
+
+
 def hard_bytes(layer):
-    """Fills a float or half layer's upper left with values beyond 0..1, as HDR pictures have them."""
-    rectangle = Gegl.Rectangle.new(0, 0, 12, 12)
-    values = numpy.linspace(-0.75, 7.5, 12 * 12 * 4, dtype="<f4").tobytes()
-    layer.get_buffer().set(rectangle, "RGBA float", values)
+    """Gives a float or half layer values beyond 0..1, as HDR pictures have them, where nothing is selected, and
+    there and in the middle of the selection and on its soft edge such as are no numbers."""
+    put(layer, 0, 0, numpy.linspace(-0.75, 7.5, 12 * 12 * 4).reshape(12, 12, 4))
+    for x, y in (0, 14), (40, 36), (24, 36):
+        put(layer, x, y, BROKEN)
 
 
 def check_replace(precision, base, alpha, accuracy):
@@ -35,6 +45,7 @@ def check_replace(precision, base, alpha, accuracy):
     check((old[selection > 0.5] != new[selection > 0.5]).any(), f"{what}: nothing inside changed")
     check(raw(image.get_selection()) == old_selection, f"{what}: the selection changed")
     made = floats(layer)
+    check(numpy.isfinite(made[selection > 0]).all(), f"{what}: broken pixels are left inside")
     key = base or "rgb"
     full = selection >= 0.5
     if key in reference and accuracy is not None:
