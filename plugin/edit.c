@@ -64,15 +64,12 @@ static bool still_there(const PentimentoTask *task, const PentimentoRegion *regi
 static void insert_above(const PentimentoRegion *region, GimpLayer *layer, int x, int y)
 {
     GimpItem *source = GIMP_ITEM(region->layer);
-    GimpLayer *selected[] = {region->layer, NULL};
     int offset_x, offset_y;
 
     gimp_drawable_get_offsets(GIMP_DRAWABLE(region->layer), &offset_x, &offset_y);
     gimp_layer_set_offsets(layer, offset_x + x, offset_y + y);
-    gimp_image_insert_layer(region->image, layer, GIMP_LAYER(gimp_item_get_parent(source)),
-                            gimp_image_get_item_position(region->image, source));
-    /* As before, so that the next run starts from the source and not from this result. */
-    gimp_image_set_selected_layers(region->image, (const GimpLayer **)selected);
+    pentimento_result_insert(region->image, layer, GIMP_LAYER(gimp_item_get_parent(source)),
+                             gimp_image_get_item_position(region->image, source));
 }
 
 /* Everything is ready before the one call that changes the image. */

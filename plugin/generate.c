@@ -12,7 +12,7 @@ static void insert_centred(GimpImage *image, GimpLayer *layer, const PentimentoR
 {
     gimp_layer_set_offsets(layer, (gimp_image_get_width(image) - reply->width) / 2,
                            (gimp_image_get_height(image) - reply->height) / 2);
-    gimp_image_insert_layer(image, layer, NULL, -1);
+    pentimento_result_insert(image, layer, NULL, -1);
 }
 
 /* Puts the picture into `image`, or into a new one where that is NULL. */

@@ -22,6 +22,7 @@ def test_generate_without_an_image():
     check(answer.layer.get_offsets()[1:] == (0, 0), "the layer fills the image")
     check(floats(answer.layer)[..., :3].std() > 0.01, "the picture is not empty")
     check((floats(answer.layer)[..., 3] == 1).all(), "the picture is opaque")
+    check(image.get_selected_layers() == [answer.layer], "a new image's only layer is selected")
 
 
 def test_generate_adds_a_layer_in_the_middle():
@@ -81,6 +82,26 @@ def test_inpaint_a_soft_selection():
     check(outside.max() == 0, "the layer covers the selection")
     image.remove_layer(new)
     check(state(image) == before, "source, selection and selected layer are as before")
+
+
+def test_what_is_selected_stays_so():
+    """The user may be painting there; the layer that is worked on is another one."""
+    image, layer = photo()
+    feathered(image)
+    others = [layer.copy(), layer.copy()]
+    for other in others:
+        image.insert_layer(other, None, 0)
+    channel = Gimp.Channel.new(image, "channel", 96, 80, 50, Gegl.Color.new("red"))
+    image.insert_channel(channel, None, 0)
+    ids = lambda items: sorted(item.get_id() for item in items)
+    for task in (GENERATE, IMG2IMG, INPAINT):
+        image.set_selected_layers(others)
+        call_ok(task, image, [layer])
+        check(ids(image.get_selected_layers()) == ids(others), f"{task}: the layers")
+        image.set_selected_channels([channel])
+        call_ok(task, image, [layer])
+        check(ids(image.get_selected_channels()) == [channel.get_id()], f"{task}: the channel")
+        check(not image.get_selected_layers(), f"{task}: no layer")
 
 
 def test_inpaint_learns_first():
