@@ -78,10 +78,11 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
         pentimento_prompts_recall(task, config);
     if (call.live && !ask(task, procedure, config, drawables, &error))
         return pentimento_answer_error(procedure, error);
+    if (run_mode != GIMP_RUN_NONINTERACTIVE)
+        pentimento_prompts_keep(task, config); /* whatever comes of the run */
     if (!task->run(task, &call, &outcome, &error))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE) {
-        pentimento_prompts_keep(task, config);
         if (image == NULL)
             gimp_display_new(gimp_item_get_image(GIMP_ITEM(outcome.layer)));
         gimp_displays_flush();

@@ -12,6 +12,10 @@ def content(image):
     return [part for number, part in enumerate(state(image)) if number != 4]
 
 
+def prompts_file():
+    return os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "prompts")
+
+
 def set_steps(number):
     """Opens the advanced settings and writes the number of steps."""
     keys("alt+v", "alt+e", "ctrl+a")
@@ -45,8 +49,7 @@ def test_reimagine_undo_redo_repeat():
     again = result_in(image)
     check(prompts(again)["prompt"] == "a wooden table", "Repeat uses the same prompt")
     check(settings(again)["seed"] != seed, "and a new seed")
-    kept = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "prompts")
-    check(os.stat(kept).st_mode & 0o777 == 0o600, "prompts are kept for the user only")
+    check(os.stat(prompts_file()).st_mode & 0o777 == 0o600, "prompts are kept for the user only")
     display.delete()
 
 
@@ -157,11 +160,14 @@ def test_cancel_in_the_window():
     before = content(image)
     display = show(image)
     for key in "alt+c", "Escape":
+        if os.path.exists(prompts_file()):
+            os.remove(prompts_file())
         begin_long_picture(image)
         keys(key)
         wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
         time.sleep(0.5)
         check(content(image) == before, "nothing has changed")
+        check("prompt=a wooden table" in open(prompts_file()).read(), "the prompt is there for another try")
     display.delete()
 
 
