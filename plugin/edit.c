@@ -61,29 +61,44 @@ static bool still_there(const PentimentoTask *task, const PentimentoRegion *regi
     return false;
 }
 
+/* Takes note of where the layer has been moved to meanwhile. A layer of another size now does not
+ * tell what has become of the place the result is for, which then stays as it was; false. */
+static bool follow(PentimentoRegion *region)
+{
+    GimpDrawable *layer = GIMP_DRAWABLE(region->layer);
+
+    if (gimp_drawable_get_width(layer) != region->width ||
+        gimp_drawable_get_height(layer) != region->height)
+        return false;
+    gimp_drawable_get_offsets(layer, &region->offset_x, &region->offset_y);
+    return true;
+}
+
 static void insert_above(const PentimentoRegion *region, GimpLayer *layer, int x, int y)
 {
     GimpItem *source = GIMP_ITEM(region->layer);
-    int offset_x, offset_y;
 
-    gimp_drawable_get_offsets(GIMP_DRAWABLE(region->layer), &offset_x, &offset_y);
-    gimp_layer_set_offsets(layer, offset_x + x, offset_y + y);
+    gimp_layer_set_offsets(layer, region->offset_x + x, region->offset_y + y);
     pentimento_result_insert(region->image, layer, GIMP_LAYER(gimp_item_get_parent(source)),
                              gimp_image_get_item_position(region->image, source));
 }
 
 /* Everything is ready before the one call that changes the image. */
-static GimpLayer *add_layer(const PentimentoTask *task, const PentimentoRegion *region,
-                            GVariant *options, const PentimentoReply *reply, int seed,
-                            GError **error)
+static GimpLayer *add_layer(const PentimentoTask *task, PentimentoRegion *region, GVariant *options,
+                            const PentimentoReply *reply, int seed, GError **error)
 {
     g_autofree char *name = pentimento_result_name(task, seed);
+    const bool fits = follow(region);
     GimpLayer *layer = pentimento_layer_new(region->image, name, reply, error);
 
     if (layer == NULL)
         return NULL;
     pentimento_settings_attach(layer, task, options, reply);
     insert_above(region, layer, reply->x, reply->y);
+    if (!fits)
+        gimp_message(_("The layer was cropped, scaled or resized while the picture was being made: "
+                       "the new layer lies where it would have lain before; move it if it belongs "
+                       "elsewhere now."));
     return layer;
 }
 

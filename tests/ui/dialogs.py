@@ -171,6 +171,29 @@ def test_cancel_in_the_window():
     display.delete()
 
 
+def test_layer_changed_meanwhile():
+    """A layer that is moved takes the result along. Over one of another size it lies where it was meant to; that
+    is said."""
+    for change, x, y, message in ((lambda layer: layer.set_offsets(9, 7), 9, 7, None),
+                                  (lambda layer: layer.resize(100, 90, -11, -5), 0, 0, "GIMP Message")):
+        image, layer = photo(120, 100)
+        feathered(image)
+        new = call_ok(IMG2IMG, image, [layer]).layer
+        expected = [new.get_offsets()[1] + x, new.get_offsets()[2] + y]
+        image.remove_layer(new)
+        display = show(image)
+        begin_long_picture(image)
+        change(layer)
+        keys("alt+s")
+        made = result_in(image)
+        shot(f"changed-{x}")
+        if message:
+            dialog(message)
+            keys("Return")
+        check(list(made.get_offsets()[1:]) == expected, f"it lies at {made.get_offsets()[1:]}, not {expected}")
+        display.delete()
+
+
 def test_dialog_cancelled():
     image, layer = photo(120, 100)
     before = state(image)
