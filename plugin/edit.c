@@ -79,6 +79,7 @@ static void insert_above(const PentimentoRegion *region, GimpLayer *layer, int x
     GimpItem *source = GIMP_ITEM(region->layer);
 
     gimp_layer_set_offsets(layer, region->offset_x + x, region->offset_y + y);
+    pentimento_layer_hide_as(layer, region->layer);
     pentimento_result_insert(region->image, layer, GIMP_LAYER(gimp_item_get_parent(source)),
                              gimp_image_get_item_position(region->image, source));
 }

@@ -68,6 +68,39 @@ GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const Pentim
     return layer;
 }
 
+void pentimento_layer_hide_as(GimpLayer *layer, GimpLayer *source)
+{
+    GimpDrawable *mask = GIMP_DRAWABLE(gimp_layer_get_mask(layer));
+    GimpLayerMask *hiding = gimp_layer_get_mask(source);
+    const Babl *format = babl_format("Y float");
+    const int width = gimp_drawable_get_width(mask), height = gimp_drawable_get_height(mask);
+    GeglBuffer *buffer, *factors;
+    g_autofree float *row = NULL, *factor = NULL;
+    int x, y, source_x, source_y;
+
+    if (hiding == NULL || !gimp_layer_get_apply_mask(source))
+        return;
+    gimp_drawable_get_offsets(GIMP_DRAWABLE(layer), &x, &y);
+    gimp_drawable_get_offsets(GIMP_DRAWABLE(source), &source_x, &source_y);
+    buffer = gimp_drawable_get_buffer(mask);
+    factors = gimp_drawable_get_buffer(GIMP_DRAWABLE(hiding));
+    row = g_new(float, width);
+    factor = g_new(float, width);
+    for (int i = 0; i < height; i++) {
+        gegl_buffer_get(buffer, GEGL_RECTANGLE(0, i, width, 1), 1.0, format, row,
+                        GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+        gegl_buffer_get(factors, GEGL_RECTANGLE(x - source_x, y - source_y + i, width, 1), 1.0,
+                        format, factor, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_WHITE);
+        for (int j = 0; j < width; j++)
+            row[j] *= factor[j];
+        pentimento_snap(gegl_buffer_get_format(buffer), row, width);
+        gegl_buffer_set(buffer, GEGL_RECTANGLE(0, i, width, 1), 0, format, row,
+                        GEGL_AUTO_ROWSTRIDE);
+    }
+    g_object_unref(buffer);
+    g_object_unref(factors);
+}
+
 /* ---- the layer itself -------------------------------------------------------------------- */
 
 static bool usable(const float *rgba)

@@ -8,6 +8,11 @@
 GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const PentimentoReply *reply,
                                 GError **error);
 
+/* Multiplies the layer mask of `source`, where it has one that is applied, into that of a layer
+ * that is to lie over it, each at its place in the image: what is cut out by it stays cut out.
+ * Beyond `source` nothing is hidden. */
+void pentimento_layer_hide_as(GimpLayer *layer, GimpLayer *source);
+
 /* Blends the reply into the layer itself: one undo step; where the blend factor is 0 every byte
  * stays. `region` is what the job was made from and still holds. */
 bool pentimento_layer_replace(const PentimentoRegion *region, const PentimentoReply *reply,

@@ -84,6 +84,30 @@ def test_inpaint_a_soft_selection():
     check(state(image) == before, "source, selection and selected layer are as before")
 
 
+def test_what_a_layer_mask_hides_stays_hidden():
+    image, layer = photo()
+    layer.set_offsets(6, -4)
+    mask = layer.create_mask(Gimp.AddMaskType.WHITE)
+    layer.add_mask(mask)
+    hiding = numpy.linspace(0, 1, 96 * 80, dtype="<f4").reshape(96, 80).T.copy()
+    mask.get_buffer().set(whole(mask), "Y float", hiding.tobytes())
+    layer.set_edit_mask(False)
+    feathered(image)
+    hiding, before = floats(mask, "Y float"), state(image)
+    for task in (IMG2IMG, INPAINT):
+        made = {}
+        for applied in (False, True):
+            layer.set_apply_mask(applied)
+            new = call_ok(task, image, [layer]).layer
+            x, y = new.get_offsets()[1] - 6, new.get_offsets()[2] + 4
+            made[applied] = floats(new.get_mask(), "Y float")
+            image.remove_layer(new)
+        there = hiding[y:y + made[True].shape[0], x:x + made[True].shape[1]]
+        check(abs(made[True] - made[False] * there).max() <= 0.51 / 255, f"{task}: what the mask hides is hidden")
+        check(made[False].max() == 1 and made[True].max() < 1, f"{task}: a mask that is not applied hides nothing")
+    check(state(image) == before, "source and mask are as before")
+
+
 def test_what_is_selected_stays_so():
     """The user may be painting there; the layer that is worked on is another one."""
     image, layer = photo()
