@@ -4,6 +4,7 @@
 #include "offers.h"
 #include "progress.h"
 #include "teach.h"
+#include "ui/confirm.h"
 
 #include "core/worker/protocol.h"
 
@@ -72,6 +73,23 @@ static char *learn(const PentimentoLesson *lesson, const GArray *pictures, bool 
 
 static const PentimentoTask recalled = {.name = "teach"}; /* under which words are kept */
 
+/* What was taught under the name is asked about before another takes its place. */
+static bool may_replace(GtkWidget *dialog, GimpProcedureConfig *config)
+{
+    g_autofree char *name = name_of(config), *file = NULL, *question = NULL;
+
+    if (!pentimento_teach_name_fits(name))
+        return true; /* is refused later */
+    file = pentimento_teach_file(name);
+    /* a name */
+    question = g_strdup_printf(_("“%s” was taught before. Replace it?"), name);
+    return !g_file_test(file, G_FILE_TEST_EXISTS) ||
+           pentimento_confirm(dialog, _("Replace"), _("_Replace"), question,
+                              _("What was taught under this name is lost once the new teaching is "
+                                "over; pictures made with it stay as they are. To keep both, give "
+                                "another name."));
+}
+
 static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError **error)
 {
     PentimentoEstimate *estimate;
@@ -85,7 +103,9 @@ static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError
     dialog = pentimento_teach_dialog_new(procedure, lesson->config, &choosers, &cost);
     offers = pentimento_offers_new(lesson->config, &choosers);
     estimate = pentimento_estimate_new(lesson, cost);
-    confirmed = gimp_procedure_dialog_run(dialog);
+    do
+        confirmed = gimp_procedure_dialog_run(dialog);
+    while (confirmed && !may_replace(GTK_WIDGET(dialog), lesson->config));
     pentimento_estimate_free(estimate);
     pentimento_offers_free(offers);
     gtk_widget_destroy(GTK_WIDGET(dialog));

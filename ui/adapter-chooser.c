@@ -3,6 +3,7 @@
  * does not suit the model is shown with the reason, and cannot be chosen. */
 #include "ui/adapter-chooser.h"
 
+#include "ui/confirm.h"
 #include "ui/row.h"
 
 #include <glib/gi18n-lib.h>
@@ -175,34 +176,16 @@ void pentimento_adapter_chooser_fail(GtkWidget *row, const char *reason)
 
 /* ---- deleting ---------------------------------------------------------------------------- */
 
-static gboolean confirm(GtkWidget *combo, const char *name)
-{
-    GtkWidget *dialog =
-        gtk_message_dialog_new(GTK_WINDOW(gtk_widget_get_toplevel(combo)), GTK_DIALOG_MODAL,
-                               GTK_MESSAGE_QUESTION, GTK_BUTTONS_NONE, _("Delete “%s”?"), name);
-    GtkWidget *button;
-    int response;
-
-    gtk_window_set_title(GTK_WINDOW(dialog), _("Delete"));
-    gtk_message_dialog_format_secondary_text(
-        GTK_MESSAGE_DIALOG(dialog), "%s",
-        _("What was taught under this name is lost; pictures made with it stay as they are."));
-    gtk_dialog_add_button(GTK_DIALOG(dialog), _("_Cancel"), GTK_RESPONSE_CANCEL);
-    button = gtk_dialog_add_button(GTK_DIALOG(dialog), _("_Delete"), GTK_RESPONSE_OK);
-    gtk_style_context_add_class(gtk_widget_get_style_context(button), "destructive-action");
-    gtk_dialog_set_default_response(GTK_DIALOG(dialog), GTK_RESPONSE_CANCEL);
-    response = gtk_dialog_run(GTK_DIALOG(dialog));
-    gtk_widget_destroy(dialog);
-    return response == GTK_RESPONSE_OK;
-}
-
 static void on_delete(GtkButton *button, gpointer data)
 {
     const Chooser *chooser = data;
-    g_autofree char *name = NULL;
+    g_autofree char *name = NULL, *question = NULL;
 
     g_object_get(chooser->config, "adapter", &name, NULL);
-    if (confirm(chooser->combo, name))
+    question = g_strdup_printf(_("Delete “%s”?"), name);
+    if (pentimento_confirm(chooser->combo, _("Delete"), _("_Delete"), question,
+                           _("What was taught under this name is lost; pictures made with it stay "
+                             "as they are.")))
         chooser->forget(name, chooser->forget_data);
 }
 

@@ -313,6 +313,32 @@ def begin_teaching(name, steps):
     time.sleep(2)
 
 
+def test_teach_asks_before_it_replaces():
+    image, layer = photo(120, 100)
+    os.makedirs(os.path.dirname(taught("old")), exist_ok=True)
+    with open(taught("old"), "w") as file:
+        file.write("taught before")
+    display = show(image)
+    choose(TEACH)
+    dialog("Teach")
+    write("old")
+    for answer in "Escape", "Return", "alt+c":
+        keys("alt+t")
+        dialog("Replace")
+        shot("replace-taught")
+        keys(answer)
+        dialog("Teach")
+    check(not private("old") and open(taught("old")).read() == "taught before", "nothing was begun")
+    keys("alt+t")
+    dialog("Replace")
+    keys("alt+r")
+    dialog("Teaching “old”")
+    keys("alt+c")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    check(open(taught("old")).read() == "taught before", "a new teaching that is given up replaces nothing")
+    display.delete()
+
+
 def worker_seconds():
     """Processor time of the worker."""
     fields = open(f"/proc/{processes(WORKER)[0]}/stat").read().rsplit(")", 1)[1].split()
