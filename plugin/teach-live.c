@@ -1,6 +1,7 @@
 /* Teaching before the user's eyes. In: a job for the worker. Out: its reply, after as many runs as
  * the user has paused it: a cancelled run keeps a checkpoint, and the same one goes on from there.
- * The window stays alive since the worker is waited for in the main loop. */
+ * One that the worker cancelled of itself, as it does when GIMP ends, is over all the same. The
+ * window stays alive since the worker is waited for in the main loop. */
 #include "progress.h"
 #include "teach.h"
 #include "ui/teach-window.h"
@@ -106,10 +107,11 @@ static bool learn(Live *live, const PentimentoLesson *lesson, const PentimentoJo
             return false;
         }
         g_clear_error(&reason);
-        if (live->wish == PAUSE)
+        if (live->wish == PAUSE) {
             wait_paused(live);
-        if (live->wish == GO_ON)
-            continue;
+            if (live->wish == GO_ON)
+                continue;
+        }
         pentimento_teach_window_set_ending(live->window);
         if (live->wish == KEEP)
             return end(lesson, job, "keep", reply, error);

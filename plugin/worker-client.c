@@ -290,12 +290,25 @@ static GVariant *add_pictures(const PentimentoJob *job, GVariantBuilder *handles
     return g_variant_builder_end(&sizes);
 }
 
-/* The arguments of Run. GIMP's pidfd lets the worker end with GIMP. */
+/* GIMP's pidfd, which lets the worker end with GIMP; -1 where there is none. Opened once: when GIMP
+ * has ended, our parent is another process. */
+static int gimp_pidfd(void)
+{
+    static gsize once;
+    static int fd;
+
+    if (g_once_init_enter(&once)) {
+        fd = (int)syscall(SYS_pidfd_open, getppid(), 0);
+        g_once_init_leave(&once, 1);
+    }
+    return fd;
+}
+
+/* The arguments of Run. */
 static GVariant *job_arguments(const PentimentoJob *job, bool previews, GUnixFDList *fds)
 {
     g_auto(GVariantDict) options = G_VARIANT_DICT_INIT(job->options);
     g_auto(GVariantBuilder) handles = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sh}"));
-    int gimp = (int)syscall(SYS_pidfd_open, getppid(), 0);
 
     if (job->picture >= 0) {
         g_variant_dict_insert(&options, "picture-width", "i", job->width);
@@ -307,9 +320,7 @@ static GVariant *job_arguments(const PentimentoJob *job, bool previews, GUnixFDL
         g_variant_dict_insert_value(&options, "sizes", add_pictures(job, &handles, fds));
     add_handle(&handles, fds, "picture", job->picture);
     add_handle(&handles, fds, "mask", job->mask);
-    add_handle(&handles, fds, "gimp", gimp);
-    if (gimp >= 0)
-        close(gimp);
+    add_handle(&handles, fds, "gimp", gimp_pidfd());
     return g_variant_new("(us@a{sv}a{sh})", JOB, job->task, g_variant_dict_end(&options), &handles);
 }
 

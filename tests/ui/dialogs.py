@@ -389,3 +389,16 @@ def test_teach_to_the_end_or_not():
     wait_for("the LoRA", lambda: os.path.exists(taught("whole")))
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
     display.delete()
+
+
+def test_teach_cancelled_by_the_worker():
+    """As when GIMP ends: the worker cancels of itself, and nobody is there to have it go on."""
+    image, layer = photo(120, 100)
+    display = show(image)
+    begin_teaching("ended", 1000)
+    worker, = processes(WORKER)
+    os.kill(worker, signal.SIGTERM)
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)
+    wait_for("the end of the worker", lambda: not processes(WORKER), 10)
+    check(checkpoints("ended") and not os.path.exists(taught("ended")), "it can go on later")
+    display.delete()
