@@ -15,6 +15,16 @@ static const struct {
     {"decode", N_("Decoding the picture")},   {"finish", N_("Finishing")},
 };
 
+/* What comes first are pictures and teachings. */
+static char *waiting_text(int before)
+{
+    if (before <= 0)
+        return g_strdup(_("Waiting"));
+    return g_strdup_printf(g_dngettext(GETTEXT_PACKAGE, "Waiting: %d other job comes first",
+                                       "Waiting: %d other jobs come first", (gulong)before),
+                           before);
+}
+
 static char *stage_text(const char *stage, int step, int steps)
 {
     if (g_str_equal(stage, "denoise"))
@@ -24,8 +34,7 @@ static char *stage_text(const char *stage, int step, int steps)
     if (g_str_equal(stage, "encode") && steps > 0)
         return g_strdup_printf(_("Encoding picture %d of %d"), step, steps);
     if (g_str_equal(stage, "waiting"))
-        return step > 0 ? g_strdup_printf(_("Waiting: %d other pictures come first"), step)
-                        : g_strdup(_("Waiting"));
+        return waiting_text(step);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         if (g_str_equal(stage, texts[i].stage))
             return g_strdup(_(texts[i].text));
