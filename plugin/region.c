@@ -32,8 +32,9 @@ static bool check_layer(GimpLayer *layer, bool replace, GError **error)
                              name);
     else if (gimp_item_is_text_layer(GIMP_ITEM(layer)))
         pentimento_set_error(error, CALLING_ERROR,
-                             _("“%s” is a text layer: turn it into pixels first (Layer ▸ Discard "
-                               "Text Information), or select another layer."),
+                             _("“%s” is a text layer: turn it into pixels first (in the menu "
+                               "Layer: Discard Text Information, from GIMP 3.2 on Rasterize), or "
+                               "select another layer."),
                              name);
     else if (gimp_layer_is_floating_sel(layer))
         pentimento_set_error(error, CALLING_ERROR,

@@ -35,7 +35,7 @@ def test_text_layer():
     image.insert_layer(text, None, 0)
     feathered(image)
     for task in (INPAINT, IMG2IMG):
-        refused(task, image, [text], ["text layer", "Discard"], CALLING)
+        refused(task, image, [text], ["text layer", "Discard Text Information", "Rasterize"], CALLING)
 
 
 def test_several_layers_and_none():
