@@ -147,11 +147,15 @@ static GDBusConnection *greet(const char *socket, GError **error)
 /* Twice, because a worker that has been idle may end just when it is spoken to. */
 static GDBusConnection *connect_worker(GError **error)
 {
-    g_autofree char *socket = pentimento_worker_socket(error);
     g_autoptr(GError) cause = NULL;
+    g_autofree char *socket = pentimento_worker_socket(&cause);
 
-    if (socket == NULL)
+    if (socket == NULL) {
+        g_autofree char *sentence = as_sentence(cause->message);
+
+        pentimento_set_error(error, EXECUTION_ERROR, "%s", sentence);
         return NULL;
+    }
     for (int attempt = 0; attempt < 3; attempt++) {
         GDBusConnection *connection;
 

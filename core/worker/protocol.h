@@ -1,5 +1,6 @@
 /* What a client (the GIMP plug-in) and `pentimento-worker` say to one another. This file is the
- * whole contract: it needs GLib/GIO and libc, nothing of libldm, and both sides include it.
+ * whole contract: it needs GLib/GIO, libc and a GETTEXT_PACKAGE, nothing of libldm, and both sides
+ * include it.
  *
  * A client's way:
  *   1. pentimento_worker_socket() gives the socket's path. Connect:
@@ -26,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -194,14 +196,19 @@ static inline gboolean pentimento_private_folder(const char *folder, GError **er
     struct stat info;
 
     if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
-        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", folder,
-                    g_strerror(errno));
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
+                    _("%s, the folder in which plug-in and worker meet, cannot be made (%s): make "
+                      "it yourself with mode 0700, or name a socket elsewhere in the environment "
+                      "variable %s"),
+                    folder, g_strerror(errno), PENTIMENTO_SOCKET_VARIABLE);
         return FALSE;
     }
     if (lstat(folder, &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != geteuid() ||
         (info.st_mode & 0077) != 0) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
-                    "%s is not a private folder of this user's (mode 0700)", folder);
+                    _("%s is not a private folder of this user's: remove it, give it to this user "
+                      "with mode 0700, or name a socket elsewhere in the environment variable %s"),
+                    folder, PENTIMENTO_SOCKET_VARIABLE);
         return FALSE;
     }
     return TRUE;
@@ -222,7 +229,8 @@ static inline char *pentimento_worker_socket(GError **error)
         folder = g_path_get_dirname(given);
         if (!g_path_is_absolute(given) || strlen(given) > longest) {
             g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_FILENAME,
-                        "%s has to be a full path of at most %d bytes, not \"%s\"",
+                        _("%s has to be a full path of at most %d bytes, not “%s”: set it so in "
+                          "the environment, or not at all"),
                         PENTIMENTO_SOCKET_VARIABLE, (int)longest, given);
             return NULL;
         }

@@ -28,6 +28,10 @@ def test_1_no_worker():
         put_worker(target)
         refused(IMG2IMG, image, [layer], words)
     put_worker(WORKER)
+    folder = os.path.dirname(os.environ["PENTIMENTO_WORKER_SOCKET"])
+    os.chmod(folder, 0o755)
+    refused(IMG2IMG, image, [layer], [f"{folder} is not a private folder", "0700", "PENTIMENTO_WORKER_SOCKET"])
+    os.chmod(folder, 0o700)
     call_ok(IMG2IMG, image, [layer])
 
 
