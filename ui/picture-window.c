@@ -30,6 +30,7 @@ static void fill(PentimentoPictureWindow *window, GtkContainer *content)
     GtkWidget *column = gtk_box_new(GTK_ORIENTATION_VERTICAL, spacing);
     GtkWidget *frame = gtk_frame_new(NULL);
 
+    atk_object_set_name(gtk_widget_get_accessible(window->preview), _("Preview of the picture"));
     gtk_widget_set_size_request(window->preview, SIDE, SIDE);
     gtk_container_add(GTK_CONTAINER(frame), window->preview);
     gtk_widget_set_halign(frame, GTK_ALIGN_CENTER);

@@ -35,13 +35,14 @@ static void add_buttons(PentimentoTeachWindow *window)
     gtk_widget_set_sensitive(window->keep, FALSE); /* until a step was taken */
 }
 
-/* `child` below a line that says what it is. */
-static GtkWidget *titled(const char *title, GtkWidget *child)
+/* `child` below a line that says what `shown` in it is, to eyes and to screen readers. */
+static GtkWidget *titled(const char *title, GtkWidget *child, GtkWidget *shown)
 {
     const int spacing = 4;
     GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, spacing);
     GtkWidget *label = gtk_label_new(title);
 
+    atk_object_set_name(gtk_widget_get_accessible(shown), title);
     gtk_label_set_xalign(GTK_LABEL(label), 0);
     gtk_box_pack_start(GTK_BOX(box), label, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), child, TRUE, TRUE, 0);
@@ -59,9 +60,11 @@ static void fill(PentimentoTeachWindow *window, GtkContainer *content)
     gtk_widget_set_size_request(window->sample, PICTURE, PICTURE);
     gtk_container_add(GTK_CONTAINER(frame), window->sample);
     gtk_progress_bar_set_show_text(GTK_PROGRESS_BAR(window->bar), TRUE);
-    gtk_box_pack_start(GTK_BOX(row), titled(_("Loss: lower is closer"), window->curve), TRUE, TRUE,
+    gtk_box_pack_start(GTK_BOX(row),
+                       titled(_("Loss: lower is closer"), window->curve, window->curve), TRUE, TRUE,
                        0);
-    gtk_box_pack_start(GTK_BOX(row), titled(_("What the model makes of it now"), frame), FALSE,
+    gtk_box_pack_start(GTK_BOX(row),
+                       titled(_("What the model makes of it now"), frame, window->sample), FALSE,
                        FALSE, 0);
     gtk_box_pack_start(GTK_BOX(column), row, TRUE, TRUE, 0);
     gtk_box_pack_start(GTK_BOX(column), window->bar, FALSE, FALSE, 0);
