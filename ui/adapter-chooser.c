@@ -1,6 +1,6 @@
 /* A combo of what was taught, with what it shows and what to say for it, and a button that deletes.
  * In: what the worker knows of each, the argument "adapter". Out: the argument, "" for none. What
- * does not suit the model is shown with the reason, and cannot be chosen. */
+ * does not suit the model stands last, with the reason, and can be chosen to be deleted. */
 #include "ui/adapter-chooser.h"
 
 #include "ui/confirm.h"
@@ -8,7 +8,7 @@
 
 #include <glib/gi18n-lib.h>
 
-enum { COLUMN_VALUE, COLUMN_TEXT, COLUMN_NOTE, COLUMN_FITS, COLUMN_LISTED, COLUMN_HINT, N_COLUMNS };
+enum { COLUMN_VALUE, COLUMN_TEXT, COLUMN_NOTE, COLUMN_LISTED, COLUMN_HINT, N_COLUMNS };
 
 typedef struct {
     GimpProcedureConfig *config;
@@ -36,14 +36,14 @@ static void chooser_free(gpointer data, GObject *row)
 
 typedef struct {
     const char *value, *text, *note, *hint;
-    gboolean fits, listed;
+    gboolean listed;
 } Row;
 
 static void add(const Chooser *chooser, Row row)
 {
-    gtk_list_store_insert_with_values(
-        chooser->store, NULL, -1, COLUMN_VALUE, row.value, COLUMN_TEXT, row.text, COLUMN_NOTE,
-        row.note, COLUMN_FITS, row.fits, COLUMN_LISTED, row.listed, COLUMN_HINT, row.hint, -1);
+    gtk_list_store_insert_with_values(chooser->store, NULL, -1, COLUMN_VALUE, row.value,
+                                      COLUMN_TEXT, row.text, COLUMN_NOTE, row.note, COLUMN_LISTED,
+                                      row.listed, COLUMN_HINT, row.hint, -1);
 }
 
 /* What to know about a thing once it is chosen. */
@@ -59,15 +59,13 @@ static void add_adapter(const Chooser *chooser, GVariant *adapter)
 {
     const char *name = "", *description = "", *trigger = "", *problem = "";
     g_autofree char *hint = NULL;
-    gboolean fits;
 
     g_variant_lookup(adapter, "name", "&s", &name);
     g_variant_lookup(adapter, "description", "&s", &description);
     g_variant_lookup(adapter, "trigger", "&s", &trigger);
     g_variant_lookup(adapter, "problem", "&s", &problem);
-    fits = *problem == '\0';
     hint = hint_of(name, trigger, problem);
-    add(chooser, (Row){name, name, fits ? description : problem, hint, fits, TRUE});
+    add(chooser, (Row){name, name, *problem == '\0' ? description : problem, hint, TRUE});
 }
 
 /* One that is set and not listed: a path, or a name of something that is gone. */
@@ -78,7 +76,7 @@ static void add_unlisted(const Chooser *chooser, const char *value)
     const char *problem = gone ? _("no longer there") : "";
     g_autofree char *hint = hint_of(base, "", problem);
 
-    add(chooser, (Row){value, base, problem, hint, !gone, FALSE});
+    add(chooser, (Row){value, base, problem, hint, FALSE});
 }
 
 static gboolean find(const Chooser *chooser, const char *value, GtkTreeIter *iter)
@@ -143,7 +141,7 @@ static void fill(Chooser *chooser)
     value = set != NULL ? set : "";
     chooser->filling = TRUE;
     gtk_list_store_clear(chooser->store);
-    add(chooser, (Row){"", _("None"), "", hint_of_none(chooser), TRUE, FALSE});
+    add(chooser, (Row){"", _("None"), "", hint_of_none(chooser), FALSE});
     add_adapters(chooser, TRUE);
     add_adapters(chooser, FALSE); /* last, where the arrow keys do not have to cross them */
     if (!find(chooser, value, &iter)) {
@@ -205,16 +203,11 @@ static void on_changed(GtkComboBox *combo, gpointer data)
     Chooser *chooser = data;
     g_autofree char *value = NULL;
     GtkTreeIter iter;
-    gboolean fits;
 
     if (chooser->filling || !gtk_combo_box_get_active_iter(combo, &iter))
         return;
-    gtk_tree_model_get(GTK_TREE_MODEL(chooser->store), &iter, COLUMN_VALUE, &value, COLUMN_FITS,
-                       &fits, -1);
-    if (fits)
-        g_object_set(chooser->config, "adapter", value, NULL); /* fills anew */
-    else
-        fill(chooser); /* the arrow keys reach what the mouse cannot */
+    gtk_tree_model_get(GTK_TREE_MODEL(chooser->store), &iter, COLUMN_VALUE, &value, -1);
+    g_object_set(chooser->config, "adapter", value, NULL); /* fills anew */
 }
 
 /* The name, and after it, fainter, what it shows or why it does not suit. */
@@ -224,13 +217,11 @@ static void add_cells(GtkCellLayout *combo)
     const double faint = 0.9;
 
     gtk_cell_layout_pack_start(combo, name, FALSE);
-    gtk_cell_layout_set_attributes(combo, name, "text", COLUMN_TEXT, "sensitive", COLUMN_FITS,
-                                   NULL);
+    gtk_cell_layout_set_attributes(combo, name, "text", COLUMN_TEXT, NULL);
     g_object_set(note, "ellipsize", PANGO_ELLIPSIZE_END, "style", PANGO_STYLE_ITALIC, "scale",
                  faint, "xpad", 6, NULL);
     gtk_cell_layout_pack_start(combo, note, TRUE);
-    gtk_cell_layout_set_attributes(combo, note, "text", COLUMN_NOTE, "sensitive", COLUMN_FITS,
-                                   NULL);
+    gtk_cell_layout_set_attributes(combo, note, "text", COLUMN_NOTE, NULL);
 }
 
 static void add_button(Chooser *chooser, GtkWidget *row)
@@ -250,7 +241,7 @@ GtkWidget *pentimento_adapter_chooser_new(GimpProcedureConfig *config)
 
     chooser->config = config;
     chooser->store = gtk_list_store_new(N_COLUMNS, G_TYPE_STRING, G_TYPE_STRING, G_TYPE_STRING,
-                                        G_TYPE_BOOLEAN, G_TYPE_BOOLEAN, G_TYPE_STRING);
+                                        G_TYPE_BOOLEAN, G_TYPE_STRING);
     chooser->combo = gtk_combo_box_new_with_model(GTK_TREE_MODEL(chooser->store));
     /* else it would lose the focus while it is filled anew */
     gtk_combo_box_set_button_sensitivity(GTK_COMBO_BOX(chooser->combo), GTK_SENSITIVITY_ON);
