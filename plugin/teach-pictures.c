@@ -13,10 +13,21 @@ typedef struct {
     GeglRectangle part;
 } Place;
 
+/* The user may have closed the image, or deleted a layer, while the dialog was open. */
+static bool check_there(bool there, GError **error)
+{
+    if (!there)
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("The layer or its image is no longer there: nothing was changed."));
+    return there;
+}
+
 static bool add_place(GArray *places, GimpDrawable *layer, bool part, GError **error)
 {
-    Place place = {layer, {0, 0, gimp_drawable_get_width(layer), gimp_drawable_get_height(layer)}};
+    Place place = {.layer = layer};
 
+    if (!check_there(gimp_item_is_valid(GIMP_ITEM(layer)), error))
+        return false;
     if (!GIMP_IS_LAYER(layer)) {
         pentimento_set_error(error, CALLING_ERROR,
                              _("A channel or a layer mask is selected: click on a layer's picture "
@@ -29,6 +40,8 @@ static bool add_place(GArray *places, GimpDrawable *layer, bool part, GError **e
                              PENTIMENTO_MAX_PICTURES);
         return false;
     }
+    place.part.width = gimp_drawable_get_width(layer);
+    place.part.height = gimp_drawable_get_height(layer);
     /* a layer beside the selection shows nothing of what is meant */
     if (!part || gimp_drawable_mask_intersect(layer, &place.part.x, &place.part.y,
                                               &place.part.width, &place.part.height))
@@ -45,6 +58,8 @@ static GArray *find(const PentimentoLesson *lesson, GError **error)
     GimpDrawable **from = lesson->drawables;
     bool visible, part;
 
+    if (!check_there(gimp_image_is_valid(lesson->image), error))
+        return NULL;
     g_object_get(lesson->config, "pictures", &which, NULL);
     visible = g_str_equal(which, "visible");
     part = g_str_equal(which, "selection");

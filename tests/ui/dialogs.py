@@ -344,6 +344,23 @@ def test_teach_asks_before_it_replaces():
     display.delete()
 
 
+def test_teach_when_the_image_was_closed():
+    image, layer = photo(120, 100)
+    display = show(image)
+    choose(TEACH)
+    dialog("Teach")
+    write("closed image")
+    display.delete()
+    time.sleep(1)
+    check(not image.is_valid(), "the image is gone")
+    keys("alt+t")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    dialog("GIMP Message")
+    shot("image-closed")
+    keys("Escape")
+    check(not private("closed image"), "nothing was begun")
+
+
 def worker_seconds():
     """Processor time of the worker."""
     fields = open(f"/proc/{processes(WORKER)[0]}/stat").read().rsplit(")", 1)[1].split()
