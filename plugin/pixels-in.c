@@ -11,12 +11,43 @@
 #include <glib/gi18n-lib.h>
 #include <sys/mman.h>
 
+/* Bytes that can be had without swapping; G_MAXUINT64 where the system does not tell. */
+static guint64 memory_available(void)
+{
+    const char *const key = "\nMemAvailable:";
+    g_autofree char *text = NULL;
+    const char *line;
+
+    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL) ||
+        (line = strstr(text, key)) == NULL)
+        return G_MAXUINT64;
+    return g_ascii_strtoull(line + strlen(key), NULL, 10) * 1024;
+}
+
+bool pentimento_pixels_fit(guint64 bytes, GError **error)
+{
+    const guint64 available = memory_available();
+
+    if (bytes > available)
+        pentimento_set_error(
+            error, EXECUTION_ERROR,
+            _("The pixels take %.0f MB of memory, but only %.0f MB are free: close "
+              "other programs, scale the layers down, or work on fewer of them or "
+              "on parts of them."),
+            (double)bytes / 1e6, (double)available / 1e6);
+    return bytes <= available;
+}
+
 /* A memory file of `bytes`, all of it reserved (so that a full memory is an error here and not a
- * signal later), mapped for writing. */
+ * signal later), mapped for writing. Linux reserves memory until it has to kill somebody, maybe
+ * GIMP: what is free is looked at before. */
 static int open_memory(const char *name, size_t bytes, float **map, GError **error)
 {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd;
 
+    if (!pentimento_pixels_fit(bytes, error))
+        return -1;
+    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     *map = MAP_FAILED;
     if (fd >= 0 && posix_fallocate(fd, 0, (off_t)bytes) == 0)
         *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

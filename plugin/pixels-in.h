@@ -2,6 +2,9 @@
 
 #include "region.h"
 
+/* False and an error that tells what to do where memory has no room for `bytes` of pixels. */
+bool pentimento_pixels_fit(guint64 bytes, GError **error);
+
 /* The layer's pixels as the worker wants them: a sealed memfd of float32 [height, width, 4],
  * R'G'B' on the sRGB curve and straight alpha. -1 and an error where memory does not suffice. */
 int pentimento_pixels_read(const PentimentoRegion *region, GError **error);
