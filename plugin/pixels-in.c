@@ -69,9 +69,52 @@ static int seal(int fd, float *map, size_t bytes)
     return fd;
 }
 
-int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, GError **error)
+/* `factor` rows of `width` * `factor` pixels -> one row: means, in which colours weigh by alpha. */
+static void average(const float *rows, size_t width, size_t factor, float *out)
 {
-    const size_t count = (size_t)rectangle->width * rectangle->height;
+    for (size_t x = 0; x < width; x++, out += 4) {
+        double sum[4] = {0};
+
+        for (size_t i = 0; i < factor * factor; i++) {
+            const float *p = rows + (i / factor * width * factor + x * factor + i % factor) * 4;
+
+            for (int c = 0; c < 3; c++)
+                sum[c] += (double)p[c] * p[3];
+            sum[3] += p[3];
+        }
+        for (int c = 0; c < 3; c++)
+            out[c] = sum[3] > 0.0 ? (float)(sum[c] / sum[3]) : 0.0f;
+        out[3] = (float)(sum[3] / (double)(factor * factor));
+    }
+}
+
+static void read_pixels(GeglBuffer *buffer, const GeglRectangle *rectangle, float *out)
+{
+    gegl_buffer_get(buffer, rectangle, 1.0, babl_format("R'G'B'A float"), out, GEGL_AUTO_ROWSTRIDE,
+                    GEGL_ABYSS_NONE);
+    pentimento_snap(gegl_buffer_get_format(buffer), out,
+                    (size_t)rectangle->width * rectangle->height * 4);
+}
+
+/* Not by GEGL, whose reduction comes before the grid: the same layer has to make the same bytes. */
+static void read_reduced(GeglBuffer *buffer, const GeglRectangle *rectangle, int factor, float *out)
+{
+    const size_t width = (size_t)(rectangle->width / factor);
+    const size_t count = width * (size_t)factor * (size_t)factor;
+    GeglRectangle rows = {rectangle->x, rectangle->y, (int)width * factor, factor};
+    g_autofree float *pixels = g_new(float, 4 * count);
+
+    for (int y = 0; y < rectangle->height / factor; y++, rows.y += factor, out += width * 4) {
+        read_pixels(buffer, &rows, pixels);
+        average(pixels, width, (size_t)factor, out);
+    }
+}
+
+int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, int factor,
+                              GError **error)
+{
+    const int width = rectangle->width / factor, height = rectangle->height / factor;
+    const size_t count = (size_t)width * height;
     const size_t bytes = count * 4 * sizeof(float);
     GeglBuffer *buffer;
     float *map;
@@ -81,16 +124,17 @@ int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangl
         pentimento_set_error(error, CALLING_ERROR,
                              _("The layer has %d × %d pixels, more than can be worked on at once "
                                "(%u million): crop it, or copy a part of it into a new layer."),
-                             rectangle->width, rectangle->height, PENTIMENTO_MAX_PIXELS / 1000000);
+                             width, height, PENTIMENTO_MAX_PIXELS / 1000000);
         return -1;
     }
     fd = open_memory("pentimento-picture", bytes, &map, error);
     if (fd < 0)
         return -1;
     buffer = gimp_drawable_get_buffer(layer);
-    gegl_buffer_get(buffer, rectangle, 1.0, babl_format("R'G'B'A float"), map, GEGL_AUTO_ROWSTRIDE,
-                    GEGL_ABYSS_NONE);
-    pentimento_snap(gegl_buffer_get_format(buffer), map, count * 4);
+    if (factor > 1)
+        read_reduced(buffer, rectangle, factor, map);
+    else
+        read_pixels(buffer, rectangle, map);
     g_object_unref(buffer);
     return seal(fd, map, bytes);
 }
@@ -98,7 +142,7 @@ int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangl
 int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
 {
     return pentimento_rectangle_read(GIMP_DRAWABLE(region->layer),
-                                     GEGL_RECTANGLE(0, 0, region->width, region->height), error);
+                                     GEGL_RECTANGLE(0, 0, region->width, region->height), 1, error);
 }
 
 int pentimento_mask_read(const PentimentoRegion *region, GError **error)

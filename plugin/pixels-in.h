@@ -9,8 +9,10 @@ bool pentimento_pixels_fit(guint64 bytes, GError **error);
  * R'G'B' on the sRGB curve and straight alpha. -1 and an error where memory does not suffice. */
 int pentimento_pixels_read(const PentimentoRegion *region, GError **error);
 
-/* The same for a part of any layer, [rectangle->height, rectangle->width, 4]. */
-int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, GError **error);
+/* The same for a part of any layer, [rectangle->height / factor, rectangle->width / factor, 4]:
+ * each pixel is the mean of factor × factor of the layer's. */
+int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, int factor,
+                              GError **error);
 
 /* The selection over the layer: a sealed memfd of float32 [height, width], 0..1. */
 int pentimento_mask_read(const PentimentoRegion *region, GError **error);

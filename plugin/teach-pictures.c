@@ -1,5 +1,6 @@
 /* The pictures that are learnt from. In: an image, its selected layers, which of them. Out: memory
- * files, one a layer; or how many there would be. */
+ * files, one a layer, all of them there at once and so no larger than the model can make use of; or
+ * how many there would be. */
 #include "pixels-in.h"
 #include "teach.h"
 
@@ -7,10 +8,15 @@
 
 #include <glib/gi18n-lib.h>
 
+/* What is read has at least so many times the pixels a side that the model sees: it sees a part of
+ * a picture, four fifths of it or more, and the worker's own filter still reduces it by three. */
+#define ENOUGH 4
+
 /* One picture: a part of a layer. */
 typedef struct {
     GimpDrawable *layer;
     GeglRectangle part;
+    int factor; /* by which it is reduced */
 } Place;
 
 /* The user may have closed the image, or deleted a layer, while the dialog was open. */
@@ -90,6 +96,72 @@ guint pentimento_lesson_count(const PentimentoLesson *lesson, GError **error)
     return places != NULL ? places->len : 0;
 }
 
+/* ---- reading ----------------------------------------------------------------------------- */
+
+/* Pixels a side of what the model sees; 0 and an error. */
+static int model_side(const PentimentoLesson *lesson, GError **error)
+{
+    g_autofree char *model = NULL;
+    g_autoptr(GVariant) answer = NULL, info = NULL;
+    int side = 1;
+
+    g_object_get(lesson->config, "model", &model, NULL);
+    answer = pentimento_worker_ask("Inspect", g_variant_new("(s)", model != NULL ? model : ""),
+                                   "(a{sv})", NULL, error);
+    if (answer == NULL)
+        return 0;
+    info = g_variant_get_child_value(answer, 0);
+    g_variant_lookup(info, "native-size", "i", &side);
+    return MAX(side, 1);
+}
+
+/* Where the layer has a colour at all, which is all that the worker takes of it. */
+static GeglRectangle opaque_part(GimpDrawable *layer, const GeglRectangle *part)
+{
+    int left = part->width, right = -1, top = 0, bottom = -1;
+    g_autofree float *alpha = g_new(float, part->width);
+    GeglBuffer *buffer;
+
+    if (!gimp_drawable_has_alpha(layer))
+        return *part;
+    buffer = gimp_drawable_get_buffer(layer);
+    for (int y = 0; y < part->height; y++) {
+        gegl_buffer_get(buffer, GEGL_RECTANGLE(part->x, part->y + y, part->width, 1), 1.0,
+                        babl_format("A float"), alpha, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+        for (int x = 0; x < part->width; x++) {
+            if (!(alpha[x] > 0.0f))
+                continue;
+            left = MIN(left, x);
+            right = MAX(right, x);
+            top = bottom < 0 ? y : top;
+            bottom = y;
+        }
+    }
+    g_object_unref(buffer);
+    return right < 0
+               ? *part
+               : *GEGL_RECTANGLE(part->x + left, part->y + top, right - left + 1, bottom - top + 1);
+}
+
+/* Chooses what of each place is read, and how large; false and an error where it is too much. */
+static bool fit(GArray *places, int side, GError **error)
+{
+    guint64 bytes = 0;
+
+    for (guint i = 0; i < places->len; i++) {
+        Place *place = &g_array_index(places, Place, i);
+        GeglRectangle *part = &place->part;
+
+        *part = opaque_part(place->layer, part);
+        place->factor = MAX(1, MIN(part->width, part->height) / (ENOUGH * side));
+        part->width -= part->width % place->factor;
+        part->height -= part->height % place->factor;
+        bytes += (guint64)(part->width / place->factor) * (guint64)(part->height / place->factor) *
+                 4 * sizeof(float);
+    }
+    return pentimento_pixels_fit(bytes, error);
+}
+
 static void picture_clear(gpointer data)
 {
     close(((PentimentoPicture *)data)->fd);
@@ -99,16 +171,20 @@ GArray *pentimento_lesson_read(const PentimentoLesson *lesson, GError **error)
 {
     g_autoptr(GArray) places = find(lesson, error);
     g_autoptr(GArray) pictures = g_array_new(FALSE, FALSE, sizeof(PentimentoPicture));
+    const int side = places != NULL ? model_side(lesson, error) : 0;
 
+    if (side == 0 || !fit(places, side, error))
+        return NULL;
     g_array_set_clear_func(pictures, picture_clear);
-    for (guint i = 0; places != NULL && i < places->len; i++) {
+    for (guint i = 0; i < places->len; i++) {
         const Place *place = &g_array_index(places, Place, i);
-        PentimentoPicture picture = {pentimento_rectangle_read(place->layer, &place->part, error),
-                                     place->part.width, place->part.height};
+        PentimentoPicture picture = {
+            pentimento_rectangle_read(place->layer, &place->part, place->factor, error),
+            place->part.width / place->factor, place->part.height / place->factor};
 
         if (picture.fd < 0)
             return NULL;
         g_array_append_val(pictures, picture);
     }
-    return places != NULL ? g_steal_pointer(&pictures) : NULL;
+    return g_steal_pointer(&pictures);
 }

@@ -57,8 +57,6 @@ static char *learn(const PentimentoLesson *lesson, const GArray *pictures, bool 
     char *file = NULL;
     int skipped = 0;
 
-    if (!live)
-        pentimento_progress_begin();
     if (live ? !pentimento_teach_live(lesson, &job, &reply, error)
              : !pentimento_worker_run(&job, &pentimento_progress, &reply, error))
         return NULL;
@@ -126,7 +124,10 @@ static char *teach(const PentimentoLesson *lesson, bool live, GError **error)
                              PENTIMENTO_MAX_TEACH_NAME);
         return NULL;
     }
+    pentimento_progress_begin(); /* a busy worker may take its time to tell what the model needs */
     pictures = pentimento_lesson_read(lesson, error);
+    if (live)
+        gimp_progress_end(); /* there is a window from now on */
     return pictures != NULL ? learn(lesson, pictures, live, error) : NULL;
 }
 

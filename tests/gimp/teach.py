@@ -58,6 +58,47 @@ def test_layers_and_selection():
     check(learnt(image, [layer], "my cup", pictures="selection") != one, "the selection is another picture")
 
 
+def test_large_layers():
+    """Reduced on their way to what the model needs, and what lies around them left out: it learns the same."""
+    image, layer = photo(160, 128, alpha=True)
+    Gimp.context_set_interpolation(Gimp.InterpolationType.NONE)
+    image.scale(640, 512)  # four times the model's side
+    same = learnt(image, [layer], "large")
+    image.scale(1920, 1536)
+    layer.resize(2200, 1900, 101, 203)
+    check(learnt(image, [layer], "large") == same, "three times as large, amid nothing")
+
+
+def test_colours_of_transparent_pixels():
+    """Nobody sees them, in a layer that is reduced no more than in others."""
+    import numpy
+    side, made = 1024, []
+    for hidden in 0, 255:
+        image = Gimp.Image.new(side, side, Gimp.ImageBaseType.RGB)
+        layer = Gimp.Layer.new(image, "half", side, side, Gimp.ImageType.RGBA_IMAGE, 100, Gimp.LayerMode.NORMAL)
+        image.insert_layer(layer, None, 0)
+        pixels = numpy.full((side, side, 4), (200, 100, 50, 255), "u1")
+        pixels[101:901, 101:901] = hidden, hidden, hidden, 0
+        layer.get_buffer().set(whole(layer), "R'G'B'A u8", pixels.tobytes())
+        check(floats(layer)[500, 500, 0] == hidden / 255, "it is hidden there")
+        made.append(learnt(image, [layer], "half"))
+    check(made[0] == made[1], "they are not learnt")
+
+
+def test_memory_too_small():
+    """Blank layers take none in GIMP, and 4 GB each on their way."""
+    available = next(int(line.split()[1]) * 1024 for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
+    image, layer = photo()
+    layers = []
+    for number in range(available // 2 ** 32 + 2):
+        layers.append(Gimp.Layer.new(image, f"wide {number}", 2 ** 19, 512, Gimp.ImageType.RGB_IMAGE, 100,
+                                     Gimp.LayerMode.NORMAL))
+        image.insert_layer(layers[-1], None, 0)
+    answer = teach(image, layers, name="x")
+    check(not answer.ok and "MB are free" in answer.message, f"too much: {answer.message}")
+    check(not os.path.exists(adapter("x")), "no file comes of it")
+
+
 def test_refusals():
     image, layer = photo()
     before = state(image)
