@@ -70,8 +70,8 @@ static void test_default(void)
     const LdmModelInfo *info = ldm_model_info(model);
     g_assert_cmpstr(info->layout, ==, "diffusers");
     g_assert_cmpstr(info->family, ==, "custom");
-    g_assert_cmpuint(info->parameters, ==, 29593068);
-    g_assert_cmpuint(info->weight_bytes, ==, 2 * 29593068);
+    g_assert_cmpuint(info->parameters, ==, 29716844);
+    g_assert_cmpuint(info->weight_bytes, ==, 2 * 29716844);
     g_assert_cmpint(info->dtype, ==, LDM_F16);
     g_assert_cmpint(info->latent_channels, ==, 16);
     g_assert_cmpint(info->downsampling, ==, 8);
