@@ -73,7 +73,7 @@ static void test_default(void)
     g_assert_cmpuint(info->parameters, ==, 29716844);
     g_assert_cmpuint(info->weight_bytes, ==, 2 * 29716844);
     g_assert_cmpint(info->dtype, ==, LDM_F16);
-    g_assert_cmpint(info->latent_channels, ==, 16);
+    g_assert_cmpint(info->latent_channels, ==, 32);
     g_assert_cmpint(info->downsampling, ==, 8);
     g_assert_cmpint(info->native_size, ==, 128);
     g_assert_cmpint(info->tokens, ==, 40);
