@@ -80,8 +80,9 @@ static void add_entries(GOptionContext *context, Arguments *arguments)
 
     g_option_context_add_main_entries(context, entries, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(typed); i++) {
+        /* as it was typed: in the locale C, too, a word may be any in UTF-8 */
         const GOptionEntry setting[] = {
-            {typed[i].name, 0, 0, G_OPTION_ARG_STRING, &arguments->settings[i], _(typed[i].help),
+            {typed[i].name, 0, 0, G_OPTION_ARG_FILENAME, &arguments->settings[i], _(typed[i].help),
              _(typed[i].value)},
             G_OPTION_ENTRY_NULL,
         };

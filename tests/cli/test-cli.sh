@@ -403,6 +403,7 @@ code 1 'rank is 0' train lora --data pictures --rank 0 -o look
 code 0 '0.0 M weights' train lora --data pictures --config train.conf --rank 1 --rate 0.05 -o look
 code 1 'new word is missing' train embedding --data pictures -o word
 code 0 '' train embedding --data pictures --config train.conf --word '<look>' --rate 0.5 -o word
+LC_ALL=C code 1 'pictures-not-there' train embedding --data pictures-not-there --word '<猫>' -o word-2
 look=look/pytorch_lora_weights.safetensors
 word=word/learned_embeds.safetensors
 prompt=(generate -p 'a <look>' --steps 2 --size 64x64 --seed 5 -o) # one step of 32 pixels may be all white
