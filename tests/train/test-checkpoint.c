@@ -86,14 +86,19 @@ static char *folder_new(void)
     return folder;
 }
 
-static LdmCheckpoints *open_folder(const char *folder, const char *settings)
+static LdmCheckpoints *open_keeping(int keep, const char *folder, const char *settings)
 {
     g_autoptr(GError) error = NULL;
-    LdmCheckpoints *checkpoints = ldm_checkpoints_open(folder, 2, &error);
+    LdmCheckpoints *checkpoints = ldm_checkpoints_open(folder, keep, &error);
 
     g_assert_no_error(error);
     ldm_checkpoints_set_settings(checkpoints, settings);
     return checkpoints;
+}
+
+static LdmCheckpoints *open_folder(const char *folder, const char *settings)
+{
+    return open_keeping(2, folder, settings);
 }
 
 static guint files_in(const char *folder)
@@ -286,9 +291,7 @@ static void test_damage_ahead(void)
     g_autofree char *ahead = newest(folder, ".safetensors");
     g_assert_cmpint(truncate(ahead, 40), ==, 0);
     g_clear_pointer(&checkpoints, ldm_checkpoints_free);
-    checkpoints = ldm_checkpoints_open(folder, 1, &error);
-    g_assert_no_error(error);
-    ldm_checkpoints_set_settings(checkpoints, SETTINGS);
+    checkpoints = open_keeping(1, folder, SETTINGS);
     g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
     run_step(&run);
     g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
