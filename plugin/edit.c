@@ -45,19 +45,17 @@ static bool still_there(const PentimentoTask *task, const PentimentoRegion *regi
     GimpDrawable *drawables[] = {GIMP_DRAWABLE(region->layer), NULL};
     PentimentoRegion now;
 
-    if (!gimp_item_is_valid(GIMP_ITEM(region->layer)))
-        pentimento_set_error(error, EXECUTION_ERROR,
-                             _("The layer or its image is no longer there: nothing was changed."));
-    else if (!replace)
-        return true;
-    else if (!pentimento_region_find(task, drawables, config, &now, error))
+    if (!pentimento_check_there(gimp_item_is_valid(GIMP_ITEM(region->layer)), error))
         return false;
-    else if (pentimento_region_same(region, &now))
+    if (!replace)
         return true;
-    else
-        pentimento_set_error(error, EXECUTION_ERROR,
-                             _("The layer or the selection was changed while the picture was being "
-                               "made: nothing was replaced; run it again."));
+    if (!pentimento_region_find(task, drawables, config, &now, error))
+        return false;
+    if (pentimento_region_same(region, &now))
+        return true;
+    pentimento_set_error(error, EXECUTION_ERROR,
+                         _("The layer or the selection was changed while the picture was being "
+                           "made: nothing was replaced; run it again."));
     return false;
 }
 

@@ -50,14 +50,21 @@ static bool check_layer(GimpLayer *layer, bool replace, GError **error)
     return false;
 }
 
+bool pentimento_check_there(bool there, GError **error)
+{
+    if (!there)
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("The layer or its image is no longer there: nothing was changed."));
+    return there;
+}
+
 static GimpLayer *only_layer(GimpDrawable **drawables, GError **error)
 {
     if (gimp_core_object_array_get_length((GObject **)drawables) != 1)
         pentimento_set_error(error, CALLING_ERROR,
                              _("Select exactly one layer: this works on one layer at a time."));
-    else if (!gimp_item_is_valid(GIMP_ITEM(drawables[0])))
-        pentimento_set_error(error, EXECUTION_ERROR,
-                             _("The layer or its image is no longer there: nothing was changed."));
+    else if (!pentimento_check_there(gimp_item_is_valid(GIMP_ITEM(drawables[0])), error))
+        return NULL;
     else if (!GIMP_IS_LAYER(drawables[0]))
         pentimento_set_error(error, CALLING_ERROR,
                              _("A channel or a layer mask is selected: click on a layer's picture "

@@ -18,6 +18,9 @@ typedef struct {
 bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables,
                             GimpProcedureConfig *config, PentimentoRegion *region, GError **error);
 
+/* `there`, with an error that says so where the layer or its image is gone. */
+bool pentimento_check_there(bool there, GError **error);
+
 /* True where layer, size, place and selection bounds are still those of `before`. */
 bool pentimento_region_same(const PentimentoRegion *before, const PentimentoRegion *now);
 

@@ -19,20 +19,12 @@ typedef struct {
     int factor; /* by which it is reduced */
 } Place;
 
-/* The user may have closed the image, or deleted a layer, while the dialog was open. */
-static bool check_there(bool there, GError **error)
-{
-    if (!there)
-        pentimento_set_error(error, EXECUTION_ERROR,
-                             _("The layer or its image is no longer there: nothing was changed."));
-    return there;
-}
-
 static bool add_place(GArray *places, GimpDrawable *layer, bool part, GError **error)
 {
     Place place = {.layer = layer};
 
-    if (!check_there(gimp_item_is_valid(GIMP_ITEM(layer)), error))
+    /* the user may have closed the image, or deleted a layer, while the dialog was open */
+    if (!pentimento_check_there(gimp_item_is_valid(GIMP_ITEM(layer)), error))
         return false;
     if (!GIMP_IS_LAYER(layer)) {
         pentimento_set_error(error, CALLING_ERROR,
@@ -64,7 +56,7 @@ static GArray *find(const PentimentoLesson *lesson, GError **error)
     GimpDrawable **from = lesson->drawables;
     bool visible, part;
 
-    if (!check_there(gimp_image_is_valid(lesson->image), error))
+    if (!pentimento_check_there(gimp_image_is_valid(lesson->image), error))
         return NULL;
     g_object_get(lesson->config, "pictures", &which, NULL);
     visible = g_str_equal(which, "visible");
