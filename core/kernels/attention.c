@@ -148,18 +148,14 @@ static void pack_queries(const AttentionJob *job, AttentionScratch *s, const flo
 static void multiply(const AttentionJob *job, size_t M, const float *a, size_t lda, size_t depth,
                      const float *b, float *c, bool add)
 {
-    for (size_t m = 0; m < M; m += job->rows)
-        job->tile((int)MIN(job->rows, M - m), &(LdmTile){.segments = 1,
-                                                         .K = depth,
-                                                         .a = a + m * lda,
-                                                         .lda = lda,
-                                                         .b = b,
-                                                         .c = c + m * job->NR,
-                                                         .ldc = job->NR,
-                                                         .vectors = 2,
-                                                         .add = add,
-                                                         .ahead = a + (m + job->rows) * lda,
-                                                         .ahead_step = LDM_LINE});
+    LdmTile t = {
+        .segments = 1, .K = depth, .lda = lda, .b = b, .ldc = job->NR, .vectors = 2, .add = add};
+    for (size_t m = 0; m < M; m += job->rows) {
+        t.a = a + m * lda;
+        t.c = c + m * job->NR;
+        ldm_tile_ahead(&t, t.a + job->rows * lda);
+        job->tile((int)MIN(job->rows, M - m), &t);
+    }
 }
 
 /* Scores of keys from k0 on that come after their query do not count. */

@@ -359,6 +359,7 @@ static void multiply_block(const WeightsJob *job, WeightsScratch *s, const Weigh
                          .add = job->dw == job->back->d || b->pixel > 0,
                          .ahead = line_ahead(job, b, i),
                          .ahead_step = i < lines ? job->c->Cout : job->c->Cin};
+            t.ahead_turn = LDM_LINE * t.ahead_step;
             ldm_tile_by(job->pairs != NULL ? job->pairs->tile : job->lanes->tile_turned, NR / 2,
                         (int)MIN(job->strip, b->rows - m), MIN(NR, b->columns - n), &t, s->corner);
         }

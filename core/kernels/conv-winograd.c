@@ -14,14 +14,15 @@
 #define MIN_TILES 64                /* what pays for the transformed weights */
 #define DEPTH     128 /* most input channels whose transformed weights are held at a time */
 #define PACKED    16  /* of them, those whose weights wait in the first cache */
+#define ABREAST   2   /* panels of output channels that a thread takes at a time */
 #define DOUBLED_4 12  /* tiles that pay for the weights of the larger doubled ones, */
 #define LARGER    3   /* and of the larger of the others */
 
-/* Of large pictures: weights stream by, the products of a few panels stay in the second cache. */
+/* Of large pictures: weights stream by, and serve as many panels as there is room for products. */
 #define LARGE      100                /* tiles */
 #define STRETCH    ((size_t)48 * 36)  /* most planes of tiles that a thread takes at a time, */
 #define STRETCH_6  ((size_t)42 * 64)  /* and of F(6x6, 3x3)'s, whose weights stream by longer */
-#define PLANES     ((size_t)4 * 36)   /* of products, between two readings of the tiles */
+#define PLANES     ((size_t)5 * 64)   /* of products, between two readings of the tiles */
 #define U_FLOATS   ((size_t)17 << 20) /* most transformed weights: 68 MB */
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
 
@@ -46,6 +47,7 @@ typedef struct {
     float *u;              /* [kept][products] planes [Cin][NR], u_stride floats apart */
     size_t u_stride;       /* floats */
     size_t base, kept;     /* first panel whose weights are kept at a time, how many there fit */
+    size_t u_panel;        /* of a small picture: floats of a panel's weights at a time */
     size_t abreast;        /* panels between two readings of the tiles */
     size_t shared, thread; /* floats of scratch memory: of all threads together, of each */
 } WinogradJob;
@@ -58,13 +60,15 @@ static void job_init_small(WinogradJob *job)
     job->chunk = ldm_parts(job->total, MAX((job->total + fit / 2) / fit, (size_t)1));
     /* Planes an odd number of cache lines apart fall into different sets. */
     job->v_stride = job->chunk * job->pitch + LDM_LINE;
-    size_t wanted = ldm_parts(2 * ldm_threads(), job->panels);
+    job->abreast = MIN(ABREAST, job->panels);
+    size_t wanted = ldm_parts(2 * ldm_threads(), ldm_parts(job->panels, job->abreast));
     job->group = MAX(ldm_parts(job->chunk, wanted), MIN((size_t)56, job->chunk));
     job->m_stride = job->group * NR + LDM_LINE;
     job->depth = MIN(DEPTH * 36 / job->products, (size_t)DEPTH);
     job->shared = job->planes * job->v_stride;
-    job->thread = ldm_whole_lines(job->products * (job->depth * NR + LDM_LINE) +
-                                  job->sums * job->m_stride + 9 * PACKED * NR + NR);
+    job->u_panel = job->products * (job->depth * NR + LDM_LINE);
+    job->thread = ldm_whole_lines(job->abreast * (job->u_panel + job->sums * job->m_stride) +
+                                  9 * PACKED * NR + NR);
 }
 
 static void job_init_large(WinogradJob *job)
@@ -259,39 +263,68 @@ static float *thread_scratch(const WinogradJob *job, int thread)
 
 /* ---- small pictures ---- */
 
-/* One panel of output channels over one group of tiles. */
-static void panel_task(size_t index, int thread, void *data)
+/* Some tiles, t0 to t1, and some panels of output channels from channel n0 on. */
+typedef struct {
+    size_t t0, t1, n0, panels;
+    const float *u; /* u_panel floats a panel */
+    float *m;       /* [panels][sums] planes [tiles][NR] */
+} Group;
+
+/* Of a group of tiles, input channels c0 to c0 + depth of all products with some panels from the
+ * one that begins at n0 on: what a strip of tiles holds is read once for all of them. */
+static void multiply_group(const WinogradJob *job, const Group *g, size_t c0, size_t depth)
+{
+    const size_t NR = 2 * job->lanes->width, width = NR / 2, Cout = job->c->Cout;
+    size_t rows = ldm_evenly(g->t1 - g->t0, job->lanes->rows);
+    LdmTile t = {.segments = 1, .K = depth, .lda = job->pitch, .ldc = NR};
+    for (size_t p = 0; p < job->products; p++) {
+        const float *v = job->v + job->plane[p] * job->v_stride + c0;
+        const float *then = job->v + job->plane[MIN(p + 1, job->products - 1)] * job->v_stride + c0;
+        t.add = c0 > 0 || job->adds[p];
+        for (size_t i = g->t0; i < g->t1; i += rows) {
+            const float *next =
+                i + rows < g->t1 ? v + (i + rows) * job->pitch : then + g->t0 * job->pitch;
+            t.a = v + i * job->pitch;
+            for (size_t q = 0; q < g->panels; q++) {
+                t.b = g->u + q * job->u_panel + p * (depth * NR + LDM_LINE);
+                t.c = g->m + (q * job->sums + job->sum[p]) * job->m_stride + (i - g->t0) * NR;
+                t.vectors = Cout - (g->n0 + q * NR) > width ? 2 : 1;
+                ldm_tile_ahead_strip(&t, q == 0 ? next : NULL, job->pitch);
+                job->lanes->tile((int)MIN(rows, g->t1 - i), &t);
+            }
+        }
+    }
+}
+
+/* Some panels of output channels over one group of tiles. */
+static void group_task(size_t index, int thread, void *data)
 {
     const WinogradJob *job = data;
     const LdmConv *c = job->c;
     const size_t NR = 2 * job->lanes->width;
-    float *u = thread_scratch(job, thread);
-    float *packed = u + job->products * (job->depth * NR + LDM_LINE), *m = packed + 9 * PACKED * NR;
-    float *bias = m + job->sums * job->m_stride;
-    size_t n0 = index / job->groups * NR, t0 = index % job->groups * job->group;
-    size_t t1 = MIN(t0 + job->group, job->tiles), columns = MIN(NR, c->Cout - n0);
-    size_t rows = ldm_evenly(t1 - t0, job->lanes->rows);
+    size_t first = index / job->groups * job->abreast, t0 = index % job->groups * job->group;
+    float *u = thread_scratch(job, thread), *packed = u + job->abreast * job->u_panel;
+    float *m = packed + 9 * PACKED * NR, *bias = m + job->abreast * job->sums * job->m_stride;
+    Group g = {.t0 = t0,
+               .t1 = MIN(t0 + job->group, job->tiles),
+               .n0 = first * NR,
+               .panels = MIN(job->abreast, job->panels - first),
+               .u = u,
+               .m = m};
     for (size_t c0 = 0; c0 < c->Cin; c0 += job->depth) {
-        size_t depth = MIN(job->depth, c->Cin - c0), u_stride = depth * NR + LDM_LINE;
-        transform_weights(job, n0, c0, depth, packed, u, u_stride);
-        for (size_t p = 0; p < job->products; p++) {
-            LdmTile t = {.segments = 1,
-                         .K = depth,
-                         .lda = job->pitch,
-                         .b = u + p * u_stride,
-                         .ldc = NR,
-                         .add = c0 > 0 || job->adds[p],
-                         .vectors = columns > (size_t)job->lanes->width ? 2 : 1};
-            for (size_t i = t0; i < t1; i += rows) {
-                t.a = job->v + job->plane[p] * job->v_stride + i * job->pitch + c0;
-                t.c = m + job->sum[p] * job->m_stride + (i - t0) * NR;
-                job->lanes->tile((int)MIN(rows, t1 - i), &t);
-            }
-        }
+        size_t depth = MIN(job->depth, c->Cin - c0);
+        for (size_t q = 0; q < g.panels; q++)
+            transform_weights(job, g.n0 + q * NR, c0, depth, packed, u + q * job->u_panel,
+                              depth * NR + LDM_LINE);
+        multiply_group(job, &g, c0, depth);
     }
-    ldm_bias_f32(c->bias, n0, columns, NR, bias);
-    for (size_t i = t0; i < t1; i++)
-        write_tile(job, job->first + i, n0, m + (i - t0) * NR, bias);
+    for (size_t q = 0; q < g.panels; q++) {
+        size_t n0 = g.n0 + q * NR;
+        ldm_bias_f32(c->bias, n0, MIN(NR, c->Cout - n0), NR, bias);
+        for (size_t i = g.t0; i < g.t1; i++)
+            write_tile(job, job->first + i, n0, m + q * job->sums * job->m_stride + (i - t0) * NR,
+                       bias);
+    }
 }
 
 static bool convolve_small(WinogradJob *job, GCancellable *cancellable)
@@ -301,7 +334,8 @@ static bool convolve_small(WinogradJob *job, GCancellable *cancellable)
         job->tiles = MIN(job->chunk, job->total - job->first);
         job->groups = ldm_parts(job->tiles, job->group);
         if (!ldm_parallel_for(job->tiles, input_task, job, cancellable) ||
-            !ldm_parallel_for(job->panels * job->groups, panel_task, job, cancellable))
+            !ldm_parallel_for(ldm_parts(job->panels, job->abreast) * job->groups, group_task, job,
+                              cancellable))
             return false;
     }
     return true;
@@ -325,8 +359,9 @@ static const float *kept_weights(const WinogradJob *job, size_t panel, size_t p)
 }
 
 /* One of the products of some tiles with one panel of output channels. Weights pass by once a
- * stretch: those that follow, at last `next` (or NULL), are asked for while the first rows of tiles
- * are multiplied by these; else the first rows would wait for all of them. */
+ * stretch: those that follow, at last `next`, are asked for while the first rows of tiles are
+ * multiplied by these, half of them with the first and half with the second; else the first rows
+ * would wait for all of them. */
 static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_t tiles,
                            const float *v, float *m, const float *next)
 {
@@ -338,18 +373,16 @@ static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_
     LdmTile t = {.segments = 1,
                  .lda = job->pitch,
                  .ldc = NR,
-                 .ahead_step = LDM_LINE,
                  .vectors = columns > (size_t)job->lanes->width ? 2 : 1};
     for (size_t c0 = 0; c0 < Cin; c0 += step) {
         const float *following = c0 + step < Cin ? u + (c0 + step) * NR : next;
         t.K = MIN(step, Cin - c0);
         t.b = u + c0 * NR;
         t.add = c0 > 0 || job->adds[p];
-        for (size_t i = 0; i < tiles; i += rows) {
-            size_t asked = i / rows * step * LDM_LINE; /* floats, by the rows before */
+        for (size_t i = 0; i < tiles; i += rows, following += step * LDM_LINE) {
             t.a = v + i * job->pitch + c0;
             t.c = m + i * NR;
-            t.ahead = following != NULL && asked < step * NR ? following + asked : NULL;
+            ldm_tile_ahead(&t, i < 2 * rows ? following : NULL);
             job->lanes->tile((int)MIN(rows, tiles - i), &t);
         }
     }
@@ -361,8 +394,8 @@ static void multiply_planes(const WinogradJob *job, size_t panel, size_t panels,
 {
     size_t count = job->products * panels;
     for (size_t i = 0; i < count; i++) {
-        size_t p = i / panels, q = i % panels, j = i + 1;
-        const float *next = j < count ? kept_weights(job, panel + j % panels, j / panels) : NULL;
+        size_t p = i / panels, q = i % panels, j = MIN(i + 1, count - 1);
+        const float *next = kept_weights(job, panel + j % panels, j / panels);
         multiply_plane(job, p, panel + q, tiles, v + job->plane[p] * job->v_stride,
                        m + (q * job->sums + job->sum[p]) * job->m_stride, next);
     }

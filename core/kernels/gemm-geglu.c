@@ -84,20 +84,18 @@ static void geglu_strip(const GegluJob *job, GegluScratch *s, size_t m, size_t r
                         size_t columns)
 {
     const LdmGemmGeglu *g = job->g;
-    LdmTile t = {.segments = 1,
-                 .K = job->words,
-                 .lda = g->K,
-                 .ldc = WIDE,
-                 .vectors = 2,
-                 .ahead_step = LDM_LINE};
+    LdmTile t = {.segments = 1, .K = job->words, .lda = g->K, .ldc = WIDE, .vectors = 2};
+    size_t asked = 0;
 
+    const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K : NULL;
     t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K, &t.lda, rows, g->K, strip_of(job, s),
                           strip_pitch(g->K));
     for (size_t half = 0; half < 2; half++)
         for (size_t n = 0; n < columns; n += job->NR) {
             t.b = weights_of(job, s, half, n);
             /* the next rows come into the cache meanwhile */
-            t.ahead = half + n == 0 ? g->x + (m + rows) * g->K : NULL;
+            ldm_tile_ahead_strip(&t, next != NULL && asked < g->K ? next + asked : NULL, g->K);
+            asked += t.K;
             t.c = s->product + half * columns + n;
             job->tile((int)rows, &t);
         }

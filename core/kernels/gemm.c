@@ -57,30 +57,36 @@ void ldm_tile_by(LdmTileFunction *tile, size_t width, int rows, size_t columns, 
     }
 }
 
+/* What the epilogue will add to a tile comes while that is made. */
+static void ask_residual(const GemmJob *job, size_t m, int rows, size_t n)
+{
+    const LdmGemm *g = job->g;
+    for (int i = 0; i < rows; i++)
+        for (size_t v = 0; v < 2 * (size_t)job->lanes->width; v += LDM_LINE)
+            __builtin_prefetch(g->residual + (m + i) * g->N + n + v);
+}
+
 static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, size_t k0,
                        size_t depth, size_t n0, size_t columns)
 {
     const LdmGemm *g = job->g;
     const size_t NR = 2 * job->lanes->width;
-    bool in_place = g->residual == g->y;
+    bool in_place = g->residual == g->y, last = k0 + depth == g->K;
     LdmTile t = {.segments = 1, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
     t.K = job->pairs != NULL ? (depth + 1) / 2 : depth;
     t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K + k0, &t.lda, (size_t)rows, depth, s->strip,
                           STRIP_PITCH);
     /* The next strip comes into the cache while this one is multiplied. */
-    const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K : NULL;
-    if (next != NULL && depth < g->K)
-        for (int i = 0; i < rows; i++)
-            for (size_t k = 0; k < depth; k += LDM_LINE)
-                __builtin_prefetch(next + i * g->K + k0 + k);
-    for (size_t n = 0; n < columns; n += NR) {
+    const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K + k0 : NULL;
+    for (size_t n = 0, asked = 0; n < columns; n += NR, asked += t.K) {
         t.b = s->b + n * t.K;
         t.c = g->y + m * g->N + n0 + n;
-        t.ahead = n == 0 && depth == g->K ? next : NULL;
-        t.ahead_step = LDM_LINE;
+        if (last && g->residual != NULL && !in_place)
+            ask_residual(job, m, rows, n0 + n);
+        ldm_tile_ahead_strip(&t, next != NULL && asked < depth ? next + asked : NULL, g->K);
         ldm_tile_by(job->tile, NR / 2, rows, MIN(NR, columns - n), &t, s->corner);
     }
-    if (k0 + depth < g->K || (g->bias.data == NULL && (g->residual == NULL || in_place)))
+    if (!last || (g->bias.data == NULL && (g->residual == NULL || in_place)))
         return;
     for (size_t i = m; i < m + rows; i++) {
         size_t at = i * g->N + n0;

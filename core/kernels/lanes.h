@@ -7,6 +7,7 @@
 
 #define LDM_MAX_ROWS    32
 #define LDM_MAX_COLUMNS 32
+#define LDM_LINE        16 /* floats of a cache line */
 
 typedef void LdmMapFunc(const float *x, float *y, size_t n);
 
@@ -23,10 +24,11 @@ typedef struct {
     size_t ldc;
     int vectors; /* 2: NR columns; 1: the left half only */
     bool add;    /* to what C holds */
-    /* What will be read soon, a cache line each step down the depth, ahead_step floats apart: it
-     * comes while the processor multiplies. NULL: nothing. */
+    /* What will be read soon comes while the processor multiplies: a cache line each step down the
+     * depth, LDM_LINE of them ahead_step floats apart, as many from ahead_turn floats further on, and
+     * so forth. NULL: nothing. */
     const float *ahead;
-    size_t ahead_step;
+    size_t ahead_step, ahead_turn;
 } LdmTile;
 typedef void LdmTileFunction(int rows, const LdmTile *tile);
 

@@ -8,6 +8,24 @@
 void ldm_tile_by(LdmTileFunction *function, size_t width, int rows, size_t columns, LdmTile *tile,
                  float *corner);
 
+/* What a tile asks for ahead: what follows `p` in memory (NULL: nothing), as many lines as it goes
+ * steps. */
+static inline void ldm_tile_ahead(LdmTile *t, const float *p)
+{
+    t->ahead = p;
+    t->ahead_step = LDM_LINE;
+    t->ahead_turn = LDM_LINE * LDM_LINE;
+}
+
+/* The same for the numbers that the next strip's rows, ld floats apart, hold as deep down as the
+ * tile goes. No tile has more rows than LDM_LINE but those of AMX, which ask for nothing. */
+static inline void ldm_tile_ahead_strip(LdmTile *t, const float *next, size_t ld)
+{
+    t->ahead = next;
+    t->ahead_step = ld;
+    t->ahead_turn = LDM_LINE;
+}
+
 /* bias[first .. first + n - 1] as f32, zeros up to `padded` and where there is no bias. */
 void ldm_bias_f32(LdmWeights bias, size_t first, size_t n, size_t padded, float *out);
 
@@ -33,8 +51,6 @@ static inline size_t ldm_evenly(size_t n, size_t most)
 {
     return ldm_parts(n, ldm_parts(n, most));
 }
-
-#define LDM_LINE 16 /* floats of a cache line */
 
 /* n floats, rounded up to whole cache lines. */
 static inline size_t ldm_whole_lines(size_t n)

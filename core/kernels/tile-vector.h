@@ -58,8 +58,9 @@ ALWAYS_INLINE void tile_body(const int rows, const int vectors, const bool turne
         __builtin_prefetch(t->c + (size_t)m * t->ldc + NR - 1, 1);
     }
     const float *b = t->b;
-    const float *ahead = t->ahead != NULL ? t->ahead : b;
-    const size_t ahead_step = t->ahead != NULL ? t->ahead_step : 0;
+    const bool asks = t->ahead != NULL;
+    const float *ahead = asks ? t->ahead : b;
+    const size_t ahead_step = asks ? t->ahead_step : 0, ahead_turn = asks ? t->ahead_turn : 0;
     const size_t K = t->K, row = turned ? 1 : t->lda, step = turned ? t->lda : 1;
     for (size_t s = 0; s < t->segments; s++) {
         const float *a = t->a + (t->offsets != NULL ? t->offsets[s] : 0);
@@ -69,8 +70,7 @@ ALWAYS_INLINE void tile_body(const int rows, const int vectors, const bool turne
             tile_steps(rows, vectors, a + k, row, b, sum);
 #endif
         for (; k < K; k++, b += NR) {
-            __builtin_prefetch(ahead, 0, 2);
-            ahead += ahead_step;
+            __builtin_prefetch(ahead + k % LDM_LINE * ahead_step + k / LDM_LINE * ahead_turn, 0, 2);
             Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
 #pragma GCC unroll 16
             for (int m = 0; m < rows; m++) {

@@ -321,25 +321,41 @@ ALWAYS_INLINE void winograd_at_of(const LdmWinograd way, const Vec *m, const int
             function(LDM_WINOGRAD_DOUBLED_2, __VA_ARGS__); \
     } while (0)
 
-ALWAYS_INLINE void winograd_input_by(const LdmWinograd way, const LdmWinogradInput *in)
+/* `part` channels from c on. Columns first, then rows; between them the values lie in the first
+ * cache, since the registers hold no more than a few columns. */
+ALWAYS_INLINE void winograd_input_part(const LdmWinograd way, const LdmWinogradInput *in, size_t c,
+                                       const size_t part)
 {
     const int side = ldm_winograd_side(way);
-    for (size_t c = 0; c < in->C; c += LANES) {
-        size_t part = MIN(in->C - c, (size_t)LANES);
-        Vec d[81];
-#pragma GCC unroll 36
-        for (int i = 0; i < side * side; i++)
-            d[i] = load_some(in->pixels[i] + c, part);
+    Vec between[81], d[9];
+    for (int j = 0; j < side; j++) {
 #pragma GCC unroll 9
         for (int i = 0; i < side; i++)
-            winograd_bt(way, d + i, side);
+            d[i] = load_some(in->pixels[i * side + j] + c, part);
+        winograd_bt(way, d, 1);
 #pragma GCC unroll 9
         for (int i = 0; i < side; i++)
-            winograd_bt(way, d + side * i, 1);
-#pragma GCC unroll 36
-        for (int i = 0; i < side * side; i++)
-            store_some(in->v + i * in->v_stride + c, part, d[i]);
+            between[i * side + j] = d[i];
     }
+    float *v = in->v + c;
+    for (int i = 0; i < side; i++) {
+#pragma GCC unroll 9
+        for (int j = 0; j < side; j++)
+            d[j] = between[i * side + j];
+        winograd_bt(way, d, 1);
+#pragma GCC unroll 9
+        for (int j = 0; j < side; j++, v += in->v_stride)
+            store_some(v, part, d[j]);
+    }
+}
+
+ALWAYS_INLINE void winograd_input_by(const LdmWinograd way, const LdmWinogradInput *in)
+{
+    size_t c = 0;
+    for (; c + LANES <= in->C; c += LANES)
+        winograd_input_part(way, in, c, LANES);
+    if (c < in->C)
+        winograd_input_part(way, in, c, in->C - c);
 }
 
 static void winograd_input(LdmWinograd way, const LdmWinogradInput *in)
