@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-#define KEYS   128 /* scores of a block stay in the first cache */
+#define KEYS   192 /* scores of a block stay in the first cache */
 #define PANELS 2   /* blocks of queries, NR each, that a block of keys comes by for */
 #define MAX_NR LDM_MAX_COLUMNS
 

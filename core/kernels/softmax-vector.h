@@ -4,19 +4,33 @@
 
 #include "kernels/vector.h"
 
-/* 2^t for t <= 0, with r = t - round(t): a polynomial of degree 6 fitted to 2e-9 relative (as that
- * of vec_gelu). Results below 2^-126 are 0 or nearly. */
+/* t <= 0 -> r between 0 and 1; returns what the power 2^(t - r) is told by. Where t is -infinity r
+ * is 0. */
+static inline Vec split_power(Vec t, Vec *r)
+{
+#if LANES == 16
+    *r = (Vec)_mm512_reduce_ps((__m512)t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    return t; /* scale_by_power takes the whole number below it */
+#else
+    t = larger(spread(-150.0f), t); /* NaN stays */
+    Vec n = nearest(t - 0.5f);
+    *r = t - n;
+    return n;
+#endif
+}
+
+/* 2^t for t <= 0: a polynomial of degree 6 fitted to 2e-9 relative (as that of vec_gelu). Results
+ * below 2^-126 are 0 or nearly. */
 static inline Vec vec_exp2_below(Vec t)
 {
-    t = larger(spread(-150.0f), t); /* NaN stays */
-    Vec n = nearest(t), r = t - n;
-    Vec y = r * 1.53533582e-4f + 1.33988749e-3f;
-    y = y * r + 9.61843738e-3f;
-    y = y * r + 5.55033247e-2f;
-    y = y * r + 2.40226479e-1f;
-    y = y * r + 6.93147203e-1f;
+    Vec r, power = split_power(t, &r);
+    Vec y = r * 2.17022549e-4f + 1.2439688e-3f;
+    y = y * r + 9.67884098e-3f;
+    y = y * r + 5.5483342e-2f;
+    y = y * r + 2.40229836e-1f;
+    y = y * r + 6.93146984e-1f;
     y = y * r + 1.0f;
-    return scale_by_power(y, n);
+    return scale_by_power(y, power);
 }
 
 /* LANES columns. Returns whether the earlier terms shrink. */

@@ -170,7 +170,8 @@ static inline float lanes_max(Vec v)
 }
 #endif
 
-/* p * 2^n for integers n in -150 .. 128 and p between 1/2 and 2: below 2^-126 it may be 0. */
+/* p * 2^n for integers n in -150 .. 128 and p between 1/2 and 2: below 2^-126 it may be 0. Vectors
+ * of 16 take the whole number below any n. */
 static inline Vec scale_by_power(Vec p, Vec n)
 {
 #if LANES == 16
