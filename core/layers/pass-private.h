@@ -34,10 +34,11 @@ typedef struct {
 struct LdmPass {
     bool computes, check_finite, bf16, q8;
     bool records;
-    bool checkpoints; /* blocks are recorded as a whole */
-    bool paused;      /* inside such a block, on the way forward */
-    bool influenced;  /* something trained or wanted went into that block */
-    uint8_t *memory;  /* the arena; NULL while planning */
+    bool checkpoints;    /* blocks are recorded as a whole */
+    bool paused;         /* inside such a block, on the way forward */
+    bool influenced;     /* something trained or wanted went into that block */
+    uint8_t *memory;     /* the arena; NULL while planning */
+    size_t memory_bytes; /* at least its limit */
     LdmArena arena;
     Handle *handles;
     GArray *stored;    /* Stored: what outlives a reset */

@@ -5,11 +5,10 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "layers/pass-private.h"
+#include "layers/room.h"
 #include "tensor/tensor.h"
 
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 LdmPass *ldm_pass_new_plan(void)
 {
@@ -21,27 +20,17 @@ LdmPass *ldm_pass_new_plan(void)
     return pass;
 }
 
-/* Large pages spare the system a fault every 4 KiB; where there are none the advice is idle. */
-static void advise_large_pages(uint8_t *memory, size_t bytes)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t)memory + page - 1) / page * page;
-    uintptr_t end = ((uintptr_t)memory + bytes) / page * page;
-    if (end > first)
-        madvise((void *)first, end - first, MADV_HUGEPAGE);
-}
-
 LdmPass *ldm_pass_new_compute(size_t arena_bytes, GCancellable *cancellable, GError **error)
 {
-    uint8_t *memory =
-        ldm_aligned_alloc(MAX(arena_bytes, 1), 1, _("the network's working memory"), error);
+    size_t bytes;
+    uint8_t *memory = ldm_room_take(arena_bytes, &bytes, error);
     if (memory == NULL)
         return NULL;
-    advise_large_pages(memory, arena_bytes);
     LdmPass *pass = ldm_pass_new_plan();
     pass->computes = true;
     pass->check_finite = g_strcmp0(g_getenv("PENTIMENTO_CHECK"), "finite") == 0;
     pass->memory = memory;
+    pass->memory_bytes = bytes;
     pass->arena.limit = arena_bytes;
     pass->cancellable = cancellable != NULL ? g_object_ref(cancellable) : NULL;
     return pass;
@@ -69,7 +58,7 @@ void ldm_pass_free(LdmPass *pass)
     g_array_unref(pass->tape);
     g_array_unref(pass->stored);
     g_array_unref(pass->histories);
-    ldm_aligned_free(pass->memory);
+    ldm_room_leave(pass->memory, pass->memory_bytes);
     g_clear_object(&pass->cancellable);
     g_free(pass);
 }

@@ -3,7 +3,7 @@
  * has nothing to encode but, for models that see a masked picture, the mid-grey that stands for
  * "everything is hole". */
 #include "base/error.h"
-#include "base/memory.h"
+#include "layers/room.h"
 #include "condition/condition.h"
 #include "decode/decode.h"
 #include "diffuse/latents.h"
@@ -249,7 +249,7 @@ static bool open_previews(LdmLine *line, GError **error)
 
 static bool line_begin(LdmLine *line, GError **error)
 {
-    uint64_t available = ldm_memory_available();
+    uint64_t available = ldm_room_available();
     if (ldm_cancelled(line->cancellable, error))
         return false;
     if (line->request->precision == LDM_PRECISION_BF16 && !ldm_kernels_have_bf16()) {

@@ -4,7 +4,7 @@
 #include "pipeline/plan.h"
 
 #include "base/error.h"
-#include "base/memory.h"
+#include "layers/room.h"
 #include "condition/condition.h"
 #include "diffuse/schedule.h"
 #include "kernels/kernels.h"
@@ -388,7 +388,7 @@ bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError 
 {
     LdmLinePlan line;
     LdmAdapters *adapters;
-    uint64_t available = ldm_memory_available();
+    uint64_t available = ldm_room_available();
     g_autoptr(GMutexLocker) lock = g_mutex_locker_new(&model->busy);
     if (!ldm_adapters_add(model, request, &adapters, error))
         return false;

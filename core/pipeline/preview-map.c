@@ -6,7 +6,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "base/memory.h"
+#include "layers/room.h"
 #include "decode/rgb-map.h"
 #include "encode/encode.h"
 #include "kernels/kernels.h"
@@ -77,7 +77,7 @@ LdmTensor *ldm_preview_map_make(const LdmModel *model, GCancellable *cancellable
     const LdmEncode job = {
         .encoder = model->encoder, .config = &model->config.vae, .cancellable = cancellable};
     if (!ldm_encode_measure(&job, cells * f, cells * f, &bytes, &flops, error) ||
-        !ldm_plan_fits(bytes, ldm_memory_available(), error))
+        !ldm_plan_fits(bytes, ldm_room_available(), error))
         return NULL;
     g_autoptr(LdmTensor) picture = leaves(cells * f, error);
     g_autoptr(LdmTensor) z =

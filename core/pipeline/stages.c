@@ -1,7 +1,7 @@
 /* The single stages, for the command line and for tests that drive one network at a time. Each
  * checks the shapes it is given, plans, refuses what does not fit, and runs. */
 #include "base/error.h"
-#include "base/memory.h"
+#include "layers/room.h"
 #include "base/rng.h"
 #include "condition/condition.h"
 #include "pipeline/ahead.h"
@@ -56,7 +56,7 @@ static bool call_begin(Call *call, LdmStage stage, const LdmMonitor *monitor, si
 {
     double flops[LDM_N_STAGES] = {0};
     flops[stage] = call->flops_each;
-    if (!ldm_plan_fits(bytes, ldm_memory_available(), error))
+    if (!ldm_plan_fits(bytes, ldm_room_available(), error))
         return false;
     ldm_meter_begin(&call->meter, monitor, flops);
     ldm_meter_stage(&call->meter, stage);
@@ -153,7 +153,7 @@ static LdmTensor *run_encode(Call *call, const LdmTensor *x, int64_t seed,
     double flops;
     if (!ldm_encode_measure(&job, x->shape[1], x->shape[2], &bytes, &flops, error))
         return NULL;
-    if (bytes > ldm_memory_available()) {
+    if (bytes > ldm_room_available()) {
         job.tile = LDM_TILE_CELLS;
         if (!ldm_encode_measure(&job, x->shape[1], x->shape[2], &bytes, &flops, error))
             return NULL;
@@ -203,7 +203,7 @@ static LdmTensor *run_decode(Call *call, const LdmTensor *z, const LdmMonitor *m
     double flops;
     if (!ldm_decode_measure(&job, z->shape[1], z->shape[2], &bytes, &flops, error))
         return NULL;
-    if (bytes > ldm_memory_available()) {
+    if (bytes > ldm_room_available()) {
         job.tile = LDM_TILE_CELLS;
         if (!ldm_decode_measure(&job, z->shape[1], z->shape[2], &bytes, &flops, error))
             return NULL;

@@ -55,6 +55,7 @@ static LdmTensor *work(LdmModel *model, const char *stage, size_t size, GError *
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
+    ldm_keep_memory(true); /* as in the steps of a run; OpenVINO does so always */
     gint64 start = g_get_monotonic_time();
     g_autoptr(LdmModel) model = ldm_model_load(argc > 1 ? argv[1] : NULL, &error);
     if (model == NULL) {

@@ -4,6 +4,7 @@
 #include "layers/arena.h"
 #include "layers/elementwise.h"
 #include "layers/linear.h"
+#include "layers/room.h"
 #include "tensor/tensor.h"
 
 #include <math.h>
@@ -334,6 +335,53 @@ static void test_no_memory(void)
     }
 }
 
+/* What a pass leaves is the next one's where the caller wants that, and no larger one's. */
+static void test_room(void)
+{
+    size_t held, other;
+    ldm_keep_memory(true);
+    uint8_t *first = ldm_room_take(4096, &held, NULL);
+    g_assert_cmpuint(held, ==, 4096);
+    uint8_t *second = ldm_room_take(64, &other, NULL); /* two at a time */
+    g_assert_true(first != NULL && second != NULL && first != second);
+    ldm_room_leave(first, held);
+    ldm_room_leave(second, other); /* the larger one waits */
+    uint8_t *again = ldm_room_take(100, &held, NULL);
+    g_assert_true(again == first);
+    g_assert_cmpuint(held, ==, 4096);
+    ldm_room_leave(again, held);
+    uint8_t *larger = ldm_room_take(8192, &held, NULL);
+    g_assert_cmpuint(held, ==, 8192);
+    ldm_room_leave(larger, held);
+    ldm_room_leave(NULL, 0);
+    ldm_keep_memory(false);
+    larger = ldm_room_take(16, &held, NULL);
+    g_assert_cmpuint(held, ==, 16);
+    ldm_room_leave(larger, held);
+}
+
+/* Whatever an arena held before, a forward makes the same of it. */
+static void test_kept_forward(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmParams) params = ldm_params_new();
+    g_autoptr(LdmTensor) x = make_input();
+    Network network;
+    network_init(&network, params, x);
+    size_t held;
+    ldm_keep_memory(true);
+    uint8_t *dirty = ldm_room_take(1 << 16, &held, NULL);
+    memset(dirty, 0xff, held); /* NaN */
+    ldm_room_leave(dirty, held);
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(LdmTensor) y = ldm_forward_run(forward, &network, NULL, NULL, NULL, &error);
+        g_assert_no_error(error);
+        for (size_t k = 0; k < 12; k++)
+            g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(y)[k], expected(x, k / 4, k % 4), 1e-5);
+    }
+    ldm_keep_memory(false);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -348,5 +396,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pass/nonfinite", test_nonfinite);
     g_test_add_func("/pass/unbound", test_unbound);
     g_test_add_func("/pass/no-memory", test_no_memory);
+    g_test_add_func("/pass/room", test_room);
+    g_test_add_func("/pass/kept", test_kept_forward);
     return g_test_run();
 }
