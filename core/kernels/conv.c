@@ -1,5 +1,6 @@
 /* Convolution: which way for which shape. 1x1 is a product on the same memory; 3x3 goes by Winograd
- * where enough tiles share the transformed weights; all else reads shifted views of the picture. */
+ * where enough tiles share the transformed weights, and to few outputs along the channels; all else
+ * reads shifted views of the picture. */
 #include "kernels/conv.h"
 #include "kernels/pairs.h"
 
@@ -20,6 +21,11 @@ static bool is_product(const LdmConv *conv)
 static bool goes_by_winograd(const LdmConv *conv)
 {
     return ldm_conv_winograd_fits(conv) && !ldm_conv_rounds(conv, true);
+}
+
+static bool is_narrow(const LdmConv *conv)
+{
+    return ldm_conv_narrow_fits(conv) && !ldm_conv_rounds(conv, false);
 }
 
 /* A kernel larger than the picture has no output. */
@@ -43,6 +49,8 @@ size_t ldm_conv_scratch(const LdmConv *conv)
         return 0;
     if (is_product(conv))
         return ldm_gemm_scratch(conv->N * conv->H * conv->W, conv->Cout, conv->Cin, conv->w.dtype);
+    if (is_narrow(conv))
+        return ldm_conv_narrow_scratch(conv);
     return goes_by_winograd(conv) ? ldm_conv_winograd_scratch(conv) : ldm_conv_direct_scratch(conv);
 }
 
@@ -65,6 +73,8 @@ bool ldm_conv(const LdmConv *conv, GCancellable *cancellable)
         };
         return ldm_gemm(&gemm, cancellable);
     }
+    if (is_narrow(conv))
+        return ldm_conv_narrow(conv, cancellable);
     return goes_by_winograd(conv) ? ldm_conv_winograd(conv, cancellable)
                                   : ldm_conv_direct(conv, cancellable);
 }

@@ -1,10 +1,15 @@
-/* The two ways of a convolution; conv.c and conv-backward.c choose. */
+/* The ways of a convolution; conv.c and conv-backward.c choose. */
 #pragma once
 
 #include "kernels/matrix.h"
 
 size_t ldm_conv_direct_scratch(const LdmConv *conv);
 bool ldm_conv_direct(const LdmConv *conv, GCancellable *cancellable);
+
+/* 3x3, stride 1, padded by 1 all round, to at most four channels from at least sixteen. */
+bool ldm_conv_narrow_fits(const LdmConv *conv);
+size_t ldm_conv_narrow_scratch(const LdmConv *conv);
+bool ldm_conv_narrow(const LdmConv *conv, GCancellable *cancellable);
 
 /* Whether its products are those of bf16 numbers: of what may round, all that does not go by
  * Winograd in f32, which only AMX outruns. `winograd`: this way through it could. */

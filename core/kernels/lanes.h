@@ -93,6 +93,17 @@ typedef struct {
     size_t v_stride;
 } LdmWinogradInput;
 
+/* Four neighbours in a row, 3x3 taps, few outputs: y [4][outputs] = the sums over taps and channels.
+ * w [9][outputs][pitch] has zeros from C on. */
+#define LDM_NARROW_PIXELS  4
+#define LDM_NARROW_OUTPUTS 4
+typedef struct {
+    const float *w;
+    size_t C, pitch;
+    const float *pixels[3][LDM_NARROW_PIXELS + 2]; /* of C floats */
+    float *y;
+} LdmNarrow;
+
 /* sums x sums runs of NR numbers, m_stride apart -> output pixels + bias + residual. */
 typedef struct {
     const float *m;
@@ -133,6 +144,7 @@ typedef struct {
     /* y[n] = x[K] . w[n][K] for n < N */
     void (*rows_dot)(const float *x, LdmWeights w, size_t N, size_t K, float *y);
     void (*epilogue)(size_t n, const float *bias, const float *residual, float *y); /* y += both */
+    void (*narrow)(int outputs, const LdmNarrow *narrow);
     void (*winograd_input)(LdmWinograd way, const LdmWinogradInput *in);
     /* w [K][9][NR] -> U: products x products arrays [K][NR], u_stride floats apart */
     void (*winograd_weights)(LdmWinograd way, const float *w, size_t K, float *u, size_t u_stride);

@@ -4,6 +4,7 @@
 #include "kernels/act-vector.h"
 #include "kernels/backward-vector.h"
 #include "kernels/convert-vector.h"
+#include "kernels/narrow-vector.h"
 #include "kernels/norm-vector.h"
 #include "kernels/softmax-vector.h"
 #include "kernels/winograd-vector.h"
@@ -17,6 +18,7 @@
         .pack = pack,                                           \
         .rows_dot = rows_dot,                                   \
         .epilogue = epilogue,                                   \
+        .narrow = narrow,                                       \
         .winograd_input = winograd_input,                       \
         .winograd_weights = winograd_weights,                   \
         .winograd_output = winograd_output,                     \
