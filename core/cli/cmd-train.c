@@ -214,6 +214,11 @@ static void on_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void 
         g_autofree char *note = g_strdup_printf(_("and %u others"), skipped->len - TOLD_SKIPPED);
         pentimento_report_note(report, note);
     }
+    if (plan->passed_over != NULL) {
+        g_autofree char *note =
+            g_strdup_printf(_("going on from an older checkpoint: %s"), plan->passed_over);
+        pentimento_report_note(report, note);
+    }
     if (plan->first_step < plan->steps)
         pentimento_report_note(report, text);
     if (plan->snapshots > 0) {

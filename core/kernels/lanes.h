@@ -25,8 +25,8 @@ typedef struct {
     int vectors; /* 2: NR columns; 1: the left half only */
     bool add;    /* to what C holds */
     /* What will be read soon comes while the processor multiplies: a cache line each step down the
-     * depth, LDM_LINE of them ahead_step floats apart, as many from ahead_turn floats further on, and
-     * so forth. NULL: nothing. */
+     * depth, LDM_LINE of them ahead_step floats apart, as many from ahead_turn floats further on,
+     * and so forth. NULL: nothing. */
     const float *ahead;
     size_t ahead_step, ahead_turn;
 } LdmTile;
@@ -93,8 +93,8 @@ typedef struct {
     size_t v_stride;
 } LdmWinogradInput;
 
-/* Four neighbours in a row, 3x3 taps, few outputs: y [4][outputs] = the sums over taps and channels.
- * w [9][outputs][pitch] has zeros from C on. */
+/* Four neighbours in a row, 3x3 taps, few outputs: y [4][outputs] = the sums over taps and
+ * channels. w [9][outputs][pitch] has zeros from C on. */
 #define LDM_NARROW_PIXELS  4
 #define LDM_NARROW_OUTPUTS 4
 typedef struct {

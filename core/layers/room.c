@@ -1,4 +1,5 @@
-/* One piece of memory at most waits, the largest that a pass has left. */
+/* Memory for passes: from the system, or what waits since another pass has left it. One piece at
+ * most waits, the largest. */
 #include "layers/room.h"
 #include "base/checked.h"
 #include "base/error.h"

@@ -1,5 +1,5 @@
-/* The memory that passes compute in. A system may take its time to hand memory out: where the caller
- * wishes it (ldm_keep_memory), what a pass leaves waits for the next one. */
+/* The memory that passes compute in. A system may take its time to hand memory out: where the
+ * caller wishes it (ldm_keep_memory), what a pass leaves waits for the next one. */
 #pragma once
 
 #include "ldm.h"

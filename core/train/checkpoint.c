@@ -46,6 +46,7 @@ struct LdmCheckpoints {
     char *settings;
     int keep;
     int lock;
+    char *passed_over; /* what is wrong with the newest one, or NULL */
 };
 
 /* ---- the folder ---- */
@@ -99,6 +100,7 @@ void ldm_checkpoints_free(LdmCheckpoints *checkpoints)
         close(checkpoints->lock); /* unlocks; the file stays, its removal would race */
     g_free(checkpoints->folder);
     g_free(checkpoints->settings);
+    g_free(checkpoints->passed_over);
     g_free(checkpoints);
 }
 
@@ -410,8 +412,10 @@ bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *const *opti
 
     for (guint i = 0; i < names->len; i++) {
         g_autoptr(GError) reason = NULL;
-        if (load_one(checkpoints, g_ptr_array_index(names, i), optimisers, count, &reason))
+        if (load_one(checkpoints, g_ptr_array_index(names, i), optimisers, count, &reason)) {
+            g_set_str(&checkpoints->passed_over, first != NULL ? first->message : NULL);
             return true;
+        }
         bool refused = g_error_matches(reason, LDM_ERROR, LDM_ERROR_INVALID);
         if (first == NULL)
             first = g_steal_pointer(&reason);
@@ -424,4 +428,9 @@ bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *const *opti
         ldm_set_error(error, MISSING, _("there is no checkpoint in “%s” to resume from"),
                       checkpoints->folder);
     return false;
+}
+
+const char *ldm_checkpoints_passed_over(const LdmCheckpoints *checkpoints)
+{
+    return checkpoints->passed_over;
 }

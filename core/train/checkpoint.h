@@ -35,3 +35,7 @@ bool ldm_checkpoints_save(LdmCheckpoints *checkpoints, LdmOptimiser *const *opti
  * newest one's fault). */
 bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *const *optimisers,
                           size_t count, GError **error);
+
+/* What is wrong with the newest checkpoint, where the last load went back to an older one; NULL:
+ * nothing. Belongs to `checkpoints`. */
+const char *ldm_checkpoints_passed_over(const LdmCheckpoints *checkpoints);

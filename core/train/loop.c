@@ -456,6 +456,7 @@ bool ldm_loop_run(LdmLoop *loop, LdmTrainPlan *plan, const GPtrArray *skipped,
         return false;
     plan->steps = loop->options->optimiser.steps;
     plan->first_step = ldm_optimiser_state(loop->optimisers[0])->step;
+    plan->passed_over = ldm_checkpoints_passed_over(loop->checkpoints);
     plan->processes = ldm_ranks_count(loop->ranks);
     if (ldm_optimiser_has_profiles(&loop->options->optimiser))
         plan->snapshots = loop->options->snapshots;

@@ -262,6 +262,7 @@ static void test_damage(void)
         g_autofree char *path = newest(folder, endings[k]);
         g_assert_cmpint(truncate(path, 40), ==, 0);
         g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error)); /* the older */
+        g_assert_nonnull(strstr(ldm_checkpoints_passed_over(checkpoints), path));
         run_step(&expected);
         assert_same(&expected, &run);
         /* the damaged one is replaced in its turn */
@@ -269,6 +270,7 @@ static void test_damage(void)
         g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
         run_step(&expected);
         g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
+        g_assert_null(ldm_checkpoints_passed_over(checkpoints));
         assert_same(&expected, &run);
         made_remove(folder);
     }
