@@ -45,6 +45,22 @@ ALWAYS_INLINE void tile_steps(const int rows, const int vectors, const float *a,
 }
 #endif
 
+#define STEPS 8 /* down the depth between two reckonings of what to ask for; LDM_LINE holds some */
+
+/* One step down the depth. */
+ALWAYS_INLINE void tile_step(const int rows, const int vectors, const float *a, const size_t row,
+                             const float *b, Vec (*sum)[2])
+{
+    Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; m++) {
+        Vec x = spread(a[(size_t)m * row]);
+        sum[m][0] = MULTIPLY_ADD(sum[m][0], x, b0);
+        if (vectors > 1)
+            sum[m][1] = MULTIPLY_ADD(sum[m][1], x, b1);
+    }
+}
+
 /* rows x vectors of C in registers while all segments pass by. */
 ALWAYS_INLINE void tile_body(const int rows, const int vectors, const bool turned, const LdmTile *t)
 {
@@ -69,17 +85,16 @@ ALWAYS_INLINE void tile_body(const int rows, const int vectors, const bool turne
         for (; !turned && k + LANES <= K; k += LANES, b += LANES * NR)
             tile_steps(rows, vectors, a + k, row, b, sum);
 #endif
-        for (; k < K; k++, b += NR) {
-            __builtin_prefetch(ahead + k % LDM_LINE * ahead_step + k / LDM_LINE * ahead_turn, 0, 2);
-            Vec b0 = load(b), b1 = vectors > 1 ? load(b + LANES) : (Vec){0};
-#pragma GCC unroll 16
-            for (int m = 0; m < rows; m++) {
-                Vec x = spread(a[(size_t)m * row + k * step]);
-                sum[m][0] = MULTIPLY_ADD(sum[m][0], x, b0);
-                if (vectors > 1)
-                    sum[m][1] = MULTIPLY_ADD(sum[m][1], x, b1);
+        for (; k + STEPS <= K; k += STEPS, b += STEPS * NR) {
+            const float *line = ahead + k % LDM_LINE * ahead_step + k / LDM_LINE * ahead_turn;
+#pragma GCC unroll 8
+            for (int i = 0; i < STEPS; i++) {
+                __builtin_prefetch(line + i * ahead_step, 0, 2);
+                tile_step(rows, vectors, a + (k + i) * step, row, b + i * NR, sum);
             }
         }
+        for (; k < K; k++, b += NR)
+            tile_step(rows, vectors, a + k * step, row, b, sum);
     }
 #pragma GCC unroll 16
     for (int m = 0; m < rows; m++)
