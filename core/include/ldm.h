@@ -184,8 +184,9 @@ LDM_API const LdmModelInfo *ldm_model_info(const LdmModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmModel, ldm_model_unref)
 
 /* Lets working memory that a stage is done with wait for the next one, in this process, instead of
- * giving it back (the default): for those who run stages again and again. The largest piece waits,
- * some 640 MB of D at 512 x 512 pixels of the Stable Diffusion 1.5 shape. false gives it back. */
+ * giving it back (the default): for those who call stages or ldm_generate again and again. The
+ * largest piece waits, some 640 MB of D at 512 x 512 pixels of the Stable Diffusion 1.5 shape.
+ * false gives it back. */
 LDM_API void ldm_keep_memory(bool keep);
 
 /* The path a name resolves to. Free with g_free. */

@@ -59,10 +59,11 @@ static void find_pixels(const NarrowJob *job, size_t image, size_t row, size_t x
     const LdmConv *c = job->c;
     for (size_t kh = 0; kh < 3; kh++) {
         size_t from = row + kh - 1; /* -1 becomes huge */
-        const float *line = c->x + (image * c->H + from) * c->W * c->Cin;
         for (size_t i = 0; i < LDM_NARROW_PIXELS + 2; i++) {
             size_t at = x + i - 1;
-            n->pixels[kh][i] = from < c->H && at < c->W ? line + at * c->Cin : job->zero;
+            n->pixels[kh][i] = from < c->H && at < c->W
+                                   ? c->x + ((image * c->H + from) * c->W + at) * c->Cin
+                                   : job->zero;
         }
     }
 }

@@ -2,8 +2,8 @@
  * 144 (arXiv 1509.09308), or F(6x6, 3x3): 64 instead of 324; over a picture read as if enlarged, 81
  * instead of 576, or 25 instead of 144; with a stride of 2, 81 instead of 144 (winograd-vector.h).
  * Large pictures: transformed weights wait in scratch memory, and a thread takes a few tiles at a
- * time through all three steps within its own cache. Small ones: all input tiles first, then each
- * panel of output channels alone, its weights transformed block by block, and nothing is kept. */
+ * time through all three steps within its own cache. Small ones: all input tiles first, then one
+ * panel of output channels or two, their weights transformed in blocks, and nothing is kept. */
 #include "kernels/conv.h"
 
 #include "base/parallel.h"
@@ -60,7 +60,8 @@ static void job_init_small(WinogradJob *job)
     job->chunk = ldm_parts(job->total, MAX((job->total + fit / 2) / fit, (size_t)1));
     /* Planes an odd number of cache lines apart fall into different sets. */
     job->v_stride = job->chunk * job->pitch + LDM_LINE;
-    job->abreast = MIN(ABREAST, job->panels);
+    bool enough = job->panels >= 4 * ABREAST * (size_t)ldm_threads(); /* tasks for all */
+    job->abreast = enough ? ABREAST : 1;
     size_t wanted = ldm_parts(2 * ldm_threads(), ldm_parts(job->panels, job->abreast));
     job->group = MAX(ldm_parts(job->chunk, wanted), MIN((size_t)56, job->chunk));
     job->m_stride = job->group * NR + LDM_LINE;
@@ -82,8 +83,8 @@ static void job_init_large(WinogradJob *job)
     job->v_stride = job->chunk * job->pitch + LDM_LINE;
     job->m_stride = job->chunk * NR + LDM_LINE;
     job->depth = DEPTH;
-    job->abreast = PLANES / job->sums;
     job->kept = ldm_evenly(job->panels, job->kept);
+    job->abreast = MIN(PLANES / job->sums, job->kept);
     job->shared = job->kept * job->products * job->u_stride;
     size_t packed = 9 * PACKED * NR; /* at another time than tiles and products */
     size_t stretch = job->planes * job->v_stride + job->abreast * job->sums * job->m_stride + NR;
@@ -360,8 +361,7 @@ static const float *kept_weights(const WinogradJob *job, size_t panel, size_t p)
 
 /* One of the products of some tiles with one panel of output channels. Weights pass by once a
  * stretch: those that follow, at last `next`, are asked for while the first rows of tiles are
- * multiplied by these, half of them with the first and half with the second; else the first rows
- * would wait for all of them. */
+ * multiplied by these, a line a step; else the first rows would wait for all of them. */
 static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_t tiles,
                            const float *v, float *m, const float *next)
 {
@@ -382,7 +382,7 @@ static void multiply_plane(const WinogradJob *job, size_t p, size_t panel, size_
         for (size_t i = 0; i < tiles; i += rows, following += step * LDM_LINE) {
             t.a = v + i * job->pitch + c0;
             t.c = m + i * NR;
-            ldm_tile_ahead(&t, i < 2 * rows ? following : NULL);
+            ldm_tile_ahead(&t, i / rows * LDM_LINE < NR ? following : NULL);
             job->lanes->tile((int)MIN(rows, tiles - i), &t);
         }
     }

@@ -8,8 +8,8 @@
 void ldm_tile_by(LdmTileFunction *function, size_t width, int rows, size_t columns, LdmTile *tile,
                  float *corner);
 
-/* What a tile asks for ahead: what follows `p` in memory (NULL: nothing), as many lines as it goes
- * steps. */
+/* What a tile asks for ahead: what follows `p` in memory (NULL: nothing), about a line each step
+ * (whole eights of them; on NEON and AMX nothing). */
 static inline void ldm_tile_ahead(LdmTile *t, const float *p)
 {
     t->ahead = p;

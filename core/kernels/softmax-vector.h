@@ -19,7 +19,7 @@ static inline Vec split_power(Vec t, Vec *r)
 #endif
 }
 
-/* 2^t for t <= 0: a polynomial of degree 6 fitted to 2e-9 relative (as that of vec_gelu). Results
+/* 2^t for t <= 0: a polynomial of degree 6 fitted to 4e-9 relative (as that of vec_gelu). Results
  * below 2^-126 are 0 or nearly. */
 static inline Vec vec_exp2_below(Vec t)
 {

@@ -45,7 +45,8 @@ ALWAYS_INLINE void tile_steps(const int rows, const int vectors, const float *a,
 }
 #endif
 
-#define STEPS 8 /* down the depth between two reckonings of what to ask for; LDM_LINE holds some */
+#define STEPS 8 /* down the depth between two reckonings of what to ask for */
+_Static_assert(LDM_LINE % STEPS == 0, "a run of lines is whole");
 
 /* One step down the depth. */
 ALWAYS_INLINE void tile_step(const int rows, const int vectors, const float *a, const size_t row,

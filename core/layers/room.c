@@ -70,12 +70,26 @@ uint64_t ldm_room_available(void)
     return available > UINT64_MAX - waiting ? UINT64_MAX : available + waiting;
 }
 
-void ldm_keep_memory(bool keep)
+static void give_back(void)
 {
     size_t bytes;
     g_mutex_lock(&room.lock);
-    room.keeps = keep;
-    uint8_t *memory = keep ? NULL : empty_room(&bytes);
+    uint8_t *memory = empty_room(&bytes);
     g_mutex_unlock(&room.lock);
     ldm_aligned_free(memory);
+}
+
+void ldm_room_make(size_t bytes)
+{
+    if (bytes > ldm_memory_available())
+        give_back();
+}
+
+void ldm_keep_memory(bool keep)
+{
+    g_mutex_lock(&room.lock);
+    room.keeps = keep;
+    g_mutex_unlock(&room.lock);
+    if (!keep)
+        give_back();
 }

@@ -11,5 +11,8 @@ uint8_t *ldm_room_take(size_t bytes, size_t *held, GError **error);
 /* NULL is allowed. */
 void ldm_room_leave(uint8_t *memory, size_t bytes);
 
-/* As ldm_memory_available, with what waits. */
+/* As ldm_memory_available, with what waits: for a plan. */
 uint64_t ldm_room_available(void);
+
+/* Gives back what waits where what a plan needs in all does not fit beside it. */
+void ldm_room_make(size_t bytes);

@@ -2,7 +2,7 @@
  * there already, asking is a matter of milliseconds. */
 #include "pipeline/ahead.h"
 
-#include "base/memory.h"
+#include "layers/room.h"
 
 struct LdmAhead {
     const LdmModel *model;
@@ -29,7 +29,7 @@ static gpointer work(gpointer data)
 
 LdmAhead *ldm_ahead_begin(const LdmModel *model, unsigned parts)
 {
-    if (model->info.weight_bytes > ldm_memory_available())
+    if (model->info.weight_bytes > ldm_room_available())
         return NULL;
     LdmAhead *ahead = g_new0(LdmAhead, 1);
     ahead->model = model;

@@ -262,6 +262,7 @@ static bool line_begin(LdmLine *line, GError **error)
         !open_previews(line, error) ||
         !ldm_plan_fits(ldm_line_plan_peak(&line->plan), available, error))
         return false;
+    ldm_room_make(ldm_line_plan_peak(&line->plan));
     line->result = g_new0(LdmResult, 1);
     line->result->seed = line->request->seed >= 0 ? line->request->seed : ldm_seed_new();
     ldm_meter_begin(&line->meter, line->monitor, line->plan.flops);

@@ -58,6 +58,7 @@ static bool call_begin(Call *call, LdmStage stage, const LdmMonitor *monitor, si
     flops[stage] = call->flops_each;
     if (!ldm_plan_fits(bytes, ldm_room_available(), error))
         return false;
+    ldm_room_make(bytes);
     ldm_meter_begin(&call->meter, monitor, flops);
     ldm_meter_stage(&call->meter, stage);
     return true;

@@ -38,8 +38,7 @@ typedef struct {
     size_t snapshots, snapshot_bytes; /* of the whole run, of all of them on the disk */
     double seconds;                   /* of one step, measured on one that is not counted */
     uint64_t first_step, steps;
-    const char
-        *passed_over; /* why a newer checkpoint is not gone on from; NULL: it is the newest */
+    const char *passed_over; /* why a newer checkpoint is not gone on from, or NULL */
 } LdmTrainPlan;
 
 #define LDM_TRAIN_TERMS 7

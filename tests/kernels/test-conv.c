@@ -106,7 +106,8 @@ static const LdmConv cases[] = {
     {1, 3, 2, 17, 4, 3, 3, 1, 1, 1, 1, 1, 1},
 };
 
-/* By Winograd: odd sides, several blocks of channels, enlarged, strided, few output channels. */
+/* By Winograd: odd sides, several blocks of channels, enlarged, strided, few output channels, and
+ * so many that two panels go at a time where threads are few. */
 static const LdmConv winograd_cases[] = {
     {1, 17, 19, 40, 33, 3, 3, 1, 1, 1, 1, 1, 1},  {2, 9, 9, 200, 70, 3, 3, 1, 1, 1, 1, 1, 1},
     {1, 9, 10, 32, 50, 3, 3, 1, 1, 1, 1, 1, 2},   {1, 16, 150, 17, 16, 3, 3, 1, 1, 1, 1, 1, 1},
@@ -115,6 +116,7 @@ static const LdmConv winograd_cases[] = {
     {1, 7, 5, 200, 70, 3, 3, 1, 1, 1, 1, 1, 2},   {1, 42, 39, 40, 33, 3, 3, 2, 0, 0, 1, 1, 1},
     {2, 33, 34, 170, 33, 3, 3, 2, 1, 1, 1, 1, 1}, {3, 24, 33, 17, 50, 3, 3, 2, 0, 1, 2, 0, 1},
     {1, 4, 7, 40, 70, 3, 3, 1, 1, 1, 1, 1, 1},    {2, 3, 4, 170, 33, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 9, 10, 140, 530, 3, 3, 1, 1, 1, 1, 1, 1}, {1, 9, 5, 20, 530, 3, 3, 1, 1, 1, 1, 1, 2},
 };
 
 /* The same with so many tiles that the transformed weights are kept: odd sides, the end of a
