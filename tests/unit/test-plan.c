@@ -6,6 +6,7 @@
 #include "pipeline/plan.h"
 #include "made-array.h"
 
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <malloc.h>
 #include <string.h>
@@ -149,6 +150,24 @@ static void reset_highest(void)
     g_assert_no_error(error);
 }
 
+/* Lets the system forget a file, or a folder's files, that were just written: it may have them in
+ * pieces of megabytes then, all of which become resident where one page of them is touched. */
+static void forget_cached(const char *path)
+{
+    g_autoptr(GDir) folder = g_dir_open(path, 0, NULL);
+    const char *name;
+    int fd;
+    if (folder == NULL && (fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0) {
+        fsync(fd);
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
+    }
+    while (folder != NULL && (name = g_dir_read_name(folder)) != NULL) {
+        g_autofree char *inner = g_build_filename(path, name, NULL);
+        forget_cached(inner);
+    }
+}
+
 /* Resident pages at the highest against the plan. A first run touches code; one thread, since
  * the scratch memory of a thread that never comes to work stays untouched. */
 static void check_truth(const LdmRequest *request)
@@ -174,6 +193,7 @@ static void check_stored(LdmRequest *request)
     g_autofree char *folder = g_dir_make_tmp("pentimento-plan-XXXXXX", NULL);
     LdmModel *source = model;
     g_assert_true(ldm_convert(source, folder, LDM_Q8, false, NULL, &error));
+    forget_cached(folder);
     model = ldm_model_load(folder, &error);
     g_assert_no_error(error);
     check_truth(request);
@@ -226,6 +246,9 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     g_unsetenv("PENTIMENTO_THREADS");
     g_test_init(&argc, &argv, NULL);
+    g_autofree char *path = ldm_model_find(NULL, &error);
+    g_assert_no_error(error);
+    forget_cached(path);
     model = ldm_model_load(NULL, &error);
     g_assert_no_error(error);
     g_test_add_func("/plan/sizes", test_sizes);
