@@ -3,7 +3,6 @@
  * has nothing to encode but, for models that see a masked picture, the mid-grey that stands for
  * "everything is hole". */
 #include "base/error.h"
-#include "layers/room.h"
 #include "condition/condition.h"
 #include "decode/decode.h"
 #include "diffuse/latents.h"
@@ -11,6 +10,7 @@
 #include "encode/encode.h"
 #include "finish/finish.h"
 #include "kernels/kernels.h"
+#include "layers/room.h"
 #include "pipeline/adapters.h"
 #include "pipeline/ahead.h"
 #include "pipeline/plan.h"
@@ -262,7 +262,6 @@ static bool line_begin(LdmLine *line, GError **error)
         !open_previews(line, error) ||
         !ldm_plan_fits(ldm_line_plan_peak(&line->plan), available, error))
         return false;
-    ldm_room_make(ldm_line_plan_peak(&line->plan));
     line->result = g_new0(LdmResult, 1);
     line->result->seed = line->request->seed >= 0 ? line->request->seed : ldm_seed_new();
     ldm_meter_begin(&line->meter, line->monitor, line->plan.flops);

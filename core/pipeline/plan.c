@@ -4,10 +4,10 @@
 #include "pipeline/plan.h"
 
 #include "base/error.h"
-#include "layers/room.h"
 #include "condition/condition.h"
 #include "diffuse/schedule.h"
 #include "kernels/kernels.h"
+#include "layers/room.h"
 #include "pipeline/adapters.h"
 #include "pipeline/request.h"
 #include "prepare/prepare.h"
@@ -374,8 +374,10 @@ size_t ldm_line_plan_peak(const LdmLinePlan *plan)
 
 bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error)
 {
-    if (bytes <= available)
+    if (bytes <= available) {
+        ldm_room_make(bytes);
         return true;
+    }
     g_autofree char *needed = g_format_size(bytes), *left = g_format_size(available);
     ldm_set_error(error, MEMORY,
                   _("this needs %s of memory and %s are free: choose a smaller size, or close "

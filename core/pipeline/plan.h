@@ -36,5 +36,6 @@ LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, co
 /* The highest of plan->bytes. */
 size_t ldm_line_plan_peak(const LdmLinePlan *plan);
 
-/* False and LDM_ERROR_MEMORY ("needs 3.1 GB, 2.4 GB free") where `bytes` exceed `available`. */
+/* False and LDM_ERROR_MEMORY ("needs 3.1 GB, 2.4 GB free") where `bytes` exceed `available`; else
+ * memory that waits (layers/room.h) makes room for them. */
 bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error);

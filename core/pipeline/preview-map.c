@@ -6,10 +6,10 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "layers/room.h"
 #include "decode/rgb-map.h"
 #include "encode/encode.h"
 #include "kernels/kernels.h"
+#include "layers/room.h"
 #include "pipeline/plan.h"
 #include "tensor/tensor.h"
 
@@ -79,7 +79,6 @@ LdmTensor *ldm_preview_map_make(const LdmModel *model, GCancellable *cancellable
     if (!ldm_encode_measure(&job, cells * f, cells * f, &bytes, &flops, error) ||
         !ldm_plan_fits(bytes, ldm_room_available(), error))
         return NULL;
-    ldm_room_make(bytes);
     g_autoptr(LdmTensor) picture = leaves(cells * f, error);
     g_autoptr(LdmTensor) z =
         picture != NULL ? ldm_encode_picture(&job, picture, NULL, error) : NULL;

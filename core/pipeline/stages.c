@@ -1,9 +1,9 @@
 /* The single stages, for the command line and for tests that drive one network at a time. Each
  * checks the shapes it is given, plans, refuses what does not fit, and runs. */
 #include "base/error.h"
-#include "layers/room.h"
 #include "base/rng.h"
 #include "condition/condition.h"
+#include "layers/room.h"
 #include "pipeline/ahead.h"
 #include "pipeline/plan.h"
 #include "pipeline/progress.h"
@@ -58,7 +58,6 @@ static bool call_begin(Call *call, LdmStage stage, const LdmMonitor *monitor, si
     flops[stage] = call->flops_each;
     if (!ldm_plan_fits(bytes, ldm_room_available(), error))
         return false;
-    ldm_room_make(bytes);
     ldm_meter_begin(&call->meter, monitor, flops);
     ldm_meter_stage(&call->meter, stage);
     return true;
