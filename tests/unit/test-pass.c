@@ -167,6 +167,12 @@ static double expected(const LdmTensor *x, size_t row, size_t column)
     return y;
 }
 
+static void assert_expected(const LdmTensor *y, const LdmTensor *x)
+{
+    for (size_t i = 0; i < 12; i++)
+        g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(y)[i], expected(x, i / 4, i % 4), 1e-5);
+}
+
 static void test_run(void)
 {
     g_autoptr(GError) error = NULL;
@@ -184,8 +190,7 @@ static void test_run(void)
     g_autoptr(LdmTensor) y = ldm_forward_run(forward, &network, NULL, NULL, NULL, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(network.peak, ==, bytes);
-    for (size_t i = 0; i < 12; i++)
-        g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(y)[i], expected(x, i / 4, i % 4), 1e-5);
+    assert_expected(y, x);
     /* the caller's own array is never written over, though its last handle was given away */
     g_assert_cmpmem(x->data, 12 * sizeof(float), before->data, 12 * sizeof(float));
 }
@@ -376,8 +381,7 @@ static void test_kept_forward(void)
     for (int i = 0; i < 2; i++) {
         g_autoptr(LdmTensor) y = ldm_forward_run(forward, &network, NULL, NULL, NULL, &error);
         g_assert_no_error(error);
-        for (size_t k = 0; k < 12; k++)
-            g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(y)[k], expected(x, k / 4, k % 4), 1e-5);
+        assert_expected(y, x);
     }
     ldm_keep_memory(false);
 }
