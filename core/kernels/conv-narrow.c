@@ -13,8 +13,9 @@ typedef struct {
     const LdmConv *c;
     const LdmLanes *lanes;
     size_t pitch; /* floats of an output's weights of a tap */
-    float *w, *bias,
-        *zero; /* [9][Cout][pitch], zeros beyond Cin; [Cout]; a pixel beyond the edge */
+    float *w;     /* [9][Cout][pitch], zeros beyond Cin */
+    float *bias;  /* of the outputs of a few pixels, LDM_LINE */
+    float *zero;  /* a pixel beyond the edge */
 } NarrowJob;
 
 static void job_init(NarrowJob *job, const LdmConv *c)
@@ -27,9 +28,8 @@ static void job_init(NarrowJob *job, const LdmConv *c)
 
 bool ldm_conv_narrow_fits(const LdmConv *c)
 {
-    return c->KH == 3 && c->KW == 3 && c->stride == 1 && c->upsample == 1 && c->pad_top == 1 &&
-           c->pad_left == 1 && c->pad_bottom == 1 && c->pad_right == 1 &&
-           c->Cout <= LDM_NARROW_OUTPUTS && c->Cin >= LDM_LINE;
+    return ldm_conv_is_even(c) && c->upsample == 1 && c->Cout <= LDM_NARROW_OUTPUTS &&
+           c->Cin >= LDM_LINE;
 }
 
 size_t ldm_conv_narrow_scratch(const LdmConv *c)
@@ -51,21 +51,19 @@ static void lay_weights(const NarrowJob *job)
                 job->w[(t * c->Cout + o) * job->pitch + i] = from[t];
         }
     ldm_bias_f32(c->bias, 0, c->Cout, LDM_LINE, job->bias);
+    for (size_t i = c->Cout; i < LDM_LINE; i++)
+        job->bias[i] = job->bias[i - c->Cout];
 }
 
 /* What the taps of pixels x on, one to the left of them first, read. */
 static void find_pixels(const NarrowJob *job, size_t image, size_t row, size_t x, LdmNarrow *n)
 {
     const LdmConv *c = job->c;
-    for (size_t kh = 0; kh < 3; kh++) {
-        size_t from = row + kh - 1; /* -1 becomes huge */
-        for (size_t i = 0; i < LDM_NARROW_PIXELS + 2; i++) {
-            size_t at = x + i - 1;
-            n->pixels[kh][i] = from < c->H && at < c->W
-                                   ? c->x + ((image * c->H + from) * c->W + at) * c->Cin
-                                   : job->zero;
-        }
-    }
+    const float *picture = c->x + image * c->H * c->W * c->Cin;
+    for (size_t kh = 0; kh < 3; kh++)
+        for (size_t i = 0; i < LDM_NARROW_PIXELS + 2; i++)
+            n->pixels[kh][i] =
+                ldm_conv_pixel(picture, c->H, c->W, c->Cin, row + kh - 1, x + i - 1, job->zero);
 }
 
 static void narrow_row(const NarrowJob *job, size_t image, size_t row)
@@ -78,9 +76,8 @@ static void narrow_row(const NarrowJob *job, size_t image, size_t row)
         size_t count = MIN(c->W - x, (size_t)LDM_NARROW_PIXELS) * c->Cout;
         find_pixels(job, image, row, x, &n);
         job->lanes->narrow((int)c->Cout, &n);
-        for (size_t i = 0; i < count; i++)
-            c->y[at + i] =
-                sums[i] + job->bias[i % c->Cout] + (c->residual != NULL ? c->residual[at + i] : 0);
+        job->lanes->epilogue(count, job->bias, c->residual != NULL ? c->residual + at : NULL, sums);
+        memcpy(c->y + at, sums, count * sizeof(float));
     }
 }
 

@@ -53,8 +53,7 @@ static void job_init(Job *job, const LdmConv *c)
 
 bool ldm_conv_winograd_backward_fits(const LdmConv *c)
 {
-    if (c->KH != 3 || c->KW != 3 || c->stride != 1 || c->pad_top != 1 || c->pad_left != 1 ||
-        c->pad_bottom != 1 || c->pad_right != 1)
+    if (!ldm_conv_is_even(c))
         return false;
     size_t Ho, Wo;
     ldm_conv_output(c, &Ho, &Wo);
@@ -109,13 +108,12 @@ static void transform_dy(const Job *job, size_t index)
     const LdmConv *c = job->c;
     size_t image, y, x;
     place_of(job, job->first + index, &image, &y, &x);
+    const float *picture = job->back->dy + image * job->Ho * job->Wo * c->Cout;
     LdmWinogradInput in = {
         .C = c->Cout, .v = job->m + index * job->pitch, .v_stride = job->m_plane};
     for (size_t i = 0; i < 16; i++) {
-        size_t row = y + i / 4, column = x + i % 4;
-        in.pixels[i] = row < job->Ho && column < job->Wo
-                           ? job->back->dy + ((image * job->Ho + row) * job->Wo + column) * c->Cout
-                           : job->zeros;
+        in.pixels[i] =
+            ldm_conv_pixel(picture, job->Ho, job->Wo, c->Cout, y + i / 4, x + i % 4, job->zeros);
     }
     job->lanes->winograd_gradient(&in);
 }

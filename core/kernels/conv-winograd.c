@@ -162,9 +162,8 @@ static void job_init(WinogradJob *job, const LdmConv *c)
 
 bool ldm_conv_winograd_fits(const LdmConv *c)
 {
-    bool padded = c->pad_top == 1 && c->pad_left == 1 && c->pad_bottom == 1 && c->pad_right == 1;
     bool strided = c->stride == 2 && c->upsample == 1 && c->pad_top >= 0 && c->pad_left >= 0;
-    if (c->KH != 3 || c->KW != 3 || !(strided || (c->stride == 1 && padded)) || c->Cin < 16 ||
+    if (c->KH != 3 || c->KW != 3 || !(strided || ldm_conv_is_even(c)) || c->Cin < 16 ||
         c->Cout < 16)
         return false;
     WinogradJob job;
@@ -201,7 +200,7 @@ static void transform_tile(const WinogradJob *job, size_t tile, float *v)
         for (size_t j = 0; j < side; j++) {
             size_t column = x * job->step + j - c->pad_left;
             in.pixels[i * side + j] =
-                row < c->H && column < c->W ? picture + (row * c->W + column) * c->Cin : job->zeros;
+                ldm_conv_pixel(picture, c->H, c->W, c->Cin, row, column, job->zeros);
         }
     }
     job->lanes->winograd_input(job->way, &in);
@@ -290,7 +289,7 @@ static void multiply_group(const WinogradJob *job, const Group *g, size_t c0, si
                 t.b = g->u + q * job->u_panel + p * (depth * NR + LDM_LINE);
                 t.c = g->m + (q * job->sums + job->sum[p]) * job->m_stride + (i - g->t0) * NR;
                 t.vectors = Cout - (g->n0 + q * NR) > width ? 2 : 1;
-                ldm_tile_ahead_strip(&t, q == 0 ? next : NULL, job->pitch);
+                ldm_tile_ahead_strip(&t, next, job->pitch, depth, q);
                 job->lanes->tile((int)MIN(rows, g->t1 - i), &t);
             }
         }

@@ -3,6 +3,20 @@
 
 #include "kernels/matrix.h"
 
+/* 3x3, stride 1, padded by 1 all round: an output for every pixel. */
+static inline bool ldm_conv_is_even(const LdmConv *c)
+{
+    return c->KH == 3 && c->KW == 3 && c->stride == 1 && c->pad_top == 1 && c->pad_left == 1 &&
+           c->pad_bottom == 1 && c->pad_right == 1;
+}
+
+/* A pixel of a picture [H, W, C], or `beyond` where it has none there (-1 has become huge). */
+static inline const float *ldm_conv_pixel(const float *picture, size_t H, size_t W, size_t C,
+                                          size_t row, size_t column, const float *beyond)
+{
+    return row < H && column < W ? picture + (row * W + column) * C : beyond;
+}
+
 size_t ldm_conv_direct_scratch(const LdmConv *conv);
 bool ldm_conv_direct(const LdmConv *conv, GCancellable *cancellable);
 

@@ -85,7 +85,7 @@ static void geglu_strip(const GegluJob *job, GegluScratch *s, size_t m, size_t r
 {
     const LdmGemmGeglu *g = job->g;
     LdmTile t = {.segments = 1, .K = job->words, .lda = g->K, .ldc = WIDE, .vectors = 2};
-    size_t asked = 0;
+    size_t panel = 0;
 
     const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K : NULL;
     t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K, &t.lda, rows, g->K, strip_of(job, s),
@@ -94,8 +94,7 @@ static void geglu_strip(const GegluJob *job, GegluScratch *s, size_t m, size_t r
         for (size_t n = 0; n < columns; n += job->NR) {
             t.b = weights_of(job, s, half, n);
             /* the next rows come into the cache meanwhile */
-            ldm_tile_ahead_strip(&t, next != NULL && asked < g->K ? next + asked : NULL, g->K);
-            asked += t.K;
+            ldm_tile_ahead_strip(&t, next, g->K, g->K, panel++);
             t.c = s->product + half * columns + n;
             job->tile((int)rows, &t);
         }

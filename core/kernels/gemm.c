@@ -72,26 +72,26 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     const LdmGemm *g = job->g;
     const size_t NR = 2 * job->lanes->width;
     bool in_place = g->residual == g->y, last = k0 + depth == g->K;
+    const float *residual = in_place ? NULL : g->residual;
     LdmTile t = {.segments = 1, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
-    t.K = job->pairs != NULL ? (depth + 1) / 2 : depth;
+    t.K = ldm_pairs_words(job->pairs, depth);
     t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K + k0, &t.lda, (size_t)rows, depth, s->strip,
                           STRIP_PITCH);
     /* The next strip comes into the cache while this one is multiplied. */
     const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K + k0 : NULL;
-    for (size_t n = 0, asked = 0; n < columns; n += NR, asked += t.K) {
+    for (size_t n = 0; n < columns; n += NR) {
         t.b = s->b + n * t.K;
         t.c = g->y + m * g->N + n0 + n;
-        if (last && g->residual != NULL && !in_place)
+        if (last && residual != NULL)
             ask_residual(job, m, rows, n0 + n);
-        ldm_tile_ahead_strip(&t, next != NULL && asked < depth ? next + asked : NULL, g->K);
+        ldm_tile_ahead_strip(&t, next, g->K, depth, n / NR);
         ldm_tile_by(job->tile, NR / 2, rows, MIN(NR, columns - n), &t, s->corner);
     }
-    if (!last || (g->bias.data == NULL && (g->residual == NULL || in_place)))
+    if (!last || (g->bias.data == NULL && residual == NULL))
         return;
     for (size_t i = m; i < m + rows; i++) {
         size_t at = i * g->N + n0;
-        job->lanes->epilogue(columns, s->bias,
-                             g->residual != NULL && !in_place ? g->residual + at : NULL, g->y + at);
+        job->lanes->epilogue(columns, s->bias, residual != NULL ? residual + at : NULL, g->y + at);
     }
 }
 

@@ -17,11 +17,13 @@ static inline void ldm_tile_ahead(LdmTile *t, const float *p)
     t->ahead_turn = LDM_LINE * LDM_LINE;
 }
 
-/* The same for the numbers that the next strip's rows, ld floats apart, hold as deep down as the
- * tile goes. No tile has more rows than LDM_LINE but those of AMX, which ask for nothing. */
-static inline void ldm_tile_ahead_strip(LdmTile *t, const float *next, size_t ld)
+/* The same for what the next strip's rows, ld floats apart, hold `depth` floats deep, in its
+ * `panel`th tile: the first asks for it, tiles of pairs, which go half as many steps, for half of
+ * it each. No tile has more rows than LDM_LINE but those of AMX, which ask for nothing. */
+static inline void ldm_tile_ahead_strip(LdmTile *t, const float *next, size_t ld, size_t depth,
+                                        size_t panel)
 {
-    t->ahead = next;
+    t->ahead = next != NULL && panel * t->K < depth ? next + panel * t->K : NULL;
     t->ahead_step = ld;
     t->ahead_turn = LDM_LINE;
 }
