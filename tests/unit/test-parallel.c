@@ -4,7 +4,7 @@
 typedef struct {
     gint runs[1000];
     gint wrong_threads, total;
-    GCancellable *cancellable; /* cancelled by tile 5 where not NULL */
+    GCancellable *cancellable; /* cancelled by tile 5 where not NULL; later tiles wait for that */
 } Record;
 
 static void count_tile(size_t index, int thread, void *data)
@@ -16,6 +16,9 @@ static void count_tile(size_t index, int thread, void *data)
         g_atomic_int_inc(&record->wrong_threads);
     if (record->cancellable != NULL && index == 5)
         g_cancellable_cancel(record->cancellable);
+    while (record->cancellable != NULL && index > 5 &&
+           !g_cancellable_is_cancelled(record->cancellable))
+        g_usleep(50);
 }
 
 static void test_every_tile_once(void)
@@ -42,16 +45,21 @@ static void test_few_tiles(void)
     g_assert_cmpint(record->total, ==, 1);
 }
 
+/* Tiles 0 to 5, and of later ones at most what each other thread had already begun. */
 static void test_cancel(void)
 {
-    g_autofree Record *record = g_new0(Record, 1);
-    record->cancellable = g_cancellable_new();
-    g_assert_false(ldm_parallel_for(1000, count_tile, record, record->cancellable));
-    g_assert_cmpint(record->total, <, 1000);
-    record->total = 0;
-    g_assert_false(ldm_parallel_for(1000, count_tile, record, record->cancellable));
-    g_assert_cmpint(record->total, ==, 0);
-    g_object_unref(record->cancellable);
+    for (int threads = 1; threads <= 5; threads++) {
+        g_autofree Record *record = g_new0(Record, 1);
+        g_autoptr(GCancellable) cancellable = record->cancellable = g_cancellable_new();
+        ldm_set_threads(threads);
+        g_assert_false(ldm_parallel_for(1000, count_tile, record, cancellable));
+        g_assert_cmpint(record->total, >=, 6);
+        g_assert_cmpint(record->total, <=, 6 + threads - 1);
+        record->total = 0;
+        g_assert_false(ldm_parallel_for(1000, count_tile, record, cancellable));
+        g_assert_cmpint(record->total, ==, 0);
+    }
+    ldm_set_threads(0);
 }
 
 /* A loop inside a tile, and loops of several threads at once: each is whole. */
