@@ -291,13 +291,13 @@ for locale in C C.UTF-8; do
 done
 
 # --- interruption ---
-interrupted() { # NAME PROCESS: has to end within 1.5 s of SIGINT, with 130
+interrupted() { # NAME PROCESS: has to end with 130 long before it is through, on a busy machine, too
     local start status
     start=$(date +%s%N)
     kill -INT "$2"
     wait "$2"
     status=$?
-    [ $status -eq 130 ] && [ $((($(date +%s%N) - start) / 1000000)) -lt "${PENTIMENTO_PATIENCE_MS:-1500}" ]
+    [ $status -eq 130 ] && [ $((($(date +%s%N) - start) / 1000000)) -lt 10000 ]
     ok $? "$1 (exit code $status after $((($(date +%s%N) - start) / 1000000)) ms)"
 }
 mkdir cancelled

@@ -5,6 +5,7 @@
 #include <glib/gstdio.h>
 #include <sys/stat.h>
 #include <string.h>
+#include <time.h>
 
 #define NO_MERGES "#version: 0.2\n"
 #define SPECIALS  "\"<s>\": 0, \"</s>\": 1, "
@@ -99,10 +100,10 @@ static void test_long(void)
     g_autoptr(GError) error = NULL;
     int32_t ids[5];
     size_t cut;
-    gint64 begin = g_get_monotonic_time();
+    clock_t begin = clock();
 
     g_assert_true(ldm_tokenizer_encode(tokenizer, prompt, ids, &cut, NULL));
-    g_assert_cmpint(g_get_monotonic_time() - begin, <, 2 * G_USEC_PER_SEC);
+    g_assert_cmpint(clock() - begin, <, 2 * CLOCKS_PER_SEC);
     g_assert_cmpuint(cut, ==, (32 << 10) + 1 - 3);
     g_assert_false(ldm_tokenizer_encode(tokenizer, longer, ids, NULL, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
