@@ -112,7 +112,8 @@ const LdmQuantise *ldm_vae_decoder_codebook(const LdmVaeDecoder *decoder)
     return decoder->config.regulariser == LDM_REGULARISER_VQ ? &decoder->quantise : NULL;
 }
 
-LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
+/* All but the last norm and convolution. */
+static LdmTensor *trunk(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
 {
     const LdmVaeConfig *config = &decoder->config;
     LdmTensor *h = ldm_pass_keep(pass, z);
@@ -133,7 +134,12 @@ LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder,
         if (i + 1 < config->levels)
             h = ldm_conv2d_forward(pass, &level->upsample, h, NULL);
     }
-    return ldm_group_norm_forward(pass, &decoder->norm_out, h, true);
+    return h;
+}
+
+LdmTensor *ldm_vae_decoder_features(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
+{
+    return ldm_group_norm_forward(pass, &decoder->norm_out, trunk(pass, decoder, z), true);
 }
 
 const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder)
@@ -141,15 +147,24 @@ const LdmConv2d *ldm_vae_decoder_last(const LdmVaeDecoder *decoder)
     return &decoder->conv_out;
 }
 
+/* What goes from the latent straight to the last convolution's result, or NULL. */
+static LdmTensor *shortcut(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
+{
+    return decoder->config.linear_path
+               ? ldm_linear_path_decode(pass, &decoder->linear, ldm_pass_keep(pass, z))
+               : NULL;
+}
+
+static LdmTensor *join(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h)
+{
+    return decoder->config.haar_stem ? ldm_haar_join_forward(pass, h) : h;
+}
+
 LdmTensor *ldm_vae_decoder_picture(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *h,
                                    LdmTensor *z)
 {
-    LdmTensor *linear = NULL;
-
-    if (decoder->config.linear_path)
-        linear = ldm_linear_path_decode(pass, &decoder->linear, ldm_pass_keep(pass, z));
-    h = ldm_conv2d_forward(pass, &decoder->conv_out, h, linear);
-    return decoder->config.haar_stem ? ldm_haar_join_forward(pass, h) : h;
+    LdmTensor *linear = shortcut(pass, decoder, z);
+    return join(pass, decoder, ldm_conv2d_forward(pass, &decoder->conv_out, h, linear));
 }
 
 LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, LdmTensor *z)
@@ -160,8 +175,8 @@ LdmTensor *ldm_vae_decoder_forward(LdmPass *pass, const LdmVaeDecoder *decoder, 
     LdmTensor *e = ldm_pass_keep(pass, z);
     if (codebook != NULL)
         e = ldm_quantise_forward(pass, codebook, e, NULL);
-    LdmTensor *h = ldm_vae_decoder_features(pass, decoder, e);
-    LdmTensor *picture = ldm_vae_decoder_picture(pass, decoder, h, e);
+    LdmTensor *h = trunk(pass, decoder, e), *linear = shortcut(pass, decoder, e);
     ldm_pass_drop(pass, e);
-    return picture;
+    return join(pass, decoder,
+                ldm_conv2d_normed_forward(pass, &decoder->conv_out, &decoder->norm_out, h, linear));
 }

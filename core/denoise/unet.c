@@ -333,7 +333,6 @@ LdmTensor *ldm_unet_forward(LdmPass *pass, const LdmUnet *unet, LdmTensor *x,
     if (h == NULL)
         h = full_forward(&run, x);
     ldm_pass_drop(pass, run.time);
-    h = ldm_group_norm_forward(pass, &unet->norm_out, h, true);
-    h = ldm_conv2d_forward(pass, &unet->conv_out, h, NULL);
+    h = ldm_conv2d_normed_forward(pass, &unet->conv_out, &unet->norm_out, h, NULL);
     return ldm_repeat_forward(pass, h, run.N); /* where no layer looked at the context */
 }

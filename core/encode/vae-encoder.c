@@ -126,8 +126,8 @@ LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, 
     if (config->mid_attention)
         h = ldm_attention_block_forward(pass, &encoder->attention, h);
     h = ldm_resblock_forward(pass, &encoder->mid[1], h, NULL);
-    h = ldm_group_norm_forward(pass, &encoder->norm_out, h, true);
-    h = ldm_conv2d_forward(pass, &encoder->conv_out, h, config->quant_conv ? NULL : linear);
+    h = ldm_conv2d_normed_forward(pass, &encoder->conv_out, &encoder->norm_out, h,
+                                  config->quant_conv ? NULL : linear);
     if (config->quant_conv)
         h = ldm_linear_forward(pass, &encoder->quant_conv, h, linear);
     return h;

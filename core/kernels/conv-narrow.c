@@ -1,29 +1,38 @@
 /* 3x3 convolution to at most four output channels (the last one of D and of epsilon_theta), where a
  * register tile would work for one eighth of its columns. A few pixels of a row at a time, straight
  * from the picture (narrow-vector.h). */
-#include "kernels/conv.h"
+#include "kernels/window.h"
 
 #include "base/parallel.h"
 
 #include <string.h>
 
-#define ROWS 4 /* of a task */
+#define ROWS    4                       /* of a task */
+#define COLUMNS (LDM_NARROW_PIXELS + 2) /* of pixels that it sees at a time */
 
 typedef struct {
     const LdmConv *c;
     const LdmLanes *lanes;
-    size_t pitch; /* floats of an output's weights of a tap */
-    float *w;     /* [9][Cout][pitch], zeros beyond Cin */
-    float *bias;  /* of the outputs of a few pixels, LDM_LINE */
-    float *zero;  /* a pixel beyond the edge */
+    size_t pitch;  /* floats of an output's weights of a tap */
+    size_t bands;  /* tasks a picture */
+    size_t window; /* floats of copied pixels, a thread's */
+    float *w;      /* [9][Cout][pitch], zeros beyond Cin */
+    float *bias;   /* of the outputs of a few pixels, LDM_LINE */
+    float *zero;   /* a pixel beyond the edge */
+    float *copies; /* [threads][window] */
 } NarrowJob;
 
 static void job_init(NarrowJob *job, const LdmConv *c)
 {
-    *job = (NarrowJob){.c = c, .lanes = ldm_lanes(), .pitch = ldm_whole_lines(c->Cin)};
+    *job = (NarrowJob){.c = c,
+                       .lanes = ldm_lanes(),
+                       .pitch = ldm_whole_lines(c->Cin),
+                       .bands = ldm_parts(c->H, ROWS)};
+    job->window = ldm_window_floats(c, ROWS + 2, COLUMNS, job->pitch);
     job->w = c->scratch;
     job->bias = job->w + 9 * c->Cout * job->pitch;
     job->zero = job->bias + LDM_LINE;
+    job->copies = job->zero + job->pitch;
 }
 
 bool ldm_conv_narrow_fits(const LdmConv *c)
@@ -34,8 +43,9 @@ bool ldm_conv_narrow_fits(const LdmConv *c)
 
 size_t ldm_conv_narrow_scratch(const LdmConv *c)
 {
-    size_t pitch = ldm_whole_lines(c->Cin);
-    return (9 * c->Cout * pitch + LDM_LINE + pitch) * sizeof(float);
+    NarrowJob job;
+    job_init(&job, c);
+    return ((9 * c->Cout + 1) * job.pitch + LDM_LINE + ldm_threads() * job.window) * sizeof(float);
 }
 
 /* torch's [Cout][Cin][9] -> [9][Cout][pitch] */
@@ -43,7 +53,7 @@ static void lay_weights(const NarrowJob *job)
 {
     const LdmConv *c = job->c;
     float taps[9];
-    memset(job->w, 0, ldm_conv_narrow_scratch(c));
+    memset(job->w, 0, (9 * c->Cout * job->pitch + LDM_LINE + job->pitch) * sizeof(float));
     for (size_t o = 0; o < c->Cout; o++)
         for (size_t i = 0; i < c->Cin; i++) {
             const float *from = ldm_weights_f32(c->w, (o * c->Cin + i) * 9, 9, taps);
@@ -55,38 +65,38 @@ static void lay_weights(const NarrowJob *job)
         job->bias[i] = job->bias[i - c->Cout];
 }
 
-/* What the taps of pixels x on, one to the left of them first, read. */
-static void find_pixels(const NarrowJob *job, size_t image, size_t row, size_t x, LdmNarrow *n)
-{
-    const LdmConv *c = job->c;
-    const float *picture = c->x + image * c->H * c->W * c->Cin;
-    for (size_t kh = 0; kh < 3; kh++)
-        for (size_t i = 0; i < LDM_NARROW_PIXELS + 2; i++)
-            n->pixels[kh][i] =
-                ldm_conv_pixel(picture, c->H, c->W, c->Cin, row + kh - 1, x + i - 1, job->zero);
-}
-
-static void narrow_row(const NarrowJob *job, size_t image, size_t row)
+/* Some neighbours in row r of the window, whose second column is column x of the picture. */
+static void narrow_pixels(const NarrowJob *job, const LdmWindow *window, size_t r, size_t x)
 {
     const LdmConv *c = job->c;
     float sums[LDM_NARROW_PIXELS * LDM_NARROW_OUTPUTS];
     LdmNarrow n = {.w = job->w, .C = c->Cin, .pitch = job->pitch, .y = sums};
-    for (size_t x = 0; x < c->W; x += LDM_NARROW_PIXELS) {
-        size_t at = ((image * c->H + row) * c->W + x) * c->Cout;
-        size_t count = MIN(c->W - x, (size_t)LDM_NARROW_PIXELS) * c->Cout;
-        find_pixels(job, image, row, x, &n);
-        job->lanes->narrow((int)c->Cout, &n);
-        job->lanes->epilogue(count, job->bias, c->residual != NULL ? c->residual + at : NULL, sums);
-        memcpy(c->y + at, sums, count * sizeof(float));
-    }
+    size_t at = ((window->image * c->H + window->top + 1 + r) * c->W + x) * c->Cout;
+    size_t count = MIN(c->W - x, (size_t)LDM_NARROW_PIXELS) * c->Cout;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t j = 0; j < COLUMNS; j++)
+            n.pixels[i][j] = ldm_window_pixel(window, r + i, j);
+    job->lanes->narrow((int)c->Cout, &n);
+    job->lanes->epilogue(count, job->bias, c->residual != NULL ? c->residual + at : NULL, sums);
+    memcpy(c->y + at, sums, count * sizeof(float));
 }
 
 static void narrow_task(size_t index, int thread, void *data)
 {
     const NarrowJob *job = data;
-    size_t end = MIN((index + 1) * ROWS, job->c->N * job->c->H);
-    for (size_t row = index * ROWS; row < end; row++)
-        narrow_row(job, row / job->c->H, row % job->c->H);
+    const LdmConv *c = job->c;
+    size_t image = index / job->bands, top = index % job->bands * ROWS;
+    LdmWindow window = {.c = c,
+                        .rows = ROWS + 2,
+                        .columns = COLUMNS,
+                        .pitch = job->pitch,
+                        .copies = job->copies + thread * job->window,
+                        .beyond = job->zero};
+    for (size_t x = 0; x < c->W; x += LDM_NARROW_PIXELS) {
+        ldm_window_move(&window, image, top - 1, x - 1);
+        for (size_t r = 0; r < MIN(ROWS, c->H - top); r++)
+            narrow_pixels(job, &window, r, x);
+    }
 }
 
 bool ldm_conv_narrow(const LdmConv *c, GCancellable *cancellable)
@@ -94,5 +104,5 @@ bool ldm_conv_narrow(const LdmConv *c, GCancellable *cancellable)
     NarrowJob job;
     job_init(&job, c);
     lay_weights(&job);
-    return ldm_parallel_for(ldm_parts(c->N * c->H, ROWS), narrow_task, &job, cancellable);
+    return ldm_parallel_for(c->N * job.bands, narrow_task, &job, cancellable);
 }

@@ -4,7 +4,7 @@
  * Large pictures: transformed weights wait in scratch memory, and a thread takes a few tiles at a
  * time through all three steps within its own cache. Small ones: all input tiles first, then one
  * panel of output channels or two, their weights transformed in blocks, and nothing is kept. */
-#include "kernels/conv.h"
+#include "kernels/window.h"
 
 #include "base/parallel.h"
 
@@ -49,6 +49,7 @@ typedef struct {
     size_t base, kept;     /* first panel whose weights are kept at a time, how many there fit */
     size_t u_panel;        /* of a small picture: floats of a panel's weights at a time */
     size_t abreast;        /* panels between two readings of the tiles */
+    size_t window;         /* floats of copied pixels */
     size_t shared, thread; /* floats of scratch memory: of all threads together, of each */
 } WinogradJob;
 
@@ -88,6 +89,8 @@ static void job_init_large(WinogradJob *job)
     job->shared = job->kept * job->products * job->u_stride;
     size_t packed = 9 * PACKED * NR; /* at another time than tiles and products */
     size_t stretch = job->planes * job->v_stride + job->abreast * job->sums * job->m_stride + NR;
+    size_t side = (size_t)ldm_winograd_side(job->way);
+    stretch += job->window = ldm_window_floats(job->c, side, side, job->pitch);
     job->thread = ldm_whole_lines(MAX(packed, stretch));
 }
 
@@ -173,6 +176,13 @@ bool ldm_conv_winograd_fits(const LdmConv *c)
     return c->N * job.Ho * job.Wo * 27 >= 4 * job.products * (job.total + 2);
 }
 
+bool ldm_conv_winograd_reads_normed(const LdmConv *c)
+{
+    WinogradJob job;
+    job_init(&job, c);
+    return job.keeps && job.kept >= job.panels && c->stride == 1 && c->upsample == 1;
+}
+
 size_t ldm_conv_winograd_scratch(const LdmConv *c)
 {
     WinogradJob job;
@@ -188,28 +198,36 @@ static void tile_place(const WinogradJob *job, size_t tile, size_t *image, size_
     *image = tile / job->across / job->down;
 }
 
-static void transform_tile(const WinogradJob *job, size_t tile, float *v)
+/* What a tile reads; `copies`: room for job->window floats. */
+static LdmWindow tile_window(const WinogradJob *job, float *copies)
+{
+    size_t side = (size_t)ldm_winograd_side(job->way);
+    return (LdmWindow){.c = job->c,
+                       .rows = side,
+                       .columns = side,
+                       .pitch = job->pitch,
+                       .copies = copies,
+                       .beyond = job->zeros};
+}
+
+static void transform_tile(const WinogradJob *job, size_t tile, LdmWindow *window, float *v)
 {
     const LdmConv *c = job->c;
-    size_t image, y, x, side = (size_t)ldm_winograd_side(job->way);
+    size_t image, y, x;
     tile_place(job, tile, &image, &y, &x);
     LdmWinogradInput in = {.C = c->Cin, .v = v, .v_stride = job->v_stride};
-    const float *picture = c->x + image * c->H * c->W * c->Cin;
-    for (size_t i = 0; i < side; i++) {
-        size_t row = y * job->step + i - c->pad_top; /* -1 becomes huge */
-        for (size_t j = 0; j < side; j++) {
-            size_t column = x * job->step + j - c->pad_left;
-            in.pixels[i * side + j] =
-                ldm_conv_pixel(picture, c->H, c->W, c->Cin, row, column, job->zeros);
-        }
-    }
+    ldm_window_move(window, image, y * job->step - c->pad_top, x * job->step - c->pad_left);
+    for (size_t i = 0; i < window->rows; i++)
+        for (size_t j = 0; j < window->columns; j++)
+            in.pixels[i * window->columns + j] = ldm_window_pixel(window, i, j);
     job->lanes->winograd_input(job->way, &in);
 }
 
 static void input_task(size_t index, int thread, void *data)
 {
     const WinogradJob *job = data;
-    transform_tile(job, job->first + index, job->v + index * job->pitch);
+    LdmWindow window = tile_window(job, NULL);
+    transform_tile(job, job->first + index, &window, job->v + index * job->pitch);
 }
 
 static void write_tile(const WinogradJob *job, size_t tile, size_t n0, const float *m,
@@ -408,10 +426,11 @@ static void stretch_task(size_t index, int thread, void *data)
     const size_t NR = 2 * job->lanes->width, sums = job->sums;
     float *v = thread_scratch(job, thread), *m = v + job->planes * job->v_stride;
     float *bias = m + job->abreast * sums * job->m_stride;
+    LdmWindow window = tile_window(job, bias + NR);
     size_t first = index * job->chunk, tiles = MIN(job->chunk, job->total - first);
     size_t end = MIN(job->base + job->kept, job->panels);
     for (size_t i = 0; i < tiles; i++)
-        transform_tile(job, first + i, v + i * job->pitch);
+        transform_tile(job, first + i, &window, v + i * job->pitch);
     for (size_t panel = job->base; panel < end; panel += job->abreast) {
         size_t panels = MIN(job->abreast, end - panel);
         multiply_planes(job, panel, panels, tiles, v, m);

@@ -43,6 +43,13 @@ bool ldm_conv_rounds(const LdmConv *conv, bool winograd)
     return conv->bf16_taps && (!winograd || ldm_pairs()->beats_winograd);
 }
 
+bool ldm_conv_reads_normed(const LdmConv *conv)
+{
+    if (is_empty(conv) || is_product(conv))
+        return false;
+    return is_narrow(conv) || (goes_by_winograd(conv) && ldm_conv_winograd_reads_normed(conv));
+}
+
 size_t ldm_conv_scratch(const LdmConv *conv)
 {
     if (is_empty(conv))

@@ -31,6 +31,8 @@ bool ldm_conv_rounds(const LdmConv *conv, bool winograd);
 
 /* Winograd: 3x3, stride 1 and padded by 1 all round, or stride 2; large enough to gain by it. */
 bool ldm_conv_winograd_fits(const LdmConv *conv);
+/* Whether it reads every pixel about once, so that a norm is as well done while it reads. */
+bool ldm_conv_winograd_reads_normed(const LdmConv *conv);
 size_t ldm_conv_winograd_scratch(const LdmConv *conv);
 bool ldm_conv_winograd(const LdmConv *conv, GCancellable *cancellable);
 

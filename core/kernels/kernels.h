@@ -90,12 +90,17 @@ typedef struct {
     const float *residual;
     float *y;
     void *scratch;
-    bool bf16;      /* as in LdmGemm; of convolutions, only 1x1 ones round */
-    bool bf16_taps; /* larger ones, too, where that makes them faster (ldm_conv_rounds) */
+    bool normed;         /* reads x as SiLU(x * factor + shift); only where ldm_conv_reads_normed */
+    const float *affine; /* then [N, 2, Cin]: factors, shifts */
+    bool bf16;           /* as in LdmGemm; of convolutions, only 1x1 ones round */
+    bool bf16_taps;      /* larger ones, too, where that makes them faster (ldm_conv_rounds) */
 } LdmConv;
 void ldm_conv_output(const LdmConv *conv, size_t *Ho, size_t *Wo);
 size_t ldm_conv_scratch(const LdmConv *conv);
 bool ldm_conv(const LdmConv *conv, GCancellable *cancellable);
+
+/* Whether such a convolution may be `normed`, and gains by it. */
+bool ldm_conv_reads_normed(const LdmConv *conv);
 
 /* The same with weights in 8 bits in place of conv->w. Every pixel of x is rounded to bytes, too, a
  * scale for each block of its channels; sums within a block are exact. */
@@ -117,6 +122,8 @@ typedef struct {
 } LdmGroupNorm;
 size_t ldm_group_norm_scratch(const LdmGroupNorm *norm);
 bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable);
+/* Its first half: affine [N, 2, C], the factor and the shift of every channel; y is not touched. */
+bool ldm_group_norm_affine(const LdmGroupNorm *norm, float *affine, GCancellable *cancellable);
 
 /* LayerNorm over the last index of x [rows, C]. */
 bool ldm_layer_norm(size_t rows, size_t C, float eps, const float *x, LdmWeights gamma,

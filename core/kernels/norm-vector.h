@@ -6,19 +6,30 @@
 
 #define STRETCH 64
 
-/* The rows of one stretch (pixels <= STRETCH), channels n <= LANES from x on. */
-static inline void stretch_moments(const float *x, size_t pixels, size_t stride, size_t n,
-                                   Vec *mean, Vec *m2)
+#define ABREAST 4 /* vectors of channels: their sums do not wait for one another */
+
+/* The rows of one stretch (pixels <= STRETCH), `vectors` of channels from x on, of the last of them
+ * only `part`; what lies behind the stretch is asked for. */
+ALWAYS_INLINE void stretch_moments(const float *x, size_t pixels, size_t stride, const int vectors,
+                                   const size_t part, Vec *mean, Vec *m2)
 {
-    Vec sum = {0}, squares = {0};
+    Vec sum[ABREAST], squares[ABREAST];
+    for (int v = 0; v < vectors; v++)
+        sum[v] = squares[v] = (Vec){0};
     for (size_t p = 0; p < pixels; p++)
-        sum += n == LANES ? load(x + p * stride) : load_part(x + p * stride, n);
-    *mean = sum / (float)pixels;
-    for (size_t p = 0; p < pixels; p++) {
-        Vec d = (n == LANES ? load(x + p * stride) : load_part(x + p * stride, n)) - *mean;
-        squares += d * d;
-    }
-    *m2 = squares;
+        for (int v = 0; v < vectors; v++)
+            sum[v] += load_some(x + p * stride + v * LANES, v + 1 < vectors ? LANES : part);
+    for (int v = 0; v < vectors; v++)
+        mean[v] = sum[v] / (float)pixels;
+    for (size_t p = 0; p < pixels; p++)
+        for (int v = 0; v < vectors; v++) {
+            const float *from = x + p * stride + v * LANES;
+            Vec d = load_some(from, v + 1 < vectors ? LANES : part) - mean[v];
+            __builtin_prefetch(from + pixels * stride);
+            squares[v] += d * d;
+        }
+    for (int v = 0; v < vectors; v++)
+        m2[v] = squares[v];
 }
 
 /* Chan, Golub, LeVeque (1979): moments of two sets joined. */
@@ -26,19 +37,22 @@ static void channel_moments(const float *x, size_t pixels, size_t stride, size_t
                             double *mean, double *m2)
 {
     for (size_t p = 0; p < pixels; p += STRETCH) {
-        size_t rows = MIN(STRETCH, pixels - p);
+        size_t rows = MIN(STRETCH, pixels - p), width;
         double before = (double)(seen + p), share = rows / (before + rows);
-        for (size_t c = 0; c < n; c += LANES) {
-            size_t width = MIN(LANES, n - c);
-            Vec part_mean, part_m2;
-            if (width == LANES)
-                stretch_moments(x + p * stride + c, rows, stride, LANES, &part_mean, &part_m2);
+        for (size_t c = 0; c < n; c += width) {
+            const float *from = x + p * stride + c;
+            Vec part_mean[ABREAST], part_m2[ABREAST];
+            width = n - c >= ABREAST * LANES ? ABREAST * LANES : MIN(LANES, n - c);
+            if (width > LANES)
+                stretch_moments(from, rows, stride, ABREAST, LANES, part_mean, part_m2);
+            else if (width == LANES)
+                stretch_moments(from, rows, stride, 1, LANES, part_mean, part_m2);
             else
-                stretch_moments(x + p * stride + c, rows, stride, width, &part_mean, &part_m2);
+                stretch_moments(from, rows, stride, 1, width, part_mean, part_m2);
             for (size_t i = 0; i < width; i++) {
-                double delta = part_mean[i] - mean[c + i];
+                double delta = part_mean[i / LANES][i % LANES] - mean[c + i];
                 mean[c + i] += delta * share;
-                m2[c + i] += part_m2[i] + delta * delta * before * share;
+                m2[c + i] += part_m2[i / LANES][i % LANES] + delta * delta * before * share;
             }
         }
     }

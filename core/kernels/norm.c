@@ -13,9 +13,9 @@
 
 typedef struct {
     const LdmGroupNorm *norm;
-    size_t rows, bands;    /* of a band; of a picture */
-    double *mean, *m2;     /* [N, bands, C]; m2 the sum of (x - mean)^2 */
-    float *factor, *shift; /* [N, C] */
+    size_t rows, bands; /* of a band; of a picture */
+    double *mean, *m2;  /* [N, bands, C]; m2 the sum of (x - mean)^2 */
+    float *affine;      /* [N, 2, C]: factors, shifts */
 } GroupJob;
 
 /* Bands depend on the shape alone, lest results depend on the number of threads. */
@@ -27,8 +27,7 @@ static void group_job_init(GroupJob *job, const LdmGroupNorm *norm)
     job->bands = ldm_parts(norm->P, job->rows);
     job->mean = norm->scratch;
     job->m2 = job->mean + norm->N * job->bands * norm->C;
-    job->factor = (float *)(job->m2 + norm->N * job->bands * norm->C);
-    job->shift = job->factor + norm->N * norm->C;
+    job->affine = (float *)(job->m2 + norm->N * job->bands * norm->C);
 }
 
 size_t ldm_group_norm_scratch(const LdmGroupNorm *norm)
@@ -103,9 +102,9 @@ static void join_task(size_t index, int thread, void *data)
                  job->m2[band * norm->C + c]);
     }
     double inverse = 1 / sqrt(moments.m2 / moments.count + (double)norm->eps);
+    float *factor = job->affine + n * 2 * norm->C, *shift = factor + norm->C;
     for (size_t c = from; c < end; c += CHANNELS)
-        factors(norm, c, MIN(CHANNELS, end - c), moments.mean, inverse,
-                job->factor + n * norm->C + c, job->shift + n * norm->C + c);
+        factors(norm, c, MIN(CHANNELS, end - c), moments.mean, inverse, factor + c, shift + c);
 }
 
 static void apply_task(size_t index, int thread, void *data)
@@ -113,17 +112,31 @@ static void apply_task(size_t index, int thread, void *data)
     const GroupJob *job = data;
     const LdmGroupNorm *norm = job->norm;
     size_t C = norm->C, first, pixels = band_place(job, index, &first);
-    size_t at = index / job->bands * C;
-    ldm_lanes()->channel_affine(norm->x + first * C, norm->y + first * C, pixels, C, C,
-                                job->factor + at, job->shift + at, norm->silu);
+    const float *factor = job->affine + index / job->bands * 2 * C;
+    ldm_lanes()->channel_affine(norm->x + first * C, norm->y + first * C, pixels, C, C, factor,
+                                factor + C, norm->silu);
+}
+
+static bool find_affine(GroupJob *job, GCancellable *cancellable)
+{
+    const LdmGroupNorm *norm = job->norm;
+    return ldm_parallel_for(norm->N * job->bands, moments_task, job, cancellable) &&
+           ldm_parallel_for(norm->N * norm->groups, join_task, job, cancellable);
+}
+
+bool ldm_group_norm_affine(const LdmGroupNorm *norm, float *affine, GCancellable *cancellable)
+{
+    GroupJob job;
+    group_job_init(&job, norm);
+    job.affine = affine;
+    return find_affine(&job, cancellable);
 }
 
 bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable)
 {
     GroupJob job;
     group_job_init(&job, norm);
-    return ldm_parallel_for(norm->N * job.bands, moments_task, &job, cancellable) &&
-           ldm_parallel_for(norm->N * norm->groups, join_task, &job, cancellable) &&
+    return find_affine(&job, cancellable) &&
            ldm_parallel_for(norm->N * job.bands, apply_task, &job, cancellable);
 }
 

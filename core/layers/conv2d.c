@@ -42,33 +42,43 @@ static void conv2d_backward(LdmPass *pass, const LdmOp *op)
     ldm_backward_conv(pass, op, op->detail);
 }
 
-LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x,
-                              LdmTensor *residual)
+/* Its sizes and weights over x. */
+static LdmConv kernel_of(LdmPass *pass, const LdmConv2d *layer, const LdmTensor *x)
+{
+    return (LdmConv){.N = x->shape[0],
+                     .H = x->shape[1],
+                     .W = x->shape[2],
+                     .Cin = layer->in,
+                     .Cout = layer->out,
+                     .KH = layer->kernel,
+                     .KW = layer->kernel,
+                     .stride = layer->stride,
+                     .pad_top = layer->before,
+                     .pad_left = layer->before,
+                     .pad_bottom = layer->after,
+                     .pad_right = layer->after,
+                     .upsample = layer->upsample,
+                     .x = x->data,
+                     .w = ldm_param_weights(layer->weight),
+                     .bias = ldm_param_weights(layer->bias),
+                     .bf16 = ldm_pass_bf16(pass),
+                     .bf16_taps = ldm_pass_bf16_taps(pass)};
+}
+
+/* affine: what x is read through ([N, 2, in]), or NULL; takes all three over. */
+static LdmTensor *convolve(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x, LdmTensor *affine,
+                           LdmTensor *residual)
 {
     size_t Ho, Wo;
-    residual = ldm_adapter_conv2d(pass, layer, x, residual);
-    LdmConv conv = {.N = x->shape[0],
-                    .H = x->shape[1],
-                    .W = x->shape[2],
-                    .Cin = layer->in,
-                    .Cout = layer->out,
-                    .KH = layer->kernel,
-                    .KW = layer->kernel,
-                    .stride = layer->stride,
-                    .pad_top = layer->before,
-                    .pad_left = layer->before,
-                    .pad_bottom = layer->after,
-                    .pad_right = layer->after,
-                    .upsample = layer->upsample,
-                    .x = x->data,
-                    .w = ldm_param_weights(layer->weight),
-                    .bias = ldm_param_weights(layer->bias),
-                    .residual = residual != NULL ? residual->data : NULL,
-                    .bf16 = ldm_pass_bf16(pass),
-                    .bf16_taps = ldm_pass_bf16_taps(pass)};
+    LdmConv conv = kernel_of(pass, layer, x);
     ldm_conv_output(&conv, &Ho, &Wo);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual)
                                     : ldm_pass_nhwc(pass, conv.N, Ho, Wo, layer->out);
+    if (residual != NULL)
+        conv.residual = residual->data;
+    if (affine != NULL)
+        conv.affine = affine->data;
+    conv.normed = affine != NULL;
     LdmTensor *scratch = ldm_convolve_scratch(pass, layer->weight, &conv);
     conv.y = y->data;
     if (ldm_pass_op(pass, &(LdmOp){.name = "conv2d",
@@ -86,8 +96,28 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
         ldm_pass_check(pass, ldm_convolve(pass, layer->weight, &conv));
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
+    ldm_pass_drop(pass, affine);
     ldm_pass_drop(pass, residual);
     return y;
+}
+
+LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x,
+                              LdmTensor *residual)
+{
+    residual = ldm_adapter_conv2d(pass, layer, x, residual);
+    return convolve(pass, layer, x, NULL, residual);
+}
+
+LdmTensor *ldm_conv2d_normed_forward(LdmPass *pass, const LdmConv2d *layer, const LdmNorm *norm,
+                                     LdmTensor *x, LdmTensor *residual)
+{
+    LdmConv conv = kernel_of(pass, layer, x);
+    if (!ldm_pass_fuses(pass) || ldm_pass_q8(pass, layer->weight) ||
+        layer->weight->adapter != NULL || !ldm_conv_reads_normed(&conv))
+        return ldm_conv2d_forward(pass, layer, ldm_group_norm_forward(pass, norm, x, true),
+                                  residual);
+    LdmTensor *affine = ldm_group_norm_affine_forward(pass, norm, ldm_pass_keep(pass, x));
+    return convolve(pass, layer, x, affine, residual);
 }
 
 typedef struct {

@@ -1,6 +1,7 @@
 /* 2-D convolution, channels last. 1x1 convolutions are linear layers (linear.h). */
 #pragma once
 
+#include "layers/norm.h"
 #include "layers/pass.h"
 #include "layers/scope.h"
 
@@ -26,6 +27,11 @@ void ldm_conv2d_init_upsample(LdmConv2d *layer, LdmScope scope, size_t channels)
  * over. */
 LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x,
                               LdmTensor *residual);
+
+/* The same of SiLU(GroupNorm(x)), which the convolution takes while it reads x where that gains and
+ * nothing is recorded. */
+LdmTensor *ldm_conv2d_normed_forward(LdmPass *pass, const LdmConv2d *layer, const LdmNorm *norm,
+                                     LdmTensor *x, LdmTensor *residual);
 
 /* The upsampling convolution where the skip it will meet is H x W, which may be one less than twice
  * x's size: nearest neighbour to exactly H x W first, then the convolution. */

@@ -50,19 +50,24 @@ static bool announce(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, LdmTenso
                                       .detail_bytes = sizeof *norm});
 }
 
+static LdmGroupNorm group_norm(const LdmNorm *layer, const LdmTensor *x)
+{
+    return (LdmGroupNorm){.N = x->shape[0],
+                          .P = ldm_tensor_count(x) / (x->shape[0] * layer->channels),
+                          .C = layer->channels,
+                          .groups = layer->groups,
+                          .eps = layer->eps,
+                          .x = x->data,
+                          .gamma = ldm_param_weights(layer->weight),
+                          .beta = ldm_param_weights(layer->bias)};
+}
+
 LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, bool silu)
 {
     LdmTensor *y = ldm_pass_over(pass, x);
-    LdmGroupNorm norm = {.N = x->shape[0],
-                         .P = ldm_tensor_count(x) / (x->shape[0] * layer->channels),
-                         .C = layer->channels,
-                         .groups = layer->groups,
-                         .eps = layer->eps,
-                         .silu = silu,
-                         .x = x->data,
-                         .gamma = ldm_param_weights(layer->weight),
-                         .beta = ldm_param_weights(layer->bias),
-                         .y = y->data};
+    LdmGroupNorm norm = group_norm(layer, x);
+    norm.silu = silu;
+    norm.y = y->data;
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_group_norm_scratch(&norm));
     norm.scratch = scratch->data;
     if (announce(pass, layer, x, y, &norm, group_norm_backward))
@@ -70,6 +75,26 @@ LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
     return y;
+}
+
+LdmTensor *ldm_group_norm_affine_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x)
+{
+    LdmTensor *affine = ldm_pass_tensor(pass, 3, (size_t[]){x->shape[0], 2, layer->channels});
+    LdmGroupNorm norm = group_norm(layer, x);
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_group_norm_scratch(&norm));
+    norm.scratch = scratch->data;
+    if (ldm_pass_op(pass, &(LdmOp){.name = "group-norm-affine",
+                                   .layer = layer,
+                                   .parameter = layer->weight,
+                                   .second = layer->bias,
+                                   .inputs = {x},
+                                   .n_inputs = 1,
+                                   .output = affine}))
+        ldm_pass_check(pass,
+                       ldm_group_norm_affine(&norm, affine->data, ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, x);
+    return affine;
 }
 
 LdmTensor *ldm_layer_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x)

@@ -17,5 +17,9 @@ void ldm_layer_norm_init(LdmNorm *layer, LdmScope scope, size_t channels, double
 /* x [N, ..., channels] -> the same shape, then SiLU where `silu`; takes x over. */
 LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, bool silu);
 
+/* Its first half, where nothing is recorded: x [N, ..., channels] -> [N, 2, channels], what SiLU or
+ * the like is then taken of being x * factor + shift (LdmConv.normed); takes x over. */
+LdmTensor *ldm_group_norm_affine_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x);
+
 /* x [..., channels] -> the same shape; takes x over. */
 LdmTensor *ldm_layer_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x);

@@ -32,14 +32,12 @@ static LdmTensor *forward(LdmPass *pass, const void *data, LdmTensor *const *inp
     if (block->in != block->out)
         residual = ldm_linear_forward(pass, &block->shortcut, residual, NULL);
 
-    LdmTensor *h = ldm_group_norm_forward(pass, &block->norm1, x, true);
-    h = ldm_conv2d_forward(pass, &block->conv1, h, NULL);
+    LdmTensor *h = ldm_conv2d_normed_forward(pass, &block->conv1, &block->norm1, x, NULL);
     if (block->time_width > 0) {
         LdmTensor *shift = ldm_linear_forward(pass, &block->time, ldm_pass_keep(pass, time), NULL);
         h = ldm_add_rows_forward(pass, h, shift);
     }
-    h = ldm_group_norm_forward(pass, &block->norm2, h, true);
-    return ldm_conv2d_forward(pass, &block->conv2, h, residual);
+    return ldm_conv2d_normed_forward(pass, &block->conv2, &block->norm2, h, residual);
 }
 
 LdmTensor *ldm_resblock_forward(LdmPass *pass, const LdmResblock *block, LdmTensor *x,

@@ -37,6 +37,19 @@ static double relative_error(const float *got, const double *expected, size_t n)
     return all > 0 ? sqrt(error / all) : 0;
 }
 
+/* What a convolution reads where it reads through a norm. */
+static float *normed(const LdmConv *c)
+{
+    size_t n = c->N * c->H * c->W * c->Cin;
+    float *y = g_new(float, n);
+    for (size_t i = 0; i < n; i++) {
+        const float *factor = c->affine + i / (n / c->N) * 2 * c->Cin + i % c->Cin;
+        double u = (double)c->x[i] * factor[0] + factor[c->Cin];
+        y[i] = (float)(u / (1 + exp(-u)));
+    }
+    return y;
+}
+
 /* Geometry comes filled in; everything else is made here. residual: 0 none, 1 own, 2 in place. */
 static void check(LdmConv conv, LdmDtype dtype, bool bias, int residual)
 {
@@ -45,6 +58,7 @@ static void check(LdmConv conv, LdmDtype dtype, bool bias, int residual)
     size_t outputs = conv.N * Ho * Wo * conv.Cout;
     TwinArray x = twin_random(conv.N * conv.H * conv.W * conv.Cin);
     TwinArray y = twin_random(outputs), r = twin_random(outputs);
+    TwinArray affine = twin_random(conv.N * 2 * conv.Cin);
     conv.w.dtype = dtype;
     TwinArray scratch = twin_scratch(ldm_conv_scratch(&conv));
     TwinWeights w = twin_weights(conv.Cout * conv.Cin * conv.KH * conv.KW, dtype);
@@ -55,11 +69,16 @@ static void check(LdmConv conv, LdmDtype dtype, bool bias, int residual)
     conv.bias = bias ? b.weights : (LdmWeights){0};
     conv.residual = residual == 0 ? NULL : residual == 1 ? r.data : y.data;
     conv.scratch = scratch.data;
+    conv.affine = affine.data;
+    LdmConv seen = conv;
+    g_autofree float *through = conv.normed ? normed(&conv) : NULL;
+    if (conv.normed)
+        seen.x = through;
     g_autofree double *expected = g_new(double, outputs);
     for (size_t i = 0; i < outputs; i++) {
         size_t o = i % conv.Cout, px = i / conv.Cout % Wo, py = i / conv.Cout / Wo % Ho;
         expected[i] =
-            twin_pixel(&conv, w.values, i / (Ho * Wo * conv.Cout), (ptrdiff_t)py, (ptrdiff_t)px, o);
+            twin_pixel(&seen, w.values, i / (Ho * Wo * conv.Cout), (ptrdiff_t)py, (ptrdiff_t)px, o);
         expected[i] += (bias ? b.values[o] : 0) + (residual == 0 ? 0 : conv.residual[i]);
     }
     g_assert_true(ldm_conv(&conv, NULL));
@@ -73,6 +92,7 @@ static void check(LdmConv conv, LdmDtype dtype, bool bias, int residual)
     twin_free(x);
     twin_free(y);
     twin_free(r);
+    twin_free(affine);
     twin_free(scratch);
     twin_weights_free(w);
     twin_weights_free(b);
@@ -180,6 +200,21 @@ static void test_large(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(large_cases); i++)
         check(large_cases[i], (LdmDtype)(i % 3), i > 0, (int)(i % 3));
+}
+
+/* Through a norm: those ways that read so, over pictures whose edges are zeros after the norm. */
+static void test_normed(void)
+{
+    size_t done = 0, many = G_N_ELEMENTS(large_cases);
+    for (size_t i = 0; i < many + G_N_ELEMENTS(cases); i++) {
+        LdmConv conv = i < many ? large_cases[i] : cases[i - many];
+        conv.normed = true;
+        if (!ldm_conv_reads_normed(&conv))
+            continue;
+        check(conv, (LdmDtype)(i % 3), i > 0, (int)(i % 3));
+        done++;
+    }
+    g_assert_cmpuint(done, ==, 8 + 6);
 }
 
 static void convolve(LdmConv conv, float *y)
@@ -318,6 +353,7 @@ int main(int argc, char **argv)
     g_test_add_func("/conv/bf16", test_bf16);
     g_test_add_func("/conv/winograd", test_winograd);
     g_test_add_func("/conv/large", test_large);
+    g_test_add_func("/conv/normed", test_normed);
     g_test_add_func("/conv/parts", test_parts);
     g_test_add_func("/conv/blocks", test_blocks);
     g_test_add_func("/conv/threads", test_threads);

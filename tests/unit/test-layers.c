@@ -277,6 +277,36 @@ static void test_in_place(void)
     bench_clear(&bench);
 }
 
+/* A norm taken while the convolution reads: the same bits as before it, and x as it was. */
+static void test_normed(void)
+{
+    static const size_t outputs[] = {24, 3};
+    Bench bench;
+    LdmNorm norm;
+    LdmConv2d convs[2];
+    bench_init(&bench);
+    ldm_group_norm_init(&norm, ldm_scope(&bench.root, "norm"), 20, 4, 1e-5);
+    for (size_t i = 0; i < G_N_ELEMENTS(convs); i++)
+        ldm_conv2d_init(&convs[i], ldm_scope(&bench.root, "conv.%zu", i), 20, outputs[i], 3);
+    bind(&bench);
+    LdmPass *pass = bench.pass;
+    for (size_t i = 0; i < G_N_ELEMENTS(convs); i++) {
+        LdmTensor *x = random_nhwc(&bench, 2, 44, 45, 20), *saved = duplicate(&bench, x);
+        LdmTensor *r = random_nhwc(&bench, 2, 44, 45, outputs[i]);
+        LdmTensor *h = ldm_group_norm_forward(pass, &norm, ldm_pass_keep(pass, x), true);
+        LdmTensor *apart = ldm_conv2d_forward(pass, &convs[i], h, ldm_pass_keep(pass, r));
+        LdmTensor *y = ldm_conv2d_normed_forward(pass, &convs[i], &norm, ldm_pass_keep(pass, x), r);
+        size_t bytes = ldm_tensor_count(y) * sizeof(float);
+        g_assert_cmpmem(y->data, bytes, apart->data, bytes);
+        assert_same(x, saved);
+        ldm_pass_drop(pass, apart);
+        ldm_pass_drop(pass, saved);
+        ldm_pass_drop(pass, x);
+        ldm_pass_drop(pass, y);
+    }
+    bench_clear(&bench);
+}
+
 static void test_joining(void)
 {
     Bench bench;
@@ -497,6 +527,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layers/upsample", test_upsample);
     g_test_add_func("/layers/downsample", test_downsample);
     g_test_add_func("/layers/in-place", test_in_place);
+    g_test_add_func("/layers/normed", test_normed);
     g_test_add_func("/layers/joining", test_joining);
     g_test_add_func("/layers/attention", test_attention);
     g_test_add_func("/layers/bf16", test_bf16);
