@@ -1,10 +1,8 @@
-/* Speed of the kernels on the shapes of a Stable Diffusion 1.5 UNet at 512 x 512 pixels, against
- * the machine's own yardstick: multiply-adds in registers, nothing else, in turn with each line's
- * own runs, since the processor's clock goes up and down with what all of its cores do. FLOPs are
- * those of the direct sum, so Winograd's convolutions exceed 100 %. Each line is the best of a few
- * short runs, and so is its yardstick.
- * OpenBLAS, where it was there at build time, does the f32 products, too. With PENTIMENTO_THREADS=1
- * the processor's time counts instead of the clock's, so that other programs disturb less.
+/* Speed of the kernels on the shapes of a Stable Diffusion 1.5 UNet at 512 x 512 pixels, best of a
+ * few short runs, and in turn with it of multiply-adds in registers: the processor's clock goes up
+ * and down. FLOPs are those of the direct sum, so Winograd's convolutions exceed 100 %. OpenBLAS,
+ * where it was there at build time, does the f32 products, too. With PENTIMENTO_THREADS=1 the
+ * processor's time counts instead of the clock's, so that other programs disturb less.
  *     bench-kernels [SUBSTRING]      only the lines whose name contains SUBSTRING */
 #include "base/checked.h"
 #include "base/parallel.h"
