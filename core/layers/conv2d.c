@@ -42,8 +42,7 @@ static void conv2d_backward(LdmPass *pass, const LdmOp *op)
     ldm_backward_conv(pass, op, op->detail);
 }
 
-/* Its sizes and weights over x. */
-static LdmConv kernel_of(LdmPass *pass, const LdmConv2d *layer, const LdmTensor *x)
+LdmConv ldm_conv2d_kernel(const LdmConv2d *layer, const LdmTensor *x)
 {
     return (LdmConv){.N = x->shape[0],
                      .H = x->shape[1],
@@ -60,9 +59,7 @@ static LdmConv kernel_of(LdmPass *pass, const LdmConv2d *layer, const LdmTensor 
                      .upsample = layer->upsample,
                      .x = x->data,
                      .w = ldm_param_weights(layer->weight),
-                     .bias = ldm_param_weights(layer->bias),
-                     .bf16 = ldm_pass_bf16(pass),
-                     .bf16_taps = ldm_pass_bf16_taps(pass)};
+                     .bias = ldm_param_weights(layer->bias)};
 }
 
 /* affine: what x is read through ([N, 2, in]), or NULL; takes all three over. */
@@ -70,7 +67,9 @@ static LdmTensor *convolve(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x, 
                            LdmTensor *residual)
 {
     size_t Ho, Wo;
-    LdmConv conv = kernel_of(pass, layer, x);
+    LdmConv conv = ldm_conv2d_kernel(layer, x);
+    conv.bf16 = ldm_pass_bf16(pass);
+    conv.bf16_taps = ldm_pass_bf16_taps(pass);
     ldm_conv_output(&conv, &Ho, &Wo);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual)
                                     : ldm_pass_nhwc(pass, conv.N, Ho, Wo, layer->out);
@@ -111,7 +110,7 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
 LdmTensor *ldm_conv2d_normed_forward(LdmPass *pass, const LdmConv2d *layer, const LdmNorm *norm,
                                      LdmTensor *x, LdmTensor *residual)
 {
-    LdmConv conv = kernel_of(pass, layer, x);
+    LdmConv conv = ldm_conv2d_kernel(layer, x); /* who does not record rounds no taps */
     if (!ldm_pass_fuses(pass) || ldm_pass_q8(pass, layer->weight) ||
         layer->weight->adapter != NULL || !ldm_conv_reads_normed(&conv))
         return ldm_conv2d_forward(pass, layer, ldm_group_norm_forward(pass, norm, x, true),

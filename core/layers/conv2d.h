@@ -1,6 +1,7 @@
 /* 2-D convolution, channels last. 1x1 convolutions are linear layers (linear.h). */
 #pragma once
 
+#include "kernels/kernels.h"
 #include "layers/norm.h"
 #include "layers/pass.h"
 #include "layers/scope.h"
@@ -22,6 +23,9 @@ void ldm_conv2d_init_downsample(LdmConv2d *layer, LdmScope scope, size_t channel
 
 /* 3x3 over x enlarged to twice its size. */
 void ldm_conv2d_init_upsample(LdmConv2d *layer, LdmScope scope, size_t channels);
+
+/* The kernel's view of it over x [N, H, W, in]: sizes, weights and x. Nothing rounds. */
+LdmConv ldm_conv2d_kernel(const LdmConv2d *layer, const LdmTensor *x);
 
 /* x [N, H, W, in] -> [N, Ho, Wo, out] + residual (of the result's shape, or NULL); takes both
  * over. */

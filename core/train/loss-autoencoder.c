@@ -230,20 +230,7 @@ static double last_length(const Call *call, const LdmModel *model, const LdmTens
     const LdmConv2d *last = ldm_vae_decoder_last(model->decoder);
     bool haar = model->config.vae.haar_stem;
     size_t floats = last->in * last->out * last->kernel * last->kernel;
-    LdmConv conv = {.N = h->shape[0],
-                    .H = h->shape[1],
-                    .W = h->shape[2],
-                    .Cin = last->in,
-                    .Cout = last->out,
-                    .KH = last->kernel,
-                    .KW = last->kernel,
-                    .stride = last->stride,
-                    .pad_top = last->before,
-                    .pad_left = last->before,
-                    .pad_bottom = last->after,
-                    .pad_right = last->after,
-                    .upsample = last->upsample,
-                    .x = h->data};
+    LdmConv conv = ldm_conv2d_kernel(last, h);
     LdmTensor *weights = ldm_pass_scratch(pass, floats * sizeof(float));
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_conv_backward_weights_scratch(&conv));
     LdmTensor *bands = ldm_pass_scratch(pass, haar ? ldm_tensor_count(d_y) * sizeof(float) : 0);
