@@ -1,6 +1,6 @@
 /* 3x3 convolution to at most four output channels (the last one of D and of epsilon_theta), where a
- * register tile would work for one eighth of its columns. A few pixels of a row at a time, straight
- * from the picture (narrow-vector.h). */
+ * register tile would work for one eighth of its columns. A few pixels of a row at a time, as they
+ * come into a window's sight (narrow-vector.h). */
 #include "kernels/window.h"
 
 #include "base/parallel.h"
@@ -15,7 +15,8 @@ typedef struct {
     const LdmLanes *lanes;
     size_t pitch;  /* floats of an output's weights of a tap */
     size_t bands;  /* tasks a picture */
-    size_t window; /* floats of copied pixels, a thread's */
+    size_t shared; /* floats of scratch memory of all threads together, */
+    size_t window; /* and of each: copied pixels */
     float *w;      /* [9][Cout][pitch], zeros beyond Cin */
     float *bias;   /* of the outputs of a few pixels, LDM_LINE */
     float *zero;   /* a pixel beyond the edge */
@@ -28,11 +29,12 @@ static void job_init(NarrowJob *job, const LdmConv *c)
                        .lanes = ldm_lanes(),
                        .pitch = ldm_whole_lines(c->Cin),
                        .bands = ldm_parts(c->H, ROWS)};
+    job->shared = (9 * c->Cout + 1) * job->pitch + LDM_LINE;
     job->window = ldm_window_floats(c, ROWS + 2, COLUMNS, job->pitch);
     job->w = c->scratch;
     job->bias = job->w + 9 * c->Cout * job->pitch;
     job->zero = job->bias + LDM_LINE;
-    job->copies = job->zero + job->pitch;
+    job->copies = job->w + job->shared;
 }
 
 bool ldm_conv_narrow_fits(const LdmConv *c)
@@ -45,7 +47,7 @@ size_t ldm_conv_narrow_scratch(const LdmConv *c)
 {
     NarrowJob job;
     job_init(&job, c);
-    return ((9 * c->Cout + 1) * job.pitch + LDM_LINE + ldm_threads() * job.window) * sizeof(float);
+    return (job.shared + ldm_threads() * job.window) * sizeof(float);
 }
 
 /* torch's [Cout][Cin][9] -> [9][Cout][pitch] */
@@ -53,7 +55,7 @@ static void lay_weights(const NarrowJob *job)
 {
     const LdmConv *c = job->c;
     float taps[9];
-    memset(job->w, 0, (9 * c->Cout * job->pitch + LDM_LINE + job->pitch) * sizeof(float));
+    memset(job->w, 0, job->shared * sizeof(float));
     for (size_t o = 0; o < c->Cout; o++)
         for (size_t i = 0; i < c->Cin; i++) {
             const float *from = ldm_weights_f32(c->w, (o * c->Cin + i) * 9, 9, taps);

@@ -54,12 +54,13 @@ static inline void ldm_window_move(LdmWindow *w, size_t image, size_t top, size_
     w->placed = true;
     if (!c->normed)
         return;
+    const LdmLanes *lanes = ldm_lanes();
     const float *factor = c->affine + image * 2 * c->Cin, *shift = factor + c->Cin;
     for (size_t i = 0; i < w->rows; i++)
         for (size_t j = seen; j < w->columns; j++) {
             const float *source = ldm_window_source(w, i, j);
             if (source != w->beyond)
-                ldm_lanes()->channel_affine(source, ldm_window_copy(w, i, j), 1, 0, c->Cin, factor,
-                                            shift, true);
+                lanes->channel_affine(source, ldm_window_copy(w, i, j), 1, 0, c->Cin, factor, shift,
+                                      true);
         }
 }
