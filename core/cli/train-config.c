@@ -58,6 +58,7 @@ static const PentimentoSetting ldm_table[] = {
     {"buckets", BOOL, offsetof(LdmTrainOptions, latents.buckets)},
     {"variants", SIZE, offsetof(LdmTrainOptions, latents.variants)},
     {"drop", DOUBLE, offsetof(LdmTrainOptions, drop)},
+    {"full-holes", DOUBLE, offsetof(LdmTrainOptions, full_holes)},
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},
     {"multiscale", DOUBLE, offsetof(LdmTrainOptions, loss.multiscale)},
     {"hole-focus", DOUBLE, offsetof(LdmTrainOptions, loss.hole_focus)},

@@ -19,6 +19,7 @@ typedef enum {
     LDM_KEY_BATCHES, /* of an epoch, where batches are of one shape */
     LDM_KEY_WINDOW,  /* place and scale of a crop of one picture */
     LDM_KEY_RESCALE, /* of a pass's latents */
+    LDM_KEY_FULL,    /* whether a sample's hole is its whole picture */
 } LdmKeyPurpose;
 
 typedef struct {

@@ -27,6 +27,7 @@ struct LdmLatentCache {
     LdmCacheInfo info;
     bool bucketed;
     char *key, *folder; /* the folder's name is the key */
+    float *full_holes[LDM_BUCKETS];
     Part *parts;
     size_t part_count;
 };
@@ -38,6 +39,8 @@ void ldm_latent_cache_free(LdmLatentCache *cache)
     for (size_t i = 0; i < cache->part_count; i++)
         ldm_files_free(cache->parts[i].files);
     g_free(cache->parts);
+    for (size_t i = 0; i < LDM_BUCKETS; i++)
+        g_free(cache->full_holes[i]);
     g_free(cache->info.examples);
     g_free(cache->info.buckets);
     g_clear_pointer(&cache->info.skipped, g_ptr_array_unref);
@@ -62,6 +65,11 @@ const float *ldm_latent_cache_at(const LdmLatentCache *cache, size_t i, size_t v
     size_t row = example % PART * cache->info.variants + variant;
 
     return cache->parts[example / PART].latents + row * cache->info.floats;
+}
+
+const float *ldm_latent_cache_full_hole(const LdmLatentCache *cache, size_t bucket)
+{
+    return cache->full_holes[bucket];
 }
 
 /* ---- the key ---- */
@@ -248,6 +256,22 @@ static bool open_parts(Maker *maker, GError **error)
     return false;
 }
 
+/* Of every bucket that examples have. */
+static bool make_full_holes(Maker *maker, GError **error)
+{
+    const LdmCacheInfo *info = &maker->cache->info;
+
+    for (size_t i = 0; i < info->count; i++) {
+        float **hole = &maker->cache->full_holes[info->buckets[i]];
+        if (*hole != NULL)
+            continue;
+        *hole = g_new(float, info->side * info->side * (1 + info->z));
+        if (!ldm_latent_rows_full_hole(&maker->rows, info->buckets[i], *hole, error))
+            return false;
+    }
+    return true;
+}
+
 static LdmLatentCache *cache_new(const LdmModel *model, const LdmDataset *dataset,
                                  const LdmCacheOptions *options, const char *folder)
 {
@@ -288,7 +312,8 @@ LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *d
                    .cache = cache,
                    .latents = latents};
 
-    if (!ldm_folder_make(cache->folder, error) || !open_parts(&maker, error))
+    if (!ldm_folder_make(cache->folder, error) || !open_parts(&maker, error) ||
+        (options->holes && options->full_hole && !make_full_holes(&maker, error)))
         return NULL;
     return g_steal_pointer(&cache);
 }

@@ -10,6 +10,7 @@ typedef struct {
     LdmAugment augment;
     size_t variants; /* of each picture */
     bool holes;      /* mask and masked latent, too: for models with 2z + 1 channels in */
+    bool full_hole;  /* with holes: the one that leaves nothing, too, which is not kept on disk */
     bool buckets;    /* windows of each picture's own aspect, about as large as the square */
 } LdmCacheOptions;
 
@@ -54,3 +55,7 @@ const char *ldm_latent_cache_key(const LdmLatentCache *cache);
 
 /* Variant `variant` of example info->examples[i]. */
 const float *ldm_latent_cache_at(const LdmLatentCache *cache, size_t i, size_t variant);
+
+/* Mask and masked latent [h, w, 1 + z] of a window of which nothing is left; with `full_hole`, of
+ * buckets that examples have. */
+const float *ldm_latent_cache_full_hole(const LdmLatentCache *cache, size_t bucket);

@@ -60,23 +60,16 @@ static void note_known(const Maker *maker, const LdmTensor *known)
 }
 
 /* Largest mask value of each cell, and the latent (scaled mean) of the window with its hole
- * hidden, in the order the network takes them. What is not `known` (NULL: all is) is hole. */
-static bool encode_hole(const Maker *maker, size_t variant, LdmTensor *window,
-                        const LdmTensor *known, GError **error)
+ * hidden, in the order the network takes them -> out [h, w, 1 + z]. */
+static bool encode_hidden(const Maker *maker, LdmTensor *window, const LdmTensor *mask, float *out,
+                          GError **error)
 {
     const LdmCacheInfo *info = maker->rows->info;
     const LdmVaeConfig *vae = &maker->rows->model->config.vae;
     size_t pixels = maker->augment.width * maker->augment.height;
     size_t cells = maker->shape.h * maker->shape.w, z = info->z;
-    float *out = maker->row + cells * info->moments;
     g_autofree float *moments = g_new(float, cells * info->moments);
-    g_autoptr(LdmTensor) mask = ldm_augment_mask(&maker->augment, maker->example, variant, error);
 
-    if (mask == NULL)
-        return false;
-    for (size_t i = 0; known != NULL && i < pixels; i++)
-        if (ldm_tensor_f32(known)[i] == 0.0f)
-            ldm_tensor_f32(mask)[i] = 1.0f;
     if (!ldm_hide(maker->rows->model->info.hole, ldm_tensor_f32(window), ldm_tensor_f32(mask),
                   maker->augment.height, maker->augment.width, error) ||
         !encode(maker, window, moments, error))
@@ -92,6 +85,22 @@ static bool encode_hole(const Maker *maker, size_t variant, LdmTensor *window,
         *cell = MAX(*cell, ldm_tensor_f32(mask)[i]);
     }
     return true;
+}
+
+/* The hole that is this variant's, with all that is not `known` (NULL: all is), into the row. */
+static bool encode_hole(const Maker *maker, size_t variant, LdmTensor *window,
+                        const LdmTensor *known, GError **error)
+{
+    size_t cells = maker->shape.h * maker->shape.w;
+    g_autoptr(LdmTensor) mask = ldm_augment_mask(&maker->augment, maker->example, variant, error);
+
+    if (mask == NULL)
+        return false;
+    for (size_t i = 0; known != NULL && i < ldm_tensor_count(known); i++)
+        if (ldm_tensor_f32(known)[i] == 0.0f)
+            ldm_tensor_f32(mask)[i] = 1.0f;
+    return encode_hidden(maker, window, mask, maker->row + cells * maker->rows->info->moments,
+                         error);
 }
 
 /* One variant into maker->row. */
@@ -117,20 +126,15 @@ static LdmLatentRowsResult make_variant(const Maker *maker, size_t variant,
     return LDM_LATENT_ROWS_MADE;
 }
 
-/* The window that suits a picture; returns its bucket. */
-static size_t choose_window(Maker *maker, const LdmTensor *picture)
+static void set_window(Maker *maker, size_t bucket)
 {
     const LdmCacheOptions *options = maker->rows->options;
-    size_t side = maker->rows->info->side;
-    size_t bucket = LDM_BUCKET_SQUARE, f = options->augment.side / side;
+    size_t side = maker->rows->info->side, f = options->augment.side / side;
 
-    if (options->buckets)
-        bucket = ldm_bucket_of(side, picture->shape[2], picture->shape[1]);
     maker->shape = ldm_bucket_shape(side, bucket);
     maker->augment = options->augment;
     maker->augment.width = maker->shape.w * f;
     maker->augment.height = maker->shape.h * f;
-    return bucket;
 }
 
 LdmLatentRowsResult ldm_latent_rows_make(const LdmLatentRows *rows, size_t example,
@@ -140,10 +144,27 @@ LdmLatentRowsResult ldm_latent_rows_make(const LdmLatentRows *rows, size_t examp
     Maker maker = {.rows = rows, .example = example, .row = out};
     LdmLatentRowsResult result = LDM_LATENT_ROWS_MADE;
 
-    *bucket = choose_window(&maker, picture);
+    *bucket = LDM_BUCKET_SQUARE;
+    if (rows->options->buckets)
+        *bucket = ldm_bucket_of(rows->info->side, picture->shape[2], picture->shape[1]);
+    set_window(&maker, *bucket);
     for (size_t v = 0; v < rows->info->variants && result == LDM_LATENT_ROWS_MADE; v++) {
         result = make_variant(&maker, v, picture, error);
         maker.row += rows->info->floats;
     }
     return result;
+}
+
+bool ldm_latent_rows_full_hole(const LdmLatentRows *rows, size_t bucket, float *out, GError **error)
+{
+    Maker maker = {.rows = rows};
+
+    set_window(&maker, bucket);
+    size_t h = maker.augment.height, w = maker.augment.width;
+    g_autoptr(LdmTensor) window = ldm_tensor_new_nhwc(1, h, w, 3, error);
+    g_autoptr(LdmTensor) mask = window != NULL ? ldm_tensor_new_nhwc(1, h, w, 1, error) : NULL;
+
+    for (size_t i = 0; mask != NULL && i < h * w; i++)
+        ldm_tensor_f32(mask)[i] = 1.0f;
+    return mask != NULL && encode_hidden(&maker, window, mask, out, error);
 }

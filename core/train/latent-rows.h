@@ -21,3 +21,8 @@ typedef enum {
 LdmLatentRowsResult ldm_latent_rows_make(const LdmLatentRows *rows, size_t example,
                                          const LdmTensor *picture, float *out, size_t *bucket,
                                          GError **error);
+
+/* What the network is shown where all of a window of this bucket is hole -> `out` [h, w, 1 + z]:
+ * mask and masked latent. Errors: MEMORY, CANCELLED, NONFINITE. */
+bool ldm_latent_rows_full_hole(const LdmLatentRows *rows, size_t bucket, float *out,
+                               GError **error);

@@ -28,7 +28,8 @@ typedef struct {
     LdmLoss *loss;
     double *alpha_bar; /* [train_steps] */
     float *z0, *noise; /* [h, w, z] of the sample at hand */
-    LdmBucket shape;   /* h, w of the batch at hand */
+    size_t bucket;     /* of the batch at hand */
+    LdmBucket shape;   /* its h, w */
 } Run;
 
 LdmTrainOptions ldm_train_defaults(void)
@@ -69,6 +70,7 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
            ldm_option_check("variants", (double)o->latents.variants, 1, 1000, error) &&
            ldm_option_check("samples", (double)o->samples, 1, 100, error) &&
            ldm_option_check("drop", o->drop, 0.0, 1.0, error) &&
+           ldm_option_check("full-holes", o->full_holes, 0.0, 1.0, error) &&
            ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error) &&
            ldm_option_check("multiscale", o->loss.multiscale, 0.0, 1000.0, error) &&
            ldm_option_check("hole-focus", o->loss.hole_focus, 0.0, 0.99, error);
@@ -92,6 +94,9 @@ static char *settings_text(const Run *run)
     if (o->loss.hole_focus > 0.0)
         g_string_append_printf(text, " hole-focus=%s",
                                g_ascii_dtostr(number, sizeof number, o->loss.hole_focus));
+    if (o->full_holes > 0.0)
+        g_string_append_printf(text, " full-holes=%s",
+                               g_ascii_dtostr(number, sizeof number, o->full_holes));
     if (run->adapter != NULL) {
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
         g_string_append_printf(text, " %s", adapter);
@@ -141,6 +146,18 @@ static bool set_caption(Run *run, size_t example, uint64_t step, size_t sample, 
                                 NULL, error);
 }
 
+/* Mask and masked latent that a sample is shown: its variant's `own`, or those of a full hole. */
+static const float *choose_hole(const Run *run, uint64_t step, size_t sample, const float *own)
+{
+    LdmKeyed keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_FULL, step, sample);
+
+    if (!run->options->latents.holes)
+        return NULL;
+    return ldm_keyed_uniform(&keyed) < run->options->full_holes
+               ? ldm_latent_cache_full_hole(run->cache, run->bucket)
+               : own;
+}
+
 /* Sample `sample` of a step, counted through all of its passes, into `place` of the batch. */
 static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **error)
 {
@@ -160,7 +177,7 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
     ldm_batch_set(&run->batch, place, run->model, &o->loss,
                   &(LdmSample){.z0 = run->z0,
                                .noise = run->noise,
-                               .hole = o->latents.holes ? hole : NULL,
+                               .hole = choose_hole(run, step, sample, hole),
                                .known = o->latents.augment.partly ? known : NULL,
                                .timestep = t,
                                .alpha_bar = run->alpha_bar[t]});
@@ -170,6 +187,7 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
 /* That of a bucket, for all of a batch. */
 static void set_shape(Run *run, size_t bucket)
 {
+    run->bucket = bucket;
     run->shape = ldm_bucket_shape(ldm_latent_cache_info(run->cache)->side, bucket);
     ldm_batch_reshape(&run->batch, run->shape.h, run->shape.w);
 }
@@ -371,6 +389,7 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
     LdmTrainPlan plan;
 
     own.latents.holes = model->info.concat_inpainting;
+    own.latents.full_hole = own.full_holes > 0.0;
     if (own.latents.augment.side == 0)
         own.latents.augment.side = (size_t)model->info.native_size;
     if (!ldm_model_check_trainable(model, error) || !check_options(model, &own, error) ||

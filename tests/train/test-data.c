@@ -310,7 +310,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Case, case_free)
 static LdmLatentCache *case_cache(Case *c, bool holes, GError **error)
 {
     const LdmCacheOptions options = {
-        .augment = {.side = 16, .seed = 1}, .variants = 2, .holes = holes};
+        .augment = {.side = 16, .seed = 1}, .variants = 2, .holes = holes, .full_hole = holes};
     const LdmCacheSource source = {.read = read_picture, .read_data = c};
     g_autofree char *folder = g_build_filename(c->folder, "latents", NULL);
 
@@ -394,6 +394,26 @@ static LdmTensor *hidden(Case *c, LdmHole hole, GError **error)
 
     g_assert_true(ldm_hide(hole, ldm_tensor_f32(window), ldm_tensor_f32(mask), 16, 16, error));
     return ldm_encode(c->model, window, -1, NULL, error);
+}
+
+/* All hole, and the latent of mid-grey, which is what text to image shows the network. */
+static void test_cache_full_hole(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+
+    for (int hole = LDM_HOLE_GREY; hole <= LDM_HOLE_FILLED; hole++) {
+        c->model->info.hole = (LdmHole)hole;
+        g_autoptr(LdmLatentCache) cache = case_cache(c, true, &error);
+        g_autoptr(LdmTensor) grey = ldm_tensor_new_nhwc(1, 16, 16, 3, &error);
+        g_autoptr(LdmTensor) z = ldm_encode(c->model, grey, -1, NULL, &error);
+        g_assert_no_error(error);
+        const float *full = ldm_latent_cache_full_hole(cache, LDM_BUCKET_SQUARE);
+        for (size_t i = 0; i < ldm_tensor_count(z); i++) {
+            g_assert_cmpfloat(full[i / 4 * 5], ==, 1.0f);
+            g_assert_cmpfloat_with_epsilon(full[i / 4 * 5 + 1 + i % 4], ldm_tensor_f32(z)[i], 1e-5);
+        }
+    }
 }
 
 /* A model that is to see its holes filled is shown them so, and its latents are others. */
@@ -578,6 +598,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/holes", test_holes);
     g_test_add_func("/data/cache", test_cache);
     g_test_add_func("/data/cache-holes", test_cache_holes);
+    g_test_add_func("/data/cache-full-hole", test_cache_full_hole);
     g_test_add_func("/data/cache-filled", test_cache_filled);
     g_test_add_func("/data/cache-memory", test_cache_memory);
     g_test_add_func("/data/cache-faults", test_cache_faults);

@@ -14,6 +14,7 @@ typedef struct {
     bool resume, buckets, bf16, checkpointing;
     size_t look_every;
     uint64_t steps, decay_from, cool_down; /* 0 steps: STEPS */
+    double full_holes, hole_focus;
 } Wish;
 
 static LdmTrainOptions options_of(const Wish *wish)
@@ -37,6 +38,8 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.latents.buckets = wish->buckets;
     options.loop.precision = wish->bf16 ? LDM_TRAIN_BF16 : LDM_TRAIN_F32;
     options.loop.checkpointing = wish->checkpointing;
+    options.full_holes = wish->full_holes;
+    options.loss.hole_focus = wish->hole_focus;
     options.samples = 3;
     options.loop.optimiser.profiles[0] = 0.05;
     options.loop.optimiser.profiles[1] = 0.10;
@@ -195,6 +198,50 @@ static void assert_picture(const Place *place, const char *name, guint32 width, 
     g_assert_cmpuint(GUINT32_FROM_BE(size[1]), ==, height);
 }
 
+/* The place's model made anew as one that fills holes. */
+static void make_filling(const Place *place)
+{
+    g_autofree char *path = g_build_filename(place->model_folder, "unet", "config.json", NULL);
+    LdmModelConfig config = made_config(false, MADE_WORDS);
+    g_autoptr(GString) unet = g_string_new(made_unet_json);
+
+    config.unet.in_channels = 9;
+    MadeModel *made = made_model_new(&config);
+    calm(made);
+    made_folder(made, place->model_folder);
+    made_model_free(made);
+    g_assert_cmpuint(g_string_replace(unet, "\"in_channels\":4", "\"in_channels\":9", 0), ==, 1);
+    g_assert_true(g_file_set_contents(path, unet->str, -1, NULL));
+}
+
+static void record(const Place *place, double full_holes, double hole_focus, double losses[STEPS])
+{
+    g_autofree char *run = g_strdup_printf("run-%g-%g", full_holes, hole_focus);
+    const Wish wish = {.full_holes = full_holes, .hole_focus = hole_focus, .buckets = true};
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) watch = {0};
+
+    g_assert_true(train(place, run, &watch, &wish, &error));
+    g_assert_no_error(error);
+    memcpy(losses, watch.losses, STEPS * sizeof *losses);
+}
+
+/* Whether errors around a hole count less changes losses, unless there is nothing around it. */
+static void test_full_holes(void)
+{
+    g_auto(Place) place = place_new();
+    double even[STEPS], focused[STEPS];
+
+    make_filling(&place);
+    record(&place, 0.0, 0.0, even);
+    record(&place, 0.0, 0.9, focused);
+    for (int i = 0; i < STEPS; i++)
+        g_assert_cmpfloat(fabs(focused[i] - even[i]), >, 0.0);
+    record(&place, 1.0, 0.0, even);
+    record(&place, 1.0, 0.9, focused);
+    g_assert_cmpmem(even, sizeof even, focused, sizeof focused);
+}
+
 /* The curve, and a grid of 2 x 2 places of 16 pixels. */
 static void test_pictures(void)
 {
@@ -305,6 +352,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train/pictures", test_pictures);
     g_test_add_func("/train/result", test_result);
     g_test_add_func("/train/average", test_average);
+    g_test_add_func("/train/full-holes", test_full_holes);
     g_test_add_func("/train/refusals", test_refusals);
     return g_test_run();
 }
