@@ -117,6 +117,11 @@ static void add_size(GimpProcedure *procedure)
     gimp_procedure_add_int_argument(procedure, "height", _("He_ight"),
                                     _("In pixels; 0 = the size the model was trained at"), 0, 8192,
                                     0, G_PARAM_READWRITE);
+    gimp_procedure_add_double_argument(
+        procedure, "refine", _("Re_fine larger pictures"),
+        _("A picture larger than the model was trained at is laid out at its size, enlarged, and "
+          "made anew with this strength; 0 = at once, where parts may repeat or fall apart"),
+        0.0, 1.0, 0.5, G_PARAM_READWRITE);
 }
 
 void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedure)

@@ -48,8 +48,8 @@ GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureC
                                       int seed)
 {
     static const char *const arguments[] = {
-        "prompt",  "negative-prompt", "model",    "strength", "steps",  "guidance",
-        "quality", "sampler",         "schedule", "width",    "height", "learn",
+        "prompt",  "negative-prompt", "model", "strength", "steps", "guidance", "quality",
+        "sampler", "schedule",        "width", "height",   "learn", "refine",
     };
     GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
 

@@ -100,13 +100,21 @@ static GtkWidget *add_adapter(const Rows *rows, GimpProcedureConfig *config)
 
 static void add_advanced(const Rows *rows, GimpProcedureConfig *config)
 {
+    static const char *const scales[] = {"steps", "guidance", "refine"};
+    static const char *const others[] = {"sampler", "schedule", "seed"};
     GimpProcedureDialog *dialog = rows->dialog;
     GtkWidget *box, *label, *expander;
+    g_autoptr(GList) content = NULL;
 
-    gimp_procedure_dialog_get_spin_scale(dialog, "steps", 1);
-    gimp_procedure_dialog_get_spin_scale(dialog, "guidance", 1);
-    box = gimp_procedure_dialog_fill_box(dialog, "advanced-box", "steps", "guidance", "sampler",
-                                         "schedule", "seed", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(scales); i++) {
+        if (!has(config, scales[i]))
+            continue;
+        gimp_procedure_dialog_get_spin_scale(dialog, scales[i], 1);
+        content = g_list_append(content, (gpointer)scales[i]);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++)
+        content = g_list_append(content, (gpointer)others[i]);
+    box = gimp_procedure_dialog_fill_box_list(dialog, "advanced-box", content);
     align(rows, "sampler");
     align(rows, "schedule");
     align(rows, "seed");

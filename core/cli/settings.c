@@ -258,6 +258,15 @@ static void append_approximations(GString *text, const LdmRequest *request)
         g_string_append_printf(text, ", Learn: %d", request->learn);
 }
 
+static void append_refine(GString *text, const LdmRequest *request)
+{
+    if (request->refine > 0.0) {
+        g_autofree char *refine = current(request, "refine");
+
+        g_string_append_printf(text, ", Refine: %s", refine);
+    }
+}
+
 char *pentimento_settings_text(const LdmRequest *request, const LdmResult *result,
                                const LdmModel *model)
 {
@@ -280,6 +289,7 @@ char *pentimento_settings_text(const LdmRequest *request, const LdmResult *resul
     }
     if (request->task == LDM_TASK_GENERATE) {
         g_string_append_printf(text, ", Size: %dx%d", result->window.width, result->window.height);
+        append_refine(text, request);
     } else {
         g_autofree char *strength = current(request, "strength");
 

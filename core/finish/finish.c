@@ -23,13 +23,11 @@ static LdmTensor *inner_pixels(const LdmTensor *decoded, const LdmPrepared *p, G
     return rgba;
 }
 
-/* Back to the window's size where it was reduced. Takes `inner`. */
-static LdmTensor *enlarge(LdmTensor *inner, const LdmRect *window, GCancellable *cancellable,
-                          GError **error)
+LdmTensor *ldm_enlarge(LdmTensor *rgba, size_t h, size_t w, GCancellable *cancellable,
+                       GError **error)
 {
-    g_autoptr(LdmTensor) small = inner;
+    g_autoptr(LdmTensor) small = rgba;
     size_t H = small->shape[1], W = small->shape[2];
-    size_t h = (size_t)window->height, w = (size_t)window->width;
     g_autoptr(LdmTensor) out = ldm_tensor_new_nhwc(1, h, w, 4, error);
     size_t bytes = ldm_resample_scratch(H, W, 4, h, w);
     void *scratch =
@@ -93,7 +91,8 @@ bool ldm_finish(LdmTensor *decoded, const LdmPrepared *p, const LdmRequest *requ
     result->scale = p->scale;
     result->pixels = inner_pixels(decoded, p, error);
     if (result->pixels != NULL && p->scale < 1.0)
-        result->pixels = enlarge(g_steal_pointer(&result->pixels), &p->window, cancellable, error);
+        result->pixels = ldm_enlarge(g_steal_pointer(&result->pixels), (size_t)p->window.height,
+                                     (size_t)p->window.width, cancellable, error);
     if (result->pixels == NULL)
         return false;
     if (request->task == LDM_TASK_IMG2IMG)

@@ -13,6 +13,11 @@ bool ldm_finish(LdmTensor *decoded, const LdmPrepared *prepared, const LdmReques
 bool ldm_finish_unchanged(const LdmPrepared *prepared, const LdmRequest *request, LdmResult *result,
                           GError **error);
 
+/* R'G'B'A in 0..1, [1, H, W, 4] -> [1, h, w, 4] by Lanczos. Takes `rgba`. Errors: MEMORY,
+ * CANCELLED. */
+LdmTensor *ldm_enlarge(LdmTensor *rgba, size_t h, size_t w, GCancellable *cancellable,
+                       GError **error);
+
 /* Takes the brightness and colour differences that the autoencoder and the network leave at the
  * border of the mask out of `decoded` [1, H, W, 3], see match.c. f: pixels per latent cell, the
  * scale of the smoothing. Errors: MEMORY. */

@@ -278,6 +278,9 @@ typedef struct {
     char *prompt; /* UTF-8, at most 64 KiB; "" allowed */
     char *negative_prompt;
     int width, height; /* generate: pixels, 0 = native; rounded up to f and cropped back */
+    double refine;     /* generate: 0 .. 1. Above 0, a picture of more than twice as many pixels as
+                        * the native one has is made at about that size first, enlarged, and made
+                        * anew with this strength; 0 makes every size at once */
     int steps;         /* 1 .. 1000 */
     LdmSampler sampler;
     LdmSigmas schedule;

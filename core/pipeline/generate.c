@@ -16,6 +16,7 @@
 #include "pipeline/plan.h"
 #include "pipeline/preview.h"
 #include "pipeline/progress.h"
+#include "pipeline/refine.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
 #include "train/learn.h"
@@ -290,7 +291,7 @@ static void line_clear(LdmLine *line)
 
 /* ---- the line ---- */
 
-static bool line_run(LdmLine *line, GError **error)
+static bool run_stages(LdmLine *line, GError **error)
 {
     return learn(line, error) &&     /* picture, mask -> a LoRA, where it is asked for */
            prepare(line, error) &&   /* picture, mask -> x, s, cells: the window worked on */
@@ -302,7 +303,7 @@ static bool line_run(LdmLine *line, GError **error)
            finish(line, error);      /* x', picture, s -> pixels, alpha at the picture's size */
 }
 
-LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
+LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
                         GError **error)
 {
     LdmLine line = {.model = model,
@@ -314,10 +315,19 @@ LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMon
     if (line_begin(&line, error)) {
         bool idle = line.plan.start == request->steps;
         line.ahead = idle ? NULL : ldm_ahead_begin(model, ~0u);
-        if (idle ? unchanged(&line, error) : line_run(&line, error))
+        if (idle ? unchanged(&line, error) : run_stages(&line, error))
             result = line_end(&line);
     }
     line_clear(&line);
     g_mutex_unlock(&model->busy);
     return result;
+}
+
+LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
+                        GError **error)
+{
+    LdmRefine refine;
+    return ldm_refine_split(model, request, &refine)
+               ? ldm_refine_run(&refine, model, monitor, error)
+               : ldm_line_run(model, request, monitor, error);
 }

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "layers/room.h"
 #include "pipeline/adapters.h"
+#include "pipeline/refine.h"
 #include "pipeline/request.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
@@ -22,13 +23,15 @@ static size_t floats(size_t n)
     return n * sizeof(float);
 }
 
-static LdmPrepareOptions prepare_options(const LdmModel *model)
+/* What refine makes anew is worked on at its own size, as what is generated at once. */
+static LdmPrepareOptions prepare_options(const LdmModel *model, const LdmRequest *request)
 {
     const LdmModelInfo *info = &model->info;
+    bool refines = request->task == LDM_TASK_IMG2IMG && request->refine > 0.0;
     return (LdmPrepareOptions){
         .f = (size_t)info->downsampling,
         .native = (size_t)info->native_size,
-        .max_side = (size_t)MAX(info->max_side, info->downsampling),
+        .max_side = refines ? LDM_SIDE_MAX : (size_t)MAX(info->max_side, info->downsampling),
     };
 }
 
@@ -56,14 +59,21 @@ static bool check_model(const LdmModel *model, GError **error)
 
 /* ---- geometry ---- */
 
+void ldm_line_size(const LdmModel *model, const LdmRequest *request, size_t *width, size_t *height)
+{
+    size_t native = (size_t)model->info.native_size;
+    *width = request->width > 0 ? (size_t)request->width : native;
+    *height = request->height > 0 ? (size_t)request->height : native;
+}
+
 static bool lay_window(const LdmModel *model, const LdmRequest *request, LdmLinePlan *p,
                        GError **error)
 {
     LdmPrepared *geometry = &p->geometry;
-    LdmPrepareOptions options = prepare_options(model);
+    LdmPrepareOptions options = prepare_options(model, request);
     if (request->task == LDM_TASK_GENERATE) {
-        size_t width = request->width > 0 ? (size_t)request->width : options.native;
-        size_t height = request->height > 0 ? (size_t)request->height : options.native;
+        size_t width, height;
+        ldm_line_size(model, request, &width, &height);
         ldm_prepare_blank(&options, width, height, geometry);
         return true;
     }
@@ -386,7 +396,7 @@ bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error)
     return false;
 }
 
-bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error)
+bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error)
 {
     LdmLinePlan line;
     LdmAdapters *adapters;
@@ -406,4 +416,12 @@ bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError 
                       .latent_height = (int)line.h};
     memcpy(plan->flops, line.flops, sizeof plan->flops);
     return true;
+}
+
+bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error)
+{
+    LdmRefine refine;
+    return ldm_refine_split(model, request, &refine)
+               ? ldm_refine_plan(&refine, model, plan, error)
+               : ldm_line_plan_alone(model, request, plan, error);
 }

@@ -29,6 +29,12 @@ typedef struct {
 bool ldm_line_plan(LdmModel *model, const LdmRequest *request, uint64_t available,
                    LdmLinePlan *plan, GError **error);
 
+/* What ldm_plan tells of one run of the line. Takes the model's lock. */
+bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error);
+
+/* Pixels of what a request generates. */
+void ldm_line_size(const LdmModel *model, const LdmRequest *request, size_t *width, size_t *height);
+
 /* The job for the loop, without rng, hooks and cancellable; plan and run build it alike. */
 LdmDenoise ldm_line_denoise(const LdmModel *model, const LdmRequest *request, const LdmTimes *times,
                             const LdmConditioning *conditioning, const LdmLatents *latents);

@@ -24,7 +24,7 @@ _pentimento() {
         --precision) [ "${COMP_WORDS[1]}" = train ] && options='f32 bf16' || options='exact bf16 q8' ;;
         --regulariser) options='kl vq' ;;
         --dtype) options='f16 bf16 q8' ;;
-        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-rescale | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
+        --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-rescale | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --refine | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
         --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
@@ -34,7 +34,7 @@ _pentimento() {
             decode) options="$common --output" ;;
             condition) options="$common --output --prompt" ;;
             predict) options="$common --output --latent --timestep --context --concat" ;;
-            generate) options="$common $task --size --width --height" ;;
+            generate) options="$common $task --size --width --height --refine" ;;
             img2img) options="$common $task --mask --strength --surroundings" ;;
             inpaint) options="$common $task --mask --strength --surroundings --learn --learn-time" ;;
             convert) options="$common --output --dtype --replace" ;;

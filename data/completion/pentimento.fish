@@ -46,6 +46,7 @@ complete -c pentimento -n "__fish_seen_subcommand_from $tasks" -l no-metadata -d
 complete -c pentimento -n "__fish_seen_subcommand_from generate" -s s -l size -x -d 'Width and height'
 complete -c pentimento -n "__fish_seen_subcommand_from generate" -l width -x -d 'Width in pixels'
 complete -c pentimento -n "__fish_seen_subcommand_from generate" -l height -x -d 'Height in pixels'
+complete -c pentimento -n "__fish_seen_subcommand_from generate" -l refine -x -d 'Strength with which a larger picture is made anew'
 complete -c pentimento -n "__fish_seen_subcommand_from img2img inpaint" -l mask -r -d 'White is repainted, black kept'
 complete -c pentimento -n "__fish_seen_subcommand_from img2img inpaint" -l strength -x -d 'How far to depart from the picture'
 complete -c pentimento -n "__fish_seen_subcommand_from img2img inpaint" -l surroundings -x -d 'Latent cells around the mask that the network sees'

@@ -179,6 +179,11 @@ code 0 '' generate -p 'a red apple' "${small[@]}" --guidance 1 -o guided.png
 pixels guided.png c && pixels rescaled.png d && cmp -s c d
 ok $? 'without guidance there is nothing to rescale'
 code 2 'guidance-rescale' generate --guidance-rescale 1.5 -o a.png
+large=(generate -p 'a red apple' --size 192x208 --steps 2 --seed 5)
+code 0 '' "${large[@]}" -o large.png
+code 0 '' "${large[@]}" --refine 0.5 -o refined.png
+identify -format '%[parameters]' refined.png | grep -q 'Size: 192x208, Refine: 0.5' && pixels large.png c && pixels refined.png d && ! cmp -s c d
+ok $? '--refine makes a larger picture anew, and is told'
 code 0 '' img2img one.png --steps 2 --strength 0 -o kept.png
 pixels kept.png a && cmp -s a b
 ok $? 'strength 0 keeps every pixel'

@@ -27,13 +27,17 @@ static void refuse(LdmRequest *request, const char *name, GVariant *value, const
 
 static void test_table(void)
 {
-    const char *const names[] = {"prompt",    "negative-prompt", "width",
-                                 "height",    "steps",           "sampler",
-                                 "schedule",  "guidance",        "guidance-rescale",
-                                 "quality",   "guidance-start",  "guidance-end",
-                                 "reuse",     "merge",           "surroundings",
-                                 "precision", "strength",        "eta",
-                                 "seed",      "learn",           "lora",
+    const char *const names[] = {"prompt",       "negative-prompt",
+                                 "width",        "height",
+                                 "refine",       "steps",
+                                 "sampler",      "schedule",
+                                 "guidance",     "guidance-rescale",
+                                 "quality",      "guidance-start",
+                                 "guidance-end", "reuse",
+                                 "merge",        "surroundings",
+                                 "precision",    "strength",
+                                 "eta",          "seed",
+                                 "learn",        "lora",
                                  "embedding"};
     const LdmOption *options = ldm_options();
     size_t n = 0;
