@@ -434,7 +434,7 @@ static bool read_reply(const Exchange *exchange, const PentimentoJob *job, Penti
 static void explain(GError *cause, GError **error)
 {
     g_autofree char *name = g_dbus_error_get_remote_error(cause);
-    g_autofree char *sentence = NULL;
+    g_autofree char *sentence = NULL, *log = NULL;
 
     if (g_strcmp0(name, PENTIMENTO_ERROR_CANCELLED) == 0) {
         pentimento_set_error(error, CANCEL, "cancelled");
@@ -446,10 +446,12 @@ static void explain(GError *cause, GError **error)
                                                                         : GIMP_PDB_EXECUTION_ERROR,
                             sentence);
     } else {
+        log = pentimento_worker_log();
         pentimento_set_error(error, EXECUTION_ERROR,
                              _("pentimento-worker, the program that does the work, ended in the "
                                "middle of it: nothing was changed; try again, with less memory in "
-                               "use or a smaller selection."));
+                               "use or a smaller selection. What it did before stands in %s."),
+                             log);
     }
 }
 

@@ -2,7 +2,8 @@
  * too. It never grows beyond LOG_LIMIT: a full one becomes worker.log.old. */
 #include "worker/log.h"
 
-#include <fcntl.h>
+#include "worker/protocol.h"
+
 #include <glib/gstdio.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -27,11 +28,12 @@ static int log_file_open(void)
 
 void pentimento_log_open(void)
 {
-    g_autofree char *folder = g_build_filename(g_get_user_state_dir(), "pentimento", NULL);
+    g_autofree char *folder = NULL;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int fd;
 
-    log_path = g_build_filename(folder, "worker.log", NULL);
+    log_path = pentimento_worker_log();
+    folder = g_path_get_dirname(log_path);
     fd = g_mkdir_with_parents(folder, 0700) == 0 ? log_file_open() : -1;
     if (null >= 0) {
         dup2(null, STDIN_FILENO);

@@ -214,6 +214,12 @@ static inline gboolean pentimento_private_folder(const char *folder, GError **er
     return TRUE;
 }
 
+/* Where the worker writes down what it does, and what went wrong. Free with g_free. */
+static inline char *pentimento_worker_log(void)
+{
+    return g_build_filename(g_get_user_state_dir(), "pentimento", "worker.log", NULL);
+}
+
 /* The socket of this user's worker: $PENTIMENTO_WORKER_SOCKET, else worker.sock in
  * $XDG_RUNTIME_DIR/pentimento, else (no such folder, or its path too long for a socket) in
  * /tmp/pentimento-UID. The folder is made and checked. Free with g_free; NULL and an error where

@@ -61,6 +61,8 @@ def test_3_worker_killed_in_mid_step():
     for delay, output in ((0.3, "replace"), (1.5, "new-layer")):
         answer = killed_run("worker", delay, IMG2IMG, output)
         check("ended in the middle" in answer.message, f"the message says so: {answer.message}")
+        log = re.search(r"stands in (.*)\.", answer.message)
+        check(log and os.path.exists(log.group(1)), "and names a log that is there")
 
 
 def test_4_a_worker_serves_on_after_kills():
