@@ -100,6 +100,7 @@ typedef struct {
     double fraction;
     int step, steps, previews;
     GCancellable *cancellable; /* cancelled in the second run */
+    GCancellable *finish;      /* cancelled after the second step */
 } Watch;
 
 static void on_progress(const LdmProgress *progress, gpointer data)
@@ -126,6 +127,14 @@ static void on_preview(const LdmPreview *preview, gpointer data)
     g_assert_cmpint(preview->steps, ==, STEPS + STEPS / 2);
 }
 
+static void on_early_preview(const LdmPreview *preview, gpointer data)
+{
+    const Watch *watch = data;
+
+    if (preview->step == 2)
+        g_cancellable_cancel(watch->finish);
+}
+
 static void test_watched(void)
 {
     g_autoptr(LdmRequest) request = request_for(LDM_TASK_GENERATE, 256, 256);
@@ -147,6 +156,24 @@ static void test_watched(void)
     g_autoptr(LdmResult) none = ldm_generate(model, request, &monitor, &error);
     g_assert_null(none);
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+}
+
+/* Finished early in the first run, the picture has its size all the same, by one step more. */
+static void test_finished(void)
+{
+    g_autoptr(LdmRequest) request = request_for(LDM_TASK_GENERATE, 256, 256);
+    g_autoptr(GCancellable) finish = g_cancellable_new();
+    g_autoptr(GError) error = NULL;
+    Watch watch = {.finish = finish};
+    const LdmMonitor monitor = {
+        .preview = on_early_preview, .preview_data = &watch, .finish = finish};
+
+    request->refine = 0.5;
+    g_autoptr(LdmResult) result = ldm_generate(model, request, &monitor, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(result->pixels->shape[2], ==, 256);
+    g_assert_cmpint(result->steps, ==, 2 + 1);
+    g_assert_cmpint(result->planned_steps, ==, STEPS + STEPS / 2);
 }
 
 /* ---- planning ---- */
@@ -198,6 +225,7 @@ int main(int argc, char **argv)
     g_test_add_func("/refine/one-run", test_one_run);
     g_test_add_func("/refine/no-step", test_no_step);
     g_test_add_func("/refine/watched", test_watched);
+    g_test_add_func("/refine/finished", test_finished);
     g_test_add_func("/refine/plan", test_plan);
     g_test_add_func("/refine/refused", test_refused);
     return g_test_run();
