@@ -231,6 +231,14 @@ bool pentimento_settings_apply(const PentimentoSettings *settings, LdmRequest *r
 
 /* ---- telling ----------------------------------------------------------------------------- */
 
+static void append_option(GString *text, const LdmRequest *request, const char *label,
+                          const char *name)
+{
+    g_autofree char *value = current(request, name);
+
+    g_string_append_printf(text, ", %s: %s", label, value);
+}
+
 /* Approximations are told where they are in use. */
 static void append_approximations(GString *text, const LdmRequest *request)
 {
@@ -242,29 +250,14 @@ static void append_approximations(GString *text, const LdmRequest *request)
     }
     if (request->reuse > 1)
         g_string_append_printf(text, ", Reuse: %d", request->reuse);
-    if (request->merge > 0.0) {
-        g_autofree char *merge = current(request, "merge");
-
-        g_string_append_printf(text, ", Merge: %s", merge);
-    }
-    if (request->precision != LDM_PRECISION_EXACT) {
-        g_autofree char *precision = current(request, "precision");
-
-        g_string_append_printf(text, ", Precision: %s", precision);
-    }
+    if (request->merge > 0.0)
+        append_option(text, request, "Merge", "merge");
+    if (request->precision != LDM_PRECISION_EXACT)
+        append_option(text, request, "Precision", "precision");
     if (request->surroundings > 0)
         g_string_append_printf(text, ", Surroundings: %d", request->surroundings);
     if (request->learn > 0)
         g_string_append_printf(text, ", Learn: %d", request->learn);
-}
-
-static void append_refine(GString *text, const LdmRequest *request)
-{
-    if (request->refine > 0.0) {
-        g_autofree char *refine = current(request, "refine");
-
-        g_string_append_printf(text, ", Refine: %s", refine);
-    }
 }
 
 char *pentimento_settings_text(const LdmRequest *request, const LdmResult *result,
@@ -282,19 +275,14 @@ char *pentimento_settings_text(const LdmRequest *request, const LdmResult *resul
                            "\nSteps: %d, Sampler: %s, Schedule type: %s, CFG scale: %s, "
                            "Seed: %" G_GINT64_FORMAT,
                            request->steps, sampler, schedule, guidance, (gint64)result->seed);
-    if (request->guidance_rescale > 0.0) {
-        g_autofree char *rescale = current(request, "guidance-rescale");
-
-        g_string_append_printf(text, ", CFG rescale: %s", rescale);
-    }
-    if (request->task == LDM_TASK_GENERATE) {
+    if (request->guidance_rescale > 0.0)
+        append_option(text, request, "CFG rescale", "guidance-rescale");
+    if (request->task == LDM_TASK_GENERATE)
         g_string_append_printf(text, ", Size: %dx%d", result->window.width, result->window.height);
-        append_refine(text, request);
-    } else {
-        g_autofree char *strength = current(request, "strength");
-
-        g_string_append_printf(text, ", Denoising strength: %s", strength);
-    }
+    else
+        append_option(text, request, "Denoising strength", "strength");
+    if (request->refine > 0.0)
+        append_option(text, request, "Refine", "refine");
     for (char **lora = request->loras; lora != NULL && *lora != NULL; lora++) {
         g_autofree char *name = g_path_get_basename(*lora);
 

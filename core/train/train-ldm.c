@@ -76,6 +76,15 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
            ldm_option_check("hole-focus", o->loss.hole_focus, 0.0, 0.99, error);
 }
 
+/* An option that runs did not always have: told where it is in use. */
+static void append_used(GString *text, const char *name, double value)
+{
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+
+    if (value > 0.0)
+        g_string_append_printf(text, " %s=%s", name, g_ascii_dtostr(number, sizeof number, value));
+}
+
 /* What the numbers of a run depend on besides the loop's own options. */
 static char *settings_text(const Run *run)
 {
@@ -88,15 +97,9 @@ static char *settings_text(const Run *run)
     g_string_append_printf(text, " drop=%s", g_ascii_dtostr(number, sizeof number, o->drop));
     g_string_append_printf(text, " snr-gamma=%s",
                            g_ascii_dtostr(number, sizeof number, o->loss.snr_gamma));
-    if (o->loss.multiscale > 0.0)
-        g_string_append_printf(text, " multiscale=%s",
-                               g_ascii_dtostr(number, sizeof number, o->loss.multiscale));
-    if (o->loss.hole_focus > 0.0)
-        g_string_append_printf(text, " hole-focus=%s",
-                               g_ascii_dtostr(number, sizeof number, o->loss.hole_focus));
-    if (o->full_holes > 0.0)
-        g_string_append_printf(text, " full-holes=%s",
-                               g_ascii_dtostr(number, sizeof number, o->full_holes));
+    append_used(text, "multiscale", o->loss.multiscale);
+    append_used(text, "hole-focus", o->loss.hole_focus);
+    append_used(text, "full-holes", o->full_holes);
     if (run->adapter != NULL) {
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
         g_string_append_printf(text, " %s", adapter);

@@ -11,7 +11,7 @@
 
 typedef struct {
     LdmLoopOptions loop;
-    LdmCacheOptions latents; /* side 0: the native size; seed, `holes`: filled in */
+    LdmCacheOptions latents; /* side 0: the native size; seed and holes: filled in */
     LdmLossOptions loss;
     double drop;       /* share of captions left out, so that guidance can be used; 0 .. 1 */
     double full_holes; /* share of samples that are all hole, whatever their variant's is: so every

@@ -51,17 +51,24 @@ static inline void place_picture(const Place *place, int number, const char *con
     made_text(place->pictures, "", text, "a small picture");
 }
 
+/* The place's model, made (anew) of a configuration; its config files are those of made_config. */
+static inline void place_make_model(const Place *place, const LdmModelConfig *config)
+{
+    MadeModel *made = made_model_new(config);
+
+    calm(made);
+    made_folder(made, place->model_folder);
+    made_model_free(made);
+}
+
 static inline Place place_new(void)
 {
     LdmModelConfig config = made_config(false, MADE_WORDS);
-    MadeModel *made = made_model_new(&config);
     Place place = {.folder = g_dir_make_tmp("pentimento-run-XXXXXX", NULL)};
 
-    calm(made);
     place.model_folder = g_build_filename(place.folder, "model", NULL);
     place.pictures = g_build_filename(place.folder, "pictures", NULL);
-    made_folder(made, place.model_folder);
-    made_model_free(made);
+    place_make_model(&place, &config);
     for (int i = 0; i < 5; i++)
         place_picture(&place, i, i == 3 ? "broken" : NULL);
     return place;

@@ -43,11 +43,8 @@ static Place begin(char **larger)
 
     config.vae.haar_stem = config.vae.linear_path = true;
     config.unet.in_channels = 2 * OLD + 1;
-    MadeModel *made = made_model_new(&config);
-    calm(made);
-    made_folder(made, place.model_folder);
+    place_make_model(&place, &config);
     write_config(place.model_folder, OLD, vae);
-    made_model_free(made);
     *larger = g_build_filename(place.folder, "larger", NULL);
     made_text(*larger, "", "model_index.json", made_index_json);
     made_text(*larger, "text_encoder", "config.json", made_text_json);

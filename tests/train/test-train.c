@@ -206,10 +206,7 @@ static void make_filling(const Place *place)
     g_autoptr(GString) unet = g_string_new(made_unet_json);
 
     config.unet.in_channels = 9;
-    MadeModel *made = made_model_new(&config);
-    calm(made);
-    made_folder(made, place->model_folder);
-    made_model_free(made);
+    place_make_model(place, &config);
     g_assert_cmpuint(g_string_replace(unet, "\"in_channels\":4", "\"in_channels\":9", 0), ==, 1);
     g_assert_true(g_file_set_contents(path, unet->str, -1, NULL));
 }
