@@ -85,15 +85,15 @@ static void wait_paused(Live *live)
 }
 
 /* What follows the last run: keep or forget, which nothing interrupts. */
-static bool end(const PentimentoLesson *lesson, const PentimentoJob *job, const char *action,
-                PentimentoReply *reply, GError **error)
+static bool end(Live *live, const PentimentoLesson *lesson, const PentimentoJob *job,
+                const char *action, PentimentoReply *reply, GError **error)
 {
     g_autoptr(GVariant) options = pentimento_lesson_options(lesson, action);
-    const PentimentoWatch nothing = {0};
+    const PentimentoWatch watch = {.progress = on_progress, .data = live};
     PentimentoJob last = *job;
 
     last.options = options;
-    return pentimento_worker_run(&last, &nothing, reply, error);
+    return pentimento_worker_run(&last, &watch, reply, error);
 }
 
 static bool learn(Live *live, const PentimentoLesson *lesson, const PentimentoJob *job,
@@ -114,8 +114,8 @@ static bool learn(Live *live, const PentimentoLesson *lesson, const PentimentoJo
         }
         pentimento_teach_window_set_ending(live->window);
         if (live->wish == KEEP)
-            return end(lesson, job, "keep", reply, error);
-        if (live->wish == GIVE_UP && !end(lesson, job, "forget", reply, error))
+            return end(live, lesson, job, "keep", reply, error);
+        if (live->wish == GIVE_UP && !end(live, lesson, job, "forget", reply, error))
             return false;
         pentimento_set_error(error, CANCEL, "cancelled");
         return false;

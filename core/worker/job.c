@@ -258,6 +258,25 @@ static bool inspects(const PentimentoJob *job)
     return job->request == NULL && job->teaching == NULL;
 }
 
+static bool forgets(const PentimentoJob *job)
+{
+    return job->teaching != NULL &&
+           pentimento_teaching_action(job->teaching) == PENTIMENTO_TEACH_FORGET;
+}
+
+bool pentimento_job_hurries(const PentimentoJob *job)
+{
+    return forgets(job) || (job->teaching != NULL &&
+                            pentimento_teaching_action(job->teaching) == PENTIMENTO_TEACH_KEEP);
+}
+
+bool pentimento_job_needs_turn(const PentimentoJob *job, const PentimentoJob *working)
+{
+    return !forgets(job) || (working != NULL && working->teaching != NULL &&
+                             g_str_equal(pentimento_teaching_name(job->teaching),
+                                         pentimento_teaching_name(working->teaching)));
+}
+
 /* GDBusConnection sends from any thread; a closed connection is no concern of the job's. */
 static void send(const PentimentoJob *job, const char *signal, GVariant *arguments)
 {
@@ -453,6 +472,10 @@ void pentimento_job_run(PentimentoJob *job, PentimentoModelCache *models)
 
     if (g_cancellable_is_cancelled(job->cancellable))
         return;
+    if (forgets(job)) {
+        teach(job, NULL);
+        return;
+    }
     if (!inspects(job))
         send_progress(job, (Progress){ldm_stage_name(LDM_STAGE_LOAD), 0, 0, 0.0, -1.0});
     model = pentimento_model_cache_get(models, job->model, &job->error);

@@ -35,6 +35,12 @@ PentimentoJob *pentimento_job_new_inspect(GDBusMethodInvocation *invocation);
 void pentimento_job_free(PentimentoJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PentimentoJob, pentimento_job_free)
 
+/* Whether it goes before those that wait: it takes a second, and ends what has been at work. */
+bool pentimento_job_hurries(const PentimentoJob *job);
+
+/* False where it may be run on any thread while `working` (or NULL) is at work. */
+bool pentimento_job_needs_turn(const PentimentoJob *job, const PentimentoJob *working);
+
 /* Does the work; on the compute thread, seconds to minutes. Fills reply or error. */
 void pentimento_job_run(PentimentoJob *job, PentimentoModelCache *models);
 

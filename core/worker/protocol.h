@@ -80,13 +80,13 @@
  *
  * Run with the task "teach": a LoRA is made from pictures, $XDG_DATA_HOME/pentimento/adapters/
  *   NAME.safetensors. Takes minutes; other jobs wait meanwhile. Cancelled (or its client killed) it
- *   keeps a checkpoint, and the same call goes on from there; another teaching of the same name
- *   takes its place. The pictures stay on this computer, as latents in a private folder that goes
- *   when the LoRA is there.
+ *   keeps a checkpoint, and the same call goes on from there. The pictures stay on this computer, as
+ *   latents in private folders that go when a LoRA of that name is there.
  *   options: model, threads as above, and
  *       action       s  "teach"; "keep": make the LoRA of what the checkpoint has, without another
- *                       step; "forget": remove what an unfinished teaching of that name has left;
- *                       "estimate": only tell what it would take
+ *                       step; done before the jobs that wait; "forget": remove what unfinished
+ *                       teachings of that name have left; done at once where none of that name is
+ *                       at work; "estimate": only tell what it would take
  *       name         s  of the file, and what prompts call it (pentimento_teach_name_fits)
  *       description  s  what the pictures show besides; or ""
  *       steps        i  1 .. 100000; absent: 300

@@ -91,14 +91,20 @@ static void settle(PentimentoServer *server)
 
 /* ---- jobs -------------------------------------------------------------------------------- */
 
-static void start_next(PentimentoServer *server)
+/* Each job that waits hears how many come first. */
+static void tell_waiting(PentimentoServer *server)
 {
     guint before = 0;
 
-    if (g_queue_is_empty(&server->jobs))
-        return;
     for (GList *link = server->jobs.head->next; link != NULL; link = link->next)
         pentimento_job_waiting(link->data, ++before);
+}
+
+static void start_next(PentimentoServer *server)
+{
+    if (g_queue_is_empty(&server->jobs))
+        return;
+    tell_waiting(server);
     g_thread_pool_push(server->compute, server->jobs.head->data, NULL);
 }
 
@@ -123,11 +129,13 @@ static void compute(gpointer data, gpointer user_data)
 
 static void add_job(PentimentoServer *server, PentimentoJob *job)
 {
-    g_queue_push_tail(&server->jobs, job);
+    const int next = 1; /* behind the one at work; in an empty queue the first all the same */
+
+    g_queue_push_nth(&server->jobs, job, pentimento_job_hurries(job) ? next : -1);
     if (server->jobs.length == 1)
         start_next(server);
     else
-        pentimento_job_waiting(job, server->jobs.length - 1);
+        tell_waiting(server);
 }
 
 /* The first job stays in the queue until the compute thread lets go of it. */
@@ -225,7 +233,13 @@ static void call_run(PentimentoServer *server, GDBusMethodInvocation *invocation
         return;
     }
     watch_gimp(server, job);
-    add_job(server, job);
+    if (pentimento_job_needs_turn(job, g_queue_peek_head(&server->jobs))) {
+        add_job(server, job);
+        return;
+    }
+    pentimento_job_run(job, server->models);
+    pentimento_job_answer(job);
+    pentimento_job_free(job);
 }
 
 static void call_inspect(PentimentoServer *server, GDBusMethodInvocation *invocation)

@@ -1,7 +1,7 @@
 /* The task "teach". In: pictures in memory, a name, a number of steps. Out: NAME.safetensors among
  * the user's adapters. Meanwhile there is a private folder with the latents and checkpoints, named
  * by a digest of all that is asked for: the same teaching, asked for again after it was cancelled
- * or killed, goes on from there; another one of the same name takes its place. */
+ * or killed, goes on from there. */
 #include "worker/teach.h"
 
 #include "base/error.h"
@@ -12,6 +12,7 @@
 #include "train/estimate.h"
 #include "train/train-log.h"
 #include "worker/handles.h"
+#include "worker/log.h"
 #include "worker/protocol.h"
 
 #include <errno.h>
@@ -20,17 +21,15 @@
 
 #define LARGE 256 /* pixels a side: from here on a step takes long, and batches much memory */
 
-typedef enum { TEACH, ESTIMATE, KEEP, FORGET } Action;
-
 static const char *const actions[] = {
-    [TEACH] = "teach",
-    [ESTIMATE] = "estimate",
-    [KEEP] = "keep",
-    [FORGET] = "forget",
+    [PENTIMENTO_TEACH] = "teach",
+    [PENTIMENTO_TEACH_ESTIMATE] = "estimate",
+    [PENTIMENTO_TEACH_KEEP] = "keep",
+    [PENTIMENTO_TEACH_FORGET] = "forget",
 };
 
 struct PentimentoTeaching {
-    Action action;
+    PentimentoTeachAction action;
     char *name, *description;
     int steps, count; /* count: pictures, for an estimate */
     gint64 seed;
@@ -70,7 +69,7 @@ static bool set_action(PentimentoTeaching *teaching, const char *name, GError **
 {
     for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
         if (strcmp(name, actions[i]) == 0) {
-            teaching->action = (Action)i;
+            teaching->action = (PentimentoTeachAction)i;
             return true;
         }
     }
@@ -141,7 +140,7 @@ bool pentimento_teaching_set(PentimentoTeaching *teaching, const char *name, GVa
 
 static bool check(const PentimentoTeaching *teaching, GError **error)
 {
-    bool estimate = teaching->action == ESTIMATE;
+    bool estimate = teaching->action == PENTIMENTO_TEACH_ESTIMATE;
 
     if (!estimate && !pentimento_teach_name_fits(teaching->name))
         ldm_set_error(error, INVALID,
@@ -151,7 +150,7 @@ static bool check(const PentimentoTeaching *teaching, GError **error)
     else if (teaching->seed < 0)
         ldm_set_error(error, INVALID, _("the option \"seed\" is a whole number from 0 on"));
     else if (estimate ? teaching->count == 0
-                      : teaching->action != FORGET && teaching->sizes->len == 0)
+                      : teaching->action != PENTIMENTO_TEACH_FORGET && teaching->sizes->len == 0)
         ldm_set_error(error, INVALID, _("there is no picture to learn from"));
     else
         return true;
@@ -182,6 +181,16 @@ bool pentimento_teaching_take(PentimentoTeaching *teaching, GVariant *handles, G
         g_ptr_array_add(teaching->pictures, picture);
     }
     return true;
+}
+
+PentimentoTeachAction pentimento_teaching_action(const PentimentoTeaching *teaching)
+{
+    return teaching->action;
+}
+
+const char *pentimento_teaching_name(const PentimentoTeaching *teaching)
+{
+    return teaching->name;
 }
 
 /* ---- how it is trained ------------------------------------------------------------------- */
@@ -258,7 +267,8 @@ static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
     return g_strndup(g_checksum_get_string(sum), 16);
 }
 
-/* The run's own folder, made; other runs of that name are gone. */
+/* The run's own folder, made. Runs of other pictures or settings under that name stay until one of
+ * that name is over, or all are forgotten. */
 static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model, GError **error)
 {
     g_autofree char *parent = folder_of(teaching);
@@ -270,7 +280,6 @@ static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model, GE
                       g_strerror(errno));
         return NULL;
     }
-    ldm_folder_clear(parent, key);
     return g_steal_pointer(&folder);
 }
 
@@ -389,6 +398,8 @@ static void on_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void 
 {
     Report *report = data;
 
+    if (plan->passed_over != NULL)
+        pentimento_log("teach: goes on from an older checkpoint: %s", plan->passed_over);
     report->skipped = skipped->len;
     report->steps = plan->first_step;
     if (plan->first_step > 0)
@@ -431,7 +442,7 @@ static bool train(PentimentoTeaching *teaching, LdmModel *model, const char *fol
                                  .looked = on_look,
                                  .data = report};
 
-    options.loop.finish = teaching->action == KEEP;
+    options.loop.finish = teaching->action == PENTIMENTO_TEACH_KEEP;
     if (!has_checkpoint(folder, &options.loop.resume, error))
         return false;
     if (options.loop.finish && !options.loop.resume) {
@@ -477,9 +488,9 @@ GVariant *pentimento_teaching_run(PentimentoTeaching *teaching, LdmModel *model,
     g_autofree char *parent = folder_of(teaching);
     Report report = {.watch = watch};
 
-    if (teaching->action == ESTIMATE)
+    if (teaching->action == PENTIMENTO_TEACH_ESTIMATE)
         return estimate(teaching, model, watch->cancellable, error);
-    if (teaching->action == FORGET) {
+    if (teaching->action == PENTIMENTO_TEACH_FORGET) {
         ldm_folder_clear(parent, NULL);
         return describe(&report, "");
     }

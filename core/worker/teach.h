@@ -7,6 +7,14 @@
 
 typedef struct PentimentoTeaching PentimentoTeaching;
 
+/* The option "action" (protocol.h). */
+typedef enum {
+    PENTIMENTO_TEACH,
+    PENTIMENTO_TEACH_ESTIMATE,
+    PENTIMENTO_TEACH_KEEP,
+    PENTIMENTO_TEACH_FORGET,
+} PentimentoTeachAction;
+
 /* What is told while it works; from the thread that works. */
 typedef struct {
     GCancellable *cancellable;
@@ -28,7 +36,10 @@ bool pentimento_teaching_set(PentimentoTeaching *teaching, const char *name, GVa
 bool pentimento_teaching_take(PentimentoTeaching *teaching, GVariant *handles, GUnixFDList *list,
                               GError **error);
 
+PentimentoTeachAction pentimento_teaching_action(const PentimentoTeaching *teaching);
+const char *pentimento_teaching_name(const PentimentoTeaching *teaching); /* borrowed */
+
 /* Does it, and gives the reply, a{sv}; NULL on error. Being cancelled saves a checkpoint from
- * which the same teaching goes on. */
+ * which the same teaching goes on. Forgetting takes no time and no model. */
 GVariant *pentimento_teaching_run(PentimentoTeaching *teaching, LdmModel *model,
                                   const PentimentoTeachingWatch *watch, GError **error);

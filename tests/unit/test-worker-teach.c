@@ -236,10 +236,24 @@ static void test_models(World *world, gconstpointer data)
 
 #define LONG "'name': <'x'>, 'steps': <100000>"
 
+/* Cancelled after two steps: a checkpoint is left. `heard` listens to the client. */
+static void teach_a_little(Client *client, Heard *heard, const char *options)
+{
+    g_autoptr(GVariant) answer = NULL;
+
+    heard->last = 0;
+    teach(client, options);
+    while (heard->last < 2 && !client->done)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_no_error(client->error);
+    answer = call(client->connection, "Cancel", g_variant_new("(u)", 7u), NULL);
+    run_wait(client);
+    assert_remote_error(&client->error, PENTIMENTO_ERROR_CANCELLED, NULL);
+}
+
 /* Cancelled, gone on with, its client killed, kept. */
 static void test_goes_on(World *world, gconstpointer data)
 {
-    g_autoptr(GVariant) answer = NULL;
     Client client, other;
     Heard heard;
     int reached;
@@ -249,13 +263,7 @@ static void test_goes_on(World *world, gconstpointer data)
     teach(&client, "'action': <'keep'>, " LONG);
     run_wait(&client);
     assert_remote_error(&client.error, PENTIMENTO_ERROR_PREFIX "Missing", "nothing");
-    teach(&client, LONG);
-    while (heard.last < 3 && !client.done)
-        g_main_context_iteration(NULL, TRUE);
-    g_assert_no_error(client.error);
-    answer = call(client.connection, "Cancel", g_variant_new("(u)", 7u), NULL);
-    run_wait(&client);
-    assert_remote_error(&client.error, PENTIMENTO_ERROR_CANCELLED, NULL);
+    teach_a_little(&client, &heard, LONG);
     client_close(&client);
 
     client_open(&other, world);
@@ -283,26 +291,68 @@ static void test_forget(World *world, gconstpointer data)
 {
     g_autofree char *folder = inside(world, "cache/pentimento/teach/x");
     g_autofree char *parent = inside(world, "cache/pentimento/teach");
-    g_autoptr(GVariant) answer = NULL;
     Client client;
     Heard heard;
     struct stat info;
 
     client_open(&client, world);
     listen_to(&client, &heard);
-    teach(&client, LONG);
-    while (heard.last < 1 && !client.done)
-        g_main_context_iteration(NULL, TRUE);
-    g_assert_no_error(client.error);
+    teach_a_little(&client, &heard, LONG);
     g_assert_cmpint(stat(parent, &info), ==, 0);
     g_assert_cmpint(info.st_mode & 0777, ==, 0700);
-    answer = call(client.connection, "Cancel", g_variant_new("(u)", 7u), NULL);
-    run_wait(&client);
     run_start(&client, "teach", "{'action': <'forget'>, 'name': <'x'>}", 0, NULL, NULL);
     run_wait(&client);
     g_assert_no_error(client.error);
     g_assert_false(g_file_test(folder, G_FILE_TEST_EXISTS));
     g_assert_false(exists(world, "data/pentimento/adapters/x.safetensors"));
+    client_close(&client);
+}
+
+/* Forgetting does not wait for what is at work, keeping not for what has not begun. */
+static void test_hurry(World *world, gconstpointer data)
+{
+    Client busy, waiting, hurried;
+    Heard heard;
+
+    client_open(&hurried, world);
+    listen_to(&hurried, &heard);
+    teach_a_little(&hurried, &heard, LONG);
+    client_open(&busy, world);
+    teach(&busy, "'name': <'y'>, 'steps': <100000>");
+    g_assert_true(wait_stage(&busy, "learn", 60));
+    client_open(&waiting, world);
+    teach(&waiting, "'name': <'z'>, 'steps': <100000>");
+
+    run_start(&hurried, "teach", "{'action': <'forget'>, 'name': <'w'>}", 0, NULL, NULL);
+    run_wait(&hurried);
+    g_assert_no_error(hurried.error);
+    g_assert_false(busy.done);
+    teach(&hurried, "'action': <'keep'>, " LONG);
+    g_assert_true(wait_stage(&hurried, "waiting", 60));
+    client_close(&busy);
+    run_wait(&hurried);
+    g_assert_no_error(hurried.error);
+    g_assert_false(waiting.done);
+    g_assert_true(exists(world, "data/pentimento/adapters/x.safetensors"));
+    client_close(&waiting);
+    client_close(&hurried);
+}
+
+/* An unfinished teaching outlives another one, unfinished too, under its name. */
+static void test_two_unfinished(World *world, gconstpointer data)
+{
+    Client client;
+    Heard heard;
+
+    client_open(&client, world);
+    listen_to(&client, &heard);
+    teach_a_little(&client, &heard, LONG);
+    teach_a_little(&client, &heard, "'name': <'x'>, 'steps': <99999>");
+    teach(&client, "'action': <'keep'>, " LONG);
+    run_wait(&client);
+    g_assert_no_error(client.error);
+    g_assert_cmpint(reply_int(&client, "steps"), >=, 2);
+    g_assert_false(exists(world, "cache/pentimento/teach/x"));
     client_close(&client);
 }
 
@@ -369,6 +419,8 @@ int main(int argc, char **argv)
     ADD("/worker-teach/models", test_models);
     ADD("/worker-teach/goes-on", test_goes_on);
     ADD("/worker-teach/forget", test_forget);
+    ADD("/worker-teach/hurry", test_hurry);
+    ADD("/worker-teach/two-unfinished", test_two_unfinished);
     ADD("/worker-teach/estimate", test_estimate);
     ADD("/worker-teach/refusals", test_refusals);
     return g_test_run();
