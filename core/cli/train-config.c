@@ -59,6 +59,7 @@ static const PentimentoSetting ldm_table[] = {
     {"variants", SIZE, offsetof(LdmTrainOptions, latents.variants)},
     {"drop", DOUBLE, offsetof(LdmTrainOptions, drop)},
     {"full-holes", DOUBLE, offsetof(LdmTrainOptions, full_holes)},
+    {"timestep-shift", DOUBLE, offsetof(LdmTrainOptions, timestep_shift)},
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},
     {"multiscale", DOUBLE, offsetof(LdmTrainOptions, loss.multiscale)},
     {"hole-focus", DOUBLE, offsetof(LdmTrainOptions, loss.hole_focus)},

@@ -49,6 +49,11 @@ void ldm_batch_reshape(LdmBatch *batch, size_t h, size_t w)
     }
 }
 
+int ldm_timestep_draw(double u, double shift, int steps)
+{
+    return MIN((int)(shift * u / (1.0 + (shift - 1.0) * u) * steps), steps - 1);
+}
+
 /* What makes every timestep count as if its signal-to-noise ratio were at most gamma. */
 static double weight_of(LdmPrediction prediction, double alpha_bar, double gamma)
 {

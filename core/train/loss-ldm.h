@@ -18,6 +18,12 @@ typedef struct {
                         * hole counts as much as a whole picture. 0 .. 0.99; 0 = all alike */
 } LdmLossOptions;
 
+/* The timestep, 0 .. steps - 1, of a draw u from [0, 1): with shift 1 all are as likely, with more
+ * the noisy ones are more so. At u, of 1, it lies at shift u / (1 + (shift - 1) u) (arXiv
+ * 2403.03206, equation 23), so the last one comes up shift times as often as with 1, the first one
+ * 1 / shift times. */
+int ldm_timestep_draw(double u, double shift, int steps);
+
 /* What one pass is given: N samples. */
 typedef struct {
     size_t N;

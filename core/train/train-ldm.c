@@ -38,6 +38,7 @@ LdmTrainOptions ldm_train_defaults(void)
         .loop = ldm_loop_defaults(),
         .latents = {.augment = {.flip = true}, .variants = 4},
         .drop = 0.1,
+        .timestep_shift = 1.0,
         .samples = 9,
     };
 }
@@ -71,17 +72,18 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
            ldm_option_check("samples", (double)o->samples, 1, 100, error) &&
            ldm_option_check("drop", o->drop, 0.0, 1.0, error) &&
            ldm_option_check("full-holes", o->full_holes, 0.0, 1.0, error) &&
+           ldm_option_check("timestep-shift", o->timestep_shift, 0.1, 100.0, error) &&
            ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error) &&
            ldm_option_check("multiscale", o->loss.multiscale, 0.0, 1000.0, error) &&
            ldm_option_check("hole-focus", o->loss.hole_focus, 0.0, 0.99, error);
 }
 
 /* An option that runs did not always have: told where it is in use. */
-static void append_used(GString *text, const char *name, double value)
+static void append_used(GString *text, const char *name, double value, double unused)
 {
     char number[G_ASCII_DTOSTR_BUF_SIZE];
 
-    if (value > 0.0)
+    if (value != unused)
         g_string_append_printf(text, " %s=%s", name, g_ascii_dtostr(number, sizeof number, value));
 }
 
@@ -97,9 +99,10 @@ static char *settings_text(const Run *run)
     g_string_append_printf(text, " drop=%s", g_ascii_dtostr(number, sizeof number, o->drop));
     g_string_append_printf(text, " snr-gamma=%s",
                            g_ascii_dtostr(number, sizeof number, o->loss.snr_gamma));
-    append_used(text, "multiscale", o->loss.multiscale);
-    append_used(text, "hole-focus", o->loss.hole_focus);
-    append_used(text, "full-holes", o->full_holes);
+    append_used(text, "multiscale", o->loss.multiscale, 0.0);
+    append_used(text, "hole-focus", o->loss.hole_focus, 0.0);
+    append_used(text, "full-holes", o->full_holes, 0.0);
+    append_used(text, "timestep-shift", o->timestep_shift, 1.0);
     if (run->adapter != NULL) {
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
         g_string_append_printf(text, " %s", adapter);
@@ -174,7 +177,8 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
     const float *row =
         ldm_latent_cache_at(run->cache, i, ldm_keyed_below(&variant, info->variants));
     draw_latent(run, row, step, sample);
-    int t = (int)ldm_keyed_below(&time, (size_t)run->model->config.schedule.train_steps);
+    int t = ldm_timestep_draw(ldm_keyed_uniform(&time), o->timestep_shift,
+                              run->model->config.schedule.train_steps);
     const float *hole = row + cells * info->moments;
     const float *known = hole + (o->latents.holes ? cells * (1 + info->z) : 0);
     ldm_batch_set(&run->batch, place, run->model, &o->loss,

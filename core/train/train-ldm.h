@@ -16,8 +16,9 @@ typedef struct {
     double drop;       /* share of captions left out, so that guidance can be used; 0 .. 1 */
     double full_holes; /* share of samples that are all hole, whatever their variant's is: so every
                         * picture teaches its words, too; 0 .. 1; for models that see holes */
-    size_t samples;    /* pictures in samples.png */
-    bool train_text;   /* tau_theta jointly with epsilon_theta, as in the paper */
+    double timestep_shift; /* of ldm_timestep_draw, 0.1 .. 100; 1 = timesteps are all as likely */
+    size_t samples;        /* pictures in samples.png */
+    bool train_text;       /* tau_theta jointly with epsilon_theta, as in the paper */
     LdmAdapterOptions adapter; /* what is trained in place of the model's own weights */
 } LdmTrainOptions;
 

@@ -13,8 +13,8 @@
 typedef struct {
     bool resume, buckets, bf16, checkpointing;
     size_t look_every;
-    uint64_t steps, decay_from, cool_down; /* 0 steps: STEPS */
-    double full_holes, hole_focus;
+    uint64_t steps, decay_from, cool_down;         /* 0 steps: STEPS */
+    double full_holes, hole_focus, timestep_shift; /* 0 shift: 1 */
 } Wish;
 
 static LdmTrainOptions options_of(const Wish *wish)
@@ -40,6 +40,8 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.loop.checkpointing = wish->checkpointing;
     options.full_holes = wish->full_holes;
     options.loss.hole_focus = wish->hole_focus;
+    if (wish->timestep_shift > 0.0)
+        options.timestep_shift = wish->timestep_shift;
     options.samples = 3;
     options.loop.optimiser.profiles[0] = 0.05;
     options.loop.optimiser.profiles[1] = 0.10;
@@ -239,6 +241,36 @@ static void test_full_holes(void)
     g_assert_cmpmem(even, sizeof even, focused, sizeof focused);
 }
 
+/* Timesteps that come up as often as the shift says; a run with it has other losses. */
+static void test_timestep_shift(void)
+{
+    const int steps = 1000, draws = 100000;
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) even = {0}, shifted = {0};
+    int first = 0, last = 0;
+
+    for (int i = 0; i < draws; i++) {
+        double u = (i + 0.5) / draws;
+        int t = ldm_timestep_draw(u, 3.0, steps);
+        g_assert_cmpint(ldm_timestep_draw(u, 1.0, steps), ==, (int)(u * steps));
+        first += t < 10;
+        last += t >= steps - 10;
+    }
+    g_assert_cmpint(first, >, draws / 100 / 3);
+    g_assert_cmpint(first, <, draws / 100 / 3 * 11 / 10);
+    g_assert_cmpint(last, >, draws / 100 * 29 / 10);
+    g_assert_cmpint(last, <, draws / 100 * 3);
+    g_assert_cmpint(ldm_timestep_draw(0.0, 3.0, steps), ==, 0);
+    g_assert_cmpint(ldm_timestep_draw(1.0, 3.0, steps), ==, steps - 1); /* were it ever drawn */
+
+    g_assert_true(train(&place, "even", &even, &(Wish){0}, &error));
+    g_assert_no_error(error);
+    g_assert_true(train(&place, "shifted", &shifted, &(Wish){.timestep_shift = 3.0}, &error));
+    g_assert_no_error(error);
+    g_assert_cmpfloat(fabs(even.losses[0] - shifted.losses[0]), >, 0.0);
+}
+
 /* The curve, and a grid of 2 x 2 places of 16 pixels. */
 static void test_pictures(void)
 {
@@ -350,6 +382,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train/result", test_result);
     g_test_add_func("/train/average", test_average);
     g_test_add_func("/train/full-holes", test_full_holes);
+    g_test_add_func("/train/timestep-shift", test_timestep_shift);
     g_test_add_func("/train/refusals", test_refusals);
     return g_test_run();
 }
