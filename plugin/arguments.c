@@ -124,6 +124,15 @@ static void add_size(GimpProcedure *procedure)
         0.0, 1.0, 0.5, G_PARAM_READWRITE);
 }
 
+static void add_variations(GimpProcedure *procedure)
+{
+    gimp_procedure_add_int_argument(
+        procedure, "variations", _("Num_ber of pictures"),
+        _("How many pictures are made, with seeds that follow each other: they become layers of a "
+          "group, of which the first one shows. Only one can replace a layer's pixels"),
+        1, PENTIMENTO_MAX_VARIATIONS, 1, G_PARAM_READWRITE);
+}
+
 void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedure)
 {
     add_prompts(procedure);
@@ -135,8 +144,11 @@ void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedu
     add_quality(procedure);
     add_adapter(procedure);
     add_choices(task, procedure);
+    add_variations(procedure);
     gimp_procedure_add_layer_return_value(procedure, "layer", _("Layer"),
-                                          _("The layer with the result"), FALSE, G_PARAM_READWRITE);
-    gimp_procedure_add_int_return_value(procedure, "seed", _("Seed"), _("The seed that was used"),
+                                          _("The layer with the result; of several, their group"),
+                                          FALSE, G_PARAM_READWRITE);
+    gimp_procedure_add_int_return_value(procedure, "seed", _("Seed"),
+                                        _("The seed that was used; of several, the first one's"),
                                         -1, G_MAXINT32, -1, G_PARAM_READWRITE);
 }

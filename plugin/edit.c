@@ -1,7 +1,6 @@
 /* The tasks that edit a layer, top to bottom: region, pixels out to the worker, result back in.
  * In: image, selected layer, arguments. Out: a new layer above it, or the layer changed. The image
  * is touched last, in one undo step. */
-#include "live.h"
 #include "pixels-in.h"
 #include "pixels-out.h"
 #include "region.h"
@@ -12,12 +11,11 @@
 #include <unistd.h>
 
 /* Reads what the task needs and has the worker do it. */
-static bool have_done(const PentimentoTask *task, bool live, const PentimentoRegion *region,
-                      GVariant *options, PentimentoReply *reply, GError **error)
+static bool have_done(const PentimentoTask *task, const PentimentoCall *call,
+                      const PentimentoRegion *region, PentimentoSeries *series, GError **error)
 {
     PentimentoJob job = {
         .task = task->name,
-        .options = options,
         .picture = -1,
         .mask = -1,
         .width = region->width,
@@ -31,7 +29,7 @@ static bool have_done(const PentimentoTask *task, bool live, const PentimentoReg
     if (region->selected)
         job.mask = pentimento_mask_read(region, error);
     if (!region->selected || job.mask >= 0)
-        done = pentimento_task_work(task, live, &job, reply, error);
+        done = pentimento_task_work(task, call, &job, series, error);
     close(job.picture);
     if (job.mask >= 0)
         close(job.mask);
@@ -72,44 +70,52 @@ static bool follow(PentimentoRegion *region)
     return true;
 }
 
-static void insert_above(const PentimentoRegion *region, GimpLayer *layer, int x, int y)
+static GimpLayer *insert_above(const PentimentoTask *task, const PentimentoRegion *region,
+                               GimpLayer *const *layers, int count)
 {
     GimpItem *source = GIMP_ITEM(region->layer);
 
-    gimp_layer_set_offsets(layer, region->offset_x + x, region->offset_y + y);
-    pentimento_layer_hide_as(layer, region->layer);
-    pentimento_result_insert(region->image, layer, GIMP_LAYER(gimp_item_get_parent(source)),
-                             gimp_image_get_item_position(region->image, source));
+    return pentimento_result_insert(task, region->image, layers, count,
+                                    GIMP_LAYER(gimp_item_get_parent(source)),
+                                    gimp_image_get_item_position(region->image, source));
 }
 
-/* Everything is ready before the one call that changes the image. */
-static GimpLayer *add_layer(const PentimentoTask *task, PentimentoRegion *region, GVariant *options,
-                            const PentimentoReply *reply, int seed, GError **error)
+/* Everything is ready before the image is changed. */
+static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *region,
+                             const PentimentoSeries *series, GError **error)
 {
-    g_autofree char *name = pentimento_result_name(task, seed);
+    GimpLayer *layers[PENTIMENTO_MAX_VARIATIONS], *whole;
     const bool fits = follow(region);
-    GimpLayer *layer = pentimento_layer_new(region->image, name, reply, error);
 
-    if (layer == NULL)
-        return NULL;
-    pentimento_settings_attach(layer, task, options, reply);
-    insert_above(region, layer, reply->x, reply->y);
+    for (int i = 0; i < series->count; i++) {
+        const PentimentoMade *made = &series->made[i];
+
+        layers[i] =
+            pentimento_result_layer(task, region->image, made, region->offset_x + made->reply.x,
+                                    region->offset_y + made->reply.y, error);
+        if (layers[i] == NULL) {
+            pentimento_result_drop(layers, i);
+            return NULL;
+        }
+        pentimento_layer_hide_as(layers[i], region->layer);
+    }
+    whole = insert_above(task, region, layers, series->count);
     if (!fits)
         gimp_message(_("The layer was cropped, scaled or resized while the picture was being made: "
                        "the new layer lies where it would have lain before; move it if it belongs "
                        "elsewhere now."));
-    return layer;
+    return whole;
 }
 
 static GimpLayer *replace_pixels(const PentimentoTask *task, const PentimentoRegion *region,
-                                 GVariant *options, const PentimentoReply *reply, GError **error)
+                                 const PentimentoMade *made, GError **error)
 {
     bool done;
 
     gimp_image_undo_group_start(region->image);
-    done = pentimento_layer_replace(region, reply, error);
+    done = pentimento_layer_replace(region, &made->reply, error);
     if (done)
-        pentimento_settings_attach(region->layer, task, options, reply);
+        pentimento_settings_attach(region->layer, task, made->options, &made->reply);
     gimp_image_undo_group_end(region->image);
     return done ? region->layer : NULL;
 }
@@ -118,22 +124,19 @@ bool pentimento_edit_run(const PentimentoTask *task, const PentimentoCall *call,
                          PentimentoOutcome *outcome, GError **error)
 {
     GimpProcedureConfig *config = call->config;
-    g_auto(PentimentoReply) reply = {0};
-    g_autoptr(GVariant) options = NULL;
+    g_auto(PentimentoSeries) series = {0};
     const bool replace = pentimento_output_replaces(config);
     PentimentoRegion region;
 
-    if (!pentimento_region_find(task, call->drawables, config, &region, error))
-        return false;
-    outcome->seed = pentimento_settings_seed(config);
-    options = pentimento_settings_options(task, config, outcome->seed);
-    if (!have_done(task, call->live, &region, options, &reply, error) ||
+    if (!pentimento_region_find(task, call->drawables, config, &region, error) ||
+        !have_done(task, call, &region, &series, error) ||
         !still_there(task, &region, replace, config, error))
         return false;
-    outcome->layer = replace ? replace_pixels(task, &region, options, &reply, error)
-                             : add_layer(task, &region, options, &reply, outcome->seed, error);
+    outcome->seed = series.made[0].seed;
+    outcome->layer = replace ? replace_pixels(task, &region, &series.made[0], error)
+                             : add_layers(task, &region, &series, error);
     if (outcome->layer == NULL)
         return false;
-    pentimento_result_notes(region.image, &reply);
+    pentimento_result_notes(region.image, &series.made[0].reply);
     return true;
 }

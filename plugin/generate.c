@@ -1,66 +1,67 @@
 /* plug-in-pentimento-generate: a picture from words.
  * In: arguments, and perhaps an image. Out: a new layer in the middle of it, above the selected
  * one; with no image open, a new image of the picture's size. */
-#include "live.h"
-#include "pixels-out.h"
 #include "result.h"
-#include "settings.h"
 
 #include <glib/gi18n-lib.h>
 
-static void insert_centred(GimpImage *image, GimpLayer *layer, const PentimentoReply *reply)
+/* Into the middle of the image. */
+static GimpLayer *insert(const PentimentoTask *task, GimpImage *image,
+                         const PentimentoSeries *series, GError **error)
 {
-    gimp_layer_set_offsets(layer, (gimp_image_get_width(image) - reply->width) / 2,
-                           (gimp_image_get_height(image) - reply->height) / 2);
-    pentimento_result_insert(image, layer, NULL, -1);
+    GimpLayer *layers[PENTIMENTO_MAX_VARIATIONS];
+
+    for (int i = 0; i < series->count; i++) {
+        const PentimentoReply *reply = &series->made[i].reply;
+        const int x = (gimp_image_get_width(image) - reply->width) / 2;
+        const int y = (gimp_image_get_height(image) - reply->height) / 2;
+
+        layers[i] = pentimento_result_layer(task, image, &series->made[i], x, y, error);
+        if (layers[i] == NULL) {
+            pentimento_result_drop(layers, i);
+            return NULL;
+        }
+    }
+    return pentimento_result_insert(task, image, layers, series->count, NULL, -1);
 }
 
-/* Puts the picture into `image`, or into a new one where that is NULL. */
-static GimpLayer *place(const PentimentoTask *task, GimpImage *image, GVariant *options,
-                        const PentimentoReply *reply, int seed, GError **error)
+/* Puts the pictures into `image`, or into a new one where that is NULL. */
+static GimpLayer *place(const PentimentoTask *task, GimpImage *image,
+                        const PentimentoSeries *series, GError **error)
 {
-    g_autofree char *name = pentimento_result_name(task, seed);
-    GimpImage *target = image;
+    const PentimentoReply *first = &series->made[0].reply;
     GimpLayer *layer;
 
-    if (image == NULL) {
-        target = gimp_image_new(reply->width, reply->height, GIMP_RGB);
-        gimp_image_undo_disable(target);
-    }
-    layer = pentimento_layer_new(target, name, reply, error);
-    if (layer != NULL) {
-        pentimento_settings_attach(layer, task, options, reply);
-        insert_centred(target, layer, reply);
-    }
-    if (image == NULL && layer != NULL)
-        gimp_image_undo_enable(target);
-    else if (image == NULL)
-        gimp_image_delete(target);
+    if (image != NULL)
+        return insert(task, image, series, error);
+    image = gimp_image_new(first->width, first->height, GIMP_RGB);
+    gimp_image_undo_disable(image);
+    layer = insert(task, image, series, error);
+    if (layer != NULL)
+        gimp_image_undo_enable(image);
+    else
+        gimp_image_delete(image);
     return layer;
 }
 
 static bool run(const PentimentoTask *task, const PentimentoCall *call, PentimentoOutcome *outcome,
                 GError **error)
 {
-    GimpImage *image = call->image;
-    g_auto(PentimentoReply) reply = {0};
-    g_autoptr(GVariant) options = NULL;
-    PentimentoJob job = {.task = task->name, .picture = -1, .mask = -1};
+    const PentimentoJob job = {.task = task->name, .picture = -1, .mask = -1};
+    g_auto(PentimentoSeries) series = {0};
 
-    outcome->seed = pentimento_settings_seed(call->config);
-    options = pentimento_settings_options(task, call->config, outcome->seed);
-    job.options = options;
-    if (!pentimento_task_work(task, call->live, &job, &reply, error))
+    if (!pentimento_task_work(task, call, &job, &series, error))
         return false;
-    if (image != NULL && !gimp_image_is_valid(image)) {
+    if (call->image != NULL && !gimp_image_is_valid(call->image)) {
         pentimento_set_error(error, EXECUTION_ERROR,
                              _("The image is no longer there: nothing was changed."));
         return false;
     }
-    outcome->layer = place(task, image, options, &reply, outcome->seed, error);
+    outcome->seed = series.made[0].seed;
+    outcome->layer = place(task, call->image, &series, error);
     if (outcome->layer == NULL)
         return false;
-    pentimento_result_notes(gimp_item_get_image(GIMP_ITEM(outcome->layer)), &reply);
+    pentimento_result_notes(gimp_item_get_image(GIMP_ITEM(outcome->layer)), &series.made[0].reply);
     return true;
 }
 

@@ -1,15 +1,26 @@
-/* A picture before the user's eyes while it is made. In: a task's job. Out: the worker's reply. The
- * window stays alive since the worker is waited for in the main loop. */
+/* Pictures before the user's eyes while they are made. In: a task's call and job. Out: the worker's
+ * replies. The window stays alive since the worker is waited for in the main loop. */
 #include "live.h"
 
 #include "progress.h"
+#include "settings.h"
 #include "ui/picture-window.h"
 
 #include <glib/gi18n-lib.h>
 
+void pentimento_series_clear(PentimentoSeries *series)
+{
+    for (int i = 0; i < PENTIMENTO_MAX_VARIATIONS; i++) {
+        g_clear_pointer(&series->made[i].options, g_variant_unref);
+        pentimento_reply_clear(&series->made[i].reply);
+    }
+    series->count = 0;
+}
+
 typedef struct {
-    PentimentoPictureWindow *window;
+    PentimentoPictureWindow *window; /* NULL: nobody looks */
     GCancellable *cancellable, *finish;
+    int done, pictures; /* done: before the one at work */
 } Live;
 
 static void on_response(GtkDialog *dialog, int response, gpointer data)
@@ -29,9 +40,16 @@ static void on_progress(const char *stage, int step, int steps, double fraction,
 {
     const Live *live = data;
     g_autofree char *text = pentimento_progress_text(stage, step, steps, seconds_left);
+    const double whole = (live->done + CLAMP(fraction, 0.0, 1.0)) / live->pictures;
 
-    pentimento_progress.progress(stage, step, steps, fraction, seconds_left, NULL);
-    pentimento_picture_window_progress(live->window, text, fraction);
+    if (live->pictures > 1) {
+        g_autofree char *one = g_steal_pointer(&text);
+        /* which picture, of how many; what is being done ("Denoising, step 3 of 20, 10 s left") */
+        text = g_strdup_printf(_("Picture %d of %d: %s"), live->done + 1, live->pictures, one);
+    }
+    pentimento_progress_show(text, whole);
+    if (live->window != NULL)
+        pentimento_picture_window_progress(live->window, text, whole);
 }
 
 static void on_preview(const PentimentoPreview *preview, gpointer data)
@@ -42,29 +60,69 @@ static void on_preview(const PentimentoPreview *preview, gpointer data)
                                       preview->height);
 }
 
-static bool work_live(const PentimentoTask *task, const PentimentoJob *job, PentimentoReply *reply,
-                      GError **error)
+/* Seeds of variations follow each other. */
+static int seed_of(int first, int i)
+{
+    return first <= G_MAXINT32 - i ? first + i : i - (G_MAXINT32 - first) - 1;
+}
+
+static bool make_one(const PentimentoTask *task, const PentimentoCall *call,
+                     const PentimentoJob *job, Live *live, PentimentoMade *made, GError **error)
+{
+    const PentimentoWatch watch = {.progress = on_progress,
+                                   .preview = live->window != NULL ? on_preview : NULL,
+                                   .cancellable = live->cancellable,
+                                   .finish = live->finish,
+                                   .data = live};
+    PentimentoJob own = *job;
+
+    made->options = pentimento_settings_options(task, call->config, made->seed);
+    own.options = made->options;
+    return pentimento_worker_run(&own, &watch, &made->reply, error);
+}
+
+static bool make_all(const PentimentoTask *task, const PentimentoCall *call,
+                     const PentimentoJob *job, Live *live, PentimentoSeries *series, GError **error)
+{
+    const int first = pentimento_settings_seed(call->config);
+    g_autoptr(GError) reason = NULL;
+
+    while (series->count < live->pictures && !g_cancellable_is_cancelled(live->finish)) {
+        PentimentoMade *made = &series->made[series->count];
+
+        live->done = series->count;
+        made->seed = seed_of(first, series->count);
+        if (live->window != NULL && series->count > 0)
+            pentimento_picture_window_set_fresh(live->window);
+        if (!make_one(task, call, job, live, made, &reason))
+            break;
+        series->count++;
+    }
+    if (reason == NULL)
+        return true;
+    if (series->count > 0 && !g_error_matches(reason, PENTIMENTO_ERROR, GIMP_PDB_CANCEL)) {
+        gimp_message(reason->message);
+        return true;
+    }
+    g_propagate_error(error, g_steal_pointer(&reason));
+    return false;
+}
+
+bool pentimento_task_work(const PentimentoTask *task, const PentimentoCall *call,
+                          const PentimentoJob *job, PentimentoSeries *series, GError **error)
 {
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     g_autoptr(GCancellable) finish = g_cancellable_new();
-    Live live = {.cancellable = cancellable, .finish = finish};
-    const PentimentoWatch watch = {.progress = on_progress,
-                                   .preview = on_preview,
-                                   .cancellable = cancellable,
-                                   .finish = finish,
-                                   .data = &live};
+    Live live = {.cancellable = cancellable,
+                 .finish = finish,
+                 .pictures = pentimento_settings_variations(call->config)};
     bool done;
 
-    live.window = pentimento_picture_window_new(_(task->title), G_CALLBACK(on_response), &live);
-    done = pentimento_worker_run(job, &watch, reply, error);
-    pentimento_picture_window_free(live.window);
-    return done;
-}
-
-bool pentimento_task_work(const PentimentoTask *task, bool live, const PentimentoJob *job,
-                          PentimentoReply *reply, GError **error)
-{
     pentimento_progress_begin();
-    return live ? work_live(task, job, reply, error)
-                : pentimento_worker_run(job, &pentimento_progress, reply, error);
+    if (call->live)
+        live.window = pentimento_picture_window_new(_(task->title), G_CALLBACK(on_response), &live);
+    done = make_all(task, call, job, &live, series, error);
+    if (live.window != NULL)
+        pentimento_picture_window_free(live.window);
+    return done;
 }

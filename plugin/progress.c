@@ -73,13 +73,18 @@ char *pentimento_progress_text(const char *stage, int step, int steps, double se
     return g_strdup_printf(_("%s, %s"), what, left);
 }
 
-static void show(const char *stage, int step, int steps, double fraction, double seconds_left,
-                 gpointer data)
+void pentimento_progress_show(const char *text, double fraction)
 {
-    g_autofree char *text = pentimento_progress_text(stage, step, steps, seconds_left);
-
     gimp_progress_set_text(text);
     gimp_progress_update(CLAMP(fraction, 0.0, 1.0));
 }
 
-const PentimentoWatch pentimento_progress = {.progress = show};
+static void watch(const char *stage, int step, int steps, double fraction, double seconds_left,
+                  gpointer data)
+{
+    g_autofree char *text = pentimento_progress_text(stage, step, steps, seconds_left);
+
+    pentimento_progress_show(text, fraction);
+}
+
+const PentimentoWatch pentimento_progress = {.progress = watch};

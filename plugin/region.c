@@ -2,15 +2,9 @@
  * In: the selected drawables and the arguments. Out: layer, its place, the selection's bounds. */
 #include "region.h"
 
+#include "settings.h"
+
 #include <glib/gi18n-lib.h>
-
-bool pentimento_output_replaces(GimpProcedureConfig *config)
-{
-    g_autofree char *output = NULL;
-
-    g_object_get(config, "output", &output, NULL);
-    return g_str_equal(output, "replace");
-}
 
 /* Groups hand their content lock down to what is in them. */
 static bool is_locked(GimpItem *item)

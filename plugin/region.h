@@ -23,6 +23,3 @@ bool pentimento_check_there(bool there, GError **error);
 
 /* True where layer, size, place and selection bounds are still those of `before`. */
 bool pentimento_region_same(const PentimentoRegion *before, const PentimentoRegion *now);
-
-/* True where `output` says the layer itself is to be changed. */
-bool pentimento_output_replaces(GimpProcedureConfig *config);

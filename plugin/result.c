@@ -1,25 +1,73 @@
-/* What becomes of a result: its layer's name and place, and the notes.
- * In: a task, a seed, the worker's reply. Out: a layer in the image, texts and messages. */
+/* What becomes of a result: its layers' names, contents and place, and the notes.
+ * In: a task, pictures as the worker made them. Out: layers in the image, texts and messages. */
 #include "result.h"
+
+#include "pixels-out.h"
+#include "settings.h"
 
 #include <glib/gi18n-lib.h>
 
-char *pentimento_result_name(const PentimentoTask *task, int seed)
+GimpLayer *pentimento_result_layer(const PentimentoTask *task, GimpImage *image,
+                                   const PentimentoMade *made, int x, int y, GError **error)
 {
     /* name of a new layer: what made it ("Reimagine"), and the seed */
-    return g_strdup_printf(_("%s, seed %d"), _(task->title), seed);
+    g_autofree char *name = g_strdup_printf(_("%s, seed %d"), _(task->title), made->seed);
+    GimpLayer *layer = pentimento_layer_new(image, name, &made->reply, error);
+
+    if (layer == NULL)
+        return NULL;
+    pentimento_settings_attach(layer, task, made->options, &made->reply);
+    gimp_layer_set_offsets(layer, x, y);
+    return layer;
 }
 
-void pentimento_result_insert(GimpImage *image, GimpLayer *layer, GimpLayer *parent, int position)
+/* An indexed image has no groups: there, they lie one above the other. */
+static GimpLayer *insert_all(const PentimentoTask *task, GimpImage *image, GimpLayer *const *layers,
+                             int count, GimpLayer *parent, int position)
 {
-    g_autofree GimpLayer **layers = gimp_image_get_selected_layers(image);
-    g_autofree GimpChannel **channels = gimp_image_get_selected_channels(image);
+    GimpLayer *group = NULL;
 
-    gimp_image_insert_layer(image, layer, parent, position); /* which selects it */
-    if (layers[0] != NULL)
-        gimp_image_set_selected_layers(image, (const GimpLayer **)layers);
+    if (count > 1 && gimp_image_get_base_type(image) != GIMP_INDEXED) {
+        /* name of a group of layers: what made them ("Reimagine") */
+        g_autofree char *name = g_strdup_printf(_("%s, variations"), _(task->title));
+
+        group = GIMP_LAYER(gimp_group_layer_new(image, name));
+        gimp_image_insert_layer(image, group, parent, position);
+    }
+    for (int i = 0; i < count; i++) {
+        gimp_item_set_visible(GIMP_ITEM(layers[i]), i == 0);
+        gimp_image_insert_layer(image, layers[i], group != NULL ? group : parent,
+                                group != NULL  ? i
+                                : position < 0 ? -1
+                                               : position + i);
+    }
+    return group != NULL ? group : layers[0];
+}
+
+GimpLayer *pentimento_result_insert(const PentimentoTask *task, GimpImage *image,
+                                    GimpLayer *const *layers, int count, GimpLayer *parent,
+                                    int position)
+{
+    g_autofree GimpLayer **selected = gimp_image_get_selected_layers(image);
+    g_autofree GimpChannel **channels = gimp_image_get_selected_channels(image);
+    GimpLayer *whole;
+
+    gimp_image_undo_group_start(image);
+    whole = insert_all(task, image, layers, count, parent, position); /* which selects them */
+    if (selected[0] != NULL)
+        gimp_image_set_selected_layers(image, (const GimpLayer **)selected);
     else if (channels[0] != NULL)
         gimp_image_set_selected_channels(image, (const GimpChannel **)channels);
+    else
+        gimp_image_set_selected_layers(image, (const GimpLayer *[]){layers[0], NULL});
+    gimp_image_undo_group_end(image);
+    return whole;
+}
+
+void pentimento_result_drop(GimpLayer *const *layers, int count)
+{
+    for (int i = 0; i < count; i++)
+        gimp_item_delete(GIMP_ITEM(layers[i]));
 }
 
 void pentimento_result_notes(GimpImage *image, const PentimentoReply *reply)

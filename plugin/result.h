@@ -1,15 +1,23 @@
 #pragma once
 
-#include "task.h"
-#include "worker-client.h"
+#include "live.h"
 
-/* The layer name of a result: the task's title and the seed. Free with g_free. */
-char *pentimento_result_name(const PentimentoTask *task, int seed);
+/* A layer of one picture, its corner at (x, y) of the image, with the settings it was made with;
+ * not in the image yet. */
+GimpLayer *pentimento_result_layer(const PentimentoTask *task, GimpImage *image,
+                                   const PentimentoMade *made, int x, int y, GError **error);
 
-/* Puts a result's layer into the image: parent and position as gimp_image_insert_layer has them.
- * What is selected stays so, for the user may be painting on it, and the next run starts from it
- * and not from this result; where no layer or channel is, the new layer becomes selected. */
-void pentimento_result_insert(GimpImage *image, GimpLayer *layer, GimpLayer *parent, int position);
+/* Puts the layers of a series, [count], into the image in one undo step: parent and position as
+ * gimp_image_insert_layer has them; several come into a group, of which the first one shows.
+ * Returns the layer or the group. What is selected stays so, for the user may be painting on it,
+ * and the next run starts from it and not from this result; where no layer or channel is, the new
+ * layer becomes selected. */
+GimpLayer *pentimento_result_insert(const PentimentoTask *task, GimpImage *image,
+                                    GimpLayer *const *layers, int count, GimpLayer *parent,
+                                    int position);
+
+/* Gives up layers that are not in an image, [count]. */
+void pentimento_result_drop(GimpLayer *const *layers, int count);
 
 /* Says what the user should know of a result in `image`: the worker's notes, and that an indexed
  * image's palette limits the colours. */

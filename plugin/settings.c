@@ -74,6 +74,23 @@ int pentimento_settings_seed(GimpProcedureConfig *config)
     return seed >= 0 ? seed : g_random_int_range(0, G_MAXINT32);
 }
 
+bool pentimento_output_replaces(GimpProcedureConfig *config)
+{
+    g_autofree char *output = NULL;
+
+    if (has(config, "output"))
+        g_object_get(config, "output", &output, NULL);
+    return g_strcmp0(output, "replace") == 0;
+}
+
+int pentimento_settings_variations(GimpProcedureConfig *config)
+{
+    int variations;
+
+    g_object_get(config, "variations", &variations, NULL);
+    return pentimento_output_replaces(config) ? 1 : variations;
+}
+
 /* ---- onto the layer ---------------------------------------------------------------------- */
 
 /* Undoable, so that they go with the pixels they tell of. When Redo attaches one again, GIMP

@@ -10,6 +10,12 @@ GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureC
 /* The seed to use: the argument's, or a new one where that is -1. */
 int pentimento_settings_seed(GimpProcedureConfig *config);
 
+/* Whether the result goes into the layer itself. */
+bool pentimento_output_replaces(GimpProcedureConfig *config);
+
+/* How many pictures are asked for, 1 .. PENTIMENTO_MAX_VARIATIONS; only one can replace. */
+int pentimento_settings_variations(GimpProcedureConfig *config);
+
 /* Attaches to a layer that is not in an image yet, or is, how it was made: parasite
  * "pentimento-settings" (JSON, saved with the image: task, model, seed and the numbers, and
  * "steps-taken" where it was ended early) and, for this session only, "pentimento-prompts" and

@@ -12,10 +12,13 @@ GQuark pentimento_error_quark(void);
 #define pentimento_set_error(error, STATUS, ...) \
     g_set_error(error, PENTIMENTO_ERROR, GIMP_PDB_##STATUS, __VA_ARGS__)
 
+/* Pictures that one call may ask for. */
+#define PENTIMENTO_MAX_VARIATIONS 8
+
 /* What a procedure returns. */
 typedef struct {
-    GimpLayer *layer; /* the new layer, or the one that was changed */
-    int seed;         /* the seed used */
+    GimpLayer *layer; /* the new layer, the group of new ones, or the layer that was changed */
+    int seed;         /* the seed used; of several, the first */
 } PentimentoOutcome;
 
 /* What a procedure was called with. */

@@ -98,6 +98,27 @@ static GtkWidget *add_adapter(const Rows *rows, GimpProcedureConfig *config)
     return chooser;
 }
 
+/* Only one picture can replace a layer's pixels. */
+static void follow_output(GimpProcedureConfig *config, GParamSpec *spec, GtkWidget *variations)
+{
+    g_autofree char *output = NULL;
+
+    g_object_get(config, "output", &output, NULL);
+    gtk_widget_set_sensitive(variations, !g_str_equal(output, "replace"));
+}
+
+static void add_variations(const Rows *rows, GimpProcedureConfig *config)
+{
+    GtkWidget *variations;
+
+    add_argument(rows, "variations");
+    if (!has(config, "output"))
+        return;
+    variations = gimp_procedure_dialog_get_widget(rows->dialog, "variations", G_TYPE_NONE);
+    g_signal_connect_object(config, "notify::output", G_CALLBACK(follow_output), variations, 0);
+    follow_output(config, NULL, variations);
+}
+
 static void add_advanced(const Rows *rows, GimpProcedureConfig *config)
 {
     static const char *const scales[] = {"steps", "guidance", "refine"};
@@ -162,6 +183,7 @@ GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedu
         add_scale(&rows, "strength");
         add_argument(&rows, "output");
     }
+    add_variations(&rows, config);
     choosers->model = pentimento_model_chooser_new(config);
     add_row(&rows, choosers->model);
     choosers->adapter = add_adapter(&rows, config);

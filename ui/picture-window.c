@@ -92,6 +92,11 @@ void pentimento_picture_window_preview(PentimentoPictureWindow *window, const gu
     gtk_widget_set_sensitive(window->finish, !window->ending);
 }
 
+void pentimento_picture_window_set_fresh(PentimentoPictureWindow *window)
+{
+    gtk_widget_set_sensitive(window->finish, FALSE);
+}
+
 void pentimento_picture_window_set_ending(PentimentoPictureWindow *window)
 {
     window->ending = true;

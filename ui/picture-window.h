@@ -21,5 +21,8 @@ void pentimento_picture_window_progress(PentimentoPictureWindow *window, const c
 void pentimento_picture_window_preview(PentimentoPictureWindow *window, const guint8 *pixels,
                                        int width, int height);
 
+/* Another picture begins, of which there is nothing to keep yet. */
+void pentimento_picture_window_set_fresh(PentimentoPictureWindow *window);
+
 /* From now on it can only be cancelled. */
 void pentimento_picture_window_set_ending(PentimentoPictureWindow *window);

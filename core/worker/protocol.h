@@ -80,8 +80,8 @@
  *
  * Run with the task "teach": a LoRA is made from pictures, $XDG_DATA_HOME/pentimento/adapters/
  *   NAME.safetensors. Takes minutes; other jobs wait meanwhile. Cancelled (or its client killed) it
- *   keeps a checkpoint, and the same call goes on from there. The pictures stay on this computer, as
- *   latents in private folders that go when a LoRA of that name is there.
+ *   keeps a checkpoint, and the same call goes on from there. The pictures stay on this computer,
+ *   as latents in private folders that go when a LoRA of that name is there.
  *   options: model, threads as above, and
  *       action       s  "teach"; "keep": make the LoRA of what the checkpoint has, without another
  *                       step; done before the jobs that wait; "forget": remove what unfinished

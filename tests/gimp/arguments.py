@@ -18,7 +18,7 @@ ldm.ldm_request_new.restype = ldm.ldm_request_get.restype = ctypes.c_void_p
 glib = ctypes.CDLL("libglib-2.0.so.0")
 glib.g_variant_print.restype = ctypes.c_char_p
 
-OWN = {"model", "output", "adapter", "adapter-weight"}  # the plug-in's, which are no options of a request
+OWN = {"model", "output", "adapter", "adapter-weight", "variations"}  # the plug-in's, which are no options of a request
 # only for the command line
 NOT_IN_GIMP = {"eta", "lora", "embedding", "guidance-rescale", "guidance-start", "guidance-end", "reuse", "merge", "surroundings",
                "precision"}

@@ -125,11 +125,18 @@ def test_cancel_while_it_works():
     display.delete()
 
 
-def begin_long_picture(image):
+def set_pictures(number):
+    keys("alt+b", "ctrl+a")
+    write(str(number))
+    keys("Tab")
+
+
+def begin_long_picture(image, pictures=1):
     """A thousand steps of Reimagine; waits for the window with the preview, and for a preview to keep."""
     choose(REIMAGINE)
     dialog("Reimagine")
     write("a wooden table")
+    set_pictures(pictures)
     set_steps(1000)
     keys("alt+o")
     dialog("Reimagine: at work")
@@ -152,6 +159,40 @@ def test_stop_and_keep():
     keys("ctrl+z")
     wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
     check(content(image) == before, "one undo restores every byte")
+    display.delete()
+
+
+def test_variations():
+    image, layer = photo(120, 100)
+    before = content(image)
+    display = show(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    write("a wooden table")
+    set_pictures(3)
+    set_steps(2)
+    shot("variations-asked")
+    keys("alt+o")
+    group = result_in(image)
+    check(group.is_group() and len(group.get_children()) == 3, "three pictures in a group")
+    check([one.get_visible() for one in group.get_children()] == [True, False, False], "the first one shows")
+    shot("variations")
+    focus_gimp()
+    keys("ctrl+z")
+    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
+    check(content(image) == before, "one undo restores every byte")
+    display.delete()
+
+
+def test_stop_the_first_of_several():
+    """The one at work is kept, and no more are made."""
+    image, layer = photo(120, 100)
+    display = show(image)
+    begin_long_picture(image, pictures=8)
+    shot("variations-at-work")
+    keys("alt+s")
+    kept = result_in(image)
+    check(not kept.is_group() and settings(kept)["steps-taken"] < 600, "one picture, ended early")
     display.delete()
 
 
