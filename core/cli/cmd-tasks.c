@@ -234,7 +234,7 @@ static bool settle_learning(const TaskArguments *arguments, LdmModel *model, Ldm
         request->learn = MANY_STEPS;
     if (request->learn == 0 || (report->quiet && !timed))
         return true;
-    if (!ldm_line_plan(model, request, ldm_memory_available(), &plan, error))
+    if (!ldm_line_plan(model, request, NULL, ldm_memory_available(), &plan, error))
         return false;
     const LdmLearn job = {.model = model,
                           .request = request,

@@ -13,6 +13,7 @@
 #include "layers/room.h"
 #include "pipeline/adapters.h"
 #include "pipeline/ahead.h"
+#include "pipeline/areas.h"
 #include "pipeline/plan.h"
 #include "pipeline/preview.h"
 #include "pipeline/progress.h"
@@ -24,6 +25,7 @@
 typedef struct {
     LdmModel *model;
     const LdmRequest *request;
+    const LdmRect *area; /* of the mask; NULL: all */
     GCancellable *cancellable;
     const LdmMonitor *monitor; /* or NULL */
     LdmPreviews previews;
@@ -259,7 +261,7 @@ static bool line_begin(LdmLine *line, GError **error)
         return false;
     }
     if (!ldm_adapters_add(line->model, line->request, &line->adapters, error) ||
-        !ldm_line_plan(line->model, line->request, available, &line->plan, error) ||
+        !ldm_line_plan(line->model, line->request, line->area, available, &line->plan, error) ||
         !open_previews(line, error) ||
         !ldm_plan_fits(ldm_line_plan_peak(&line->plan), available, error))
         return false;
@@ -303,11 +305,12 @@ static bool run_stages(LdmLine *line, GError **error)
            finish(line, error);      /* x', picture, s -> pixels, alpha at the picture's size */
 }
 
-LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
-                        GError **error)
+LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmRect *area,
+                        const LdmMonitor *monitor, GError **error)
 {
     LdmLine line = {.model = model,
                     .request = request,
+                    .area = area,
                     .monitor = monitor,
                     .cancellable = ldm_monitor_cancellable(monitor)};
     LdmResult *result = NULL;
@@ -327,7 +330,10 @@ LdmResult *ldm_generate(LdmModel *model, const LdmRequest *request, const LdmMon
                         GError **error)
 {
     LdmRefine refine;
-    return ldm_refine_split(model, request, &refine)
-               ? ldm_refine_run(&refine, model, monitor, error)
-               : ldm_line_run(model, request, monitor, error);
+    LdmAreas areas;
+    if (ldm_refine_split(model, request, &refine))
+        return ldm_refine_run(&refine, model, monitor, error);
+    if (ldm_areas_split(model, request, &areas))
+        return ldm_areas_run(&areas, model, request, monitor, error);
+    return ldm_line_run(model, request, NULL, monitor, error);
 }

@@ -9,9 +9,9 @@
 #include "kernels/kernels.h"
 #include "layers/room.h"
 #include "pipeline/adapters.h"
+#include "pipeline/areas.h"
 #include "pipeline/refine.h"
 #include "pipeline/request.h"
-#include "prepare/prepare.h"
 #include "tensor/tensor.h"
 #include "train/learn.h"
 #include "weights/coarse.h"
@@ -24,7 +24,7 @@ static size_t floats(size_t n)
 }
 
 /* What refine makes anew is worked on at its own size, as what is generated at once. */
-static LdmPrepareOptions prepare_options(const LdmModel *model, const LdmRequest *request)
+LdmPrepareOptions ldm_line_prepare_options(const LdmModel *model, const LdmRequest *request)
 {
     const LdmModelInfo *info = &model->info;
     bool refines = request->task == LDM_TASK_IMG2IMG && request->refine > 0.0;
@@ -66,19 +66,19 @@ void ldm_line_size(const LdmModel *model, const LdmRequest *request, size_t *wid
     *height = request->height > 0 ? (size_t)request->height : native;
 }
 
-static bool lay_window(const LdmModel *model, const LdmRequest *request, LdmLinePlan *p,
-                       GError **error)
+static bool lay_window(const LdmModel *model, const LdmRequest *request, const LdmRect *area,
+                       LdmLinePlan *p, GError **error)
 {
     LdmPrepared *geometry = &p->geometry;
-    LdmPrepareOptions options = prepare_options(model, request);
+    LdmPrepareOptions options = ldm_line_prepare_options(model, request);
     if (request->task == LDM_TASK_GENERATE) {
         size_t width, height;
         ldm_line_size(model, request, &width, &height);
         ldm_prepare_blank(&options, width, height, geometry);
         return true;
     }
-    LdmRect marked;
-    if (request->mask != NULL && !ldm_mask_bounds(request->mask, &marked)) {
+    LdmRect marked = area != NULL ? *area : (LdmRect){0};
+    if (area == NULL && request->mask != NULL && !ldm_mask_bounds(request->mask, &marked)) {
         ldm_set_error(error, INVALID,
                       _("the mask is empty: mark (select) what is to be repainted"));
         return false;
@@ -355,12 +355,12 @@ static bool plan_stages(const LdmModel *model, const LdmRequest *request, uint64
     return true;
 }
 
-bool ldm_line_plan(LdmModel *model, const LdmRequest *request, uint64_t available, LdmLinePlan *p,
-                   GError **error)
+bool ldm_line_plan(LdmModel *model, const LdmRequest *request, const LdmRect *area,
+                   uint64_t available, LdmLinePlan *p, GError **error)
 {
     *p = (LdmLinePlan){0};
     if (!ldm_request_check(request, error) || !check_model(model, error) ||
-        !lay_window(model, request, p, error))
+        !lay_window(model, request, area, p, error))
         return false;
     size_t f = (size_t)model->info.downsampling;
     p->h = p->geometry.H / f;
@@ -396,7 +396,8 @@ bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error)
     return false;
 }
 
-bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error)
+bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, const LdmRect *area,
+                         LdmPlan *plan, GError **error)
 {
     LdmLinePlan line;
     LdmAdapters *adapters;
@@ -404,7 +405,7 @@ bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, LdmPlan *pl
     g_autoptr(GMutexLocker) lock = g_mutex_locker_new(&model->busy);
     if (!ldm_adapters_add(model, request, &adapters, error))
         return false;
-    bool planned = ldm_line_plan(model, request, available, &line, error);
+    bool planned = ldm_line_plan(model, request, area, available, &line, error);
     ldm_adapters_free(adapters);
     if (!planned)
         return false;
@@ -421,7 +422,10 @@ bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, LdmPlan *pl
 bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error)
 {
     LdmRefine refine;
-    return ldm_refine_split(model, request, &refine)
-               ? ldm_refine_plan(&refine, model, plan, error)
-               : ldm_line_plan_alone(model, request, plan, error);
+    LdmAreas areas;
+    if (ldm_refine_split(model, request, &refine))
+        return ldm_refine_plan(&refine, model, plan, error);
+    if (ldm_areas_split(model, request, &areas))
+        return ldm_areas_plan(&areas, model, request, plan, error);
+    return ldm_line_plan_alone(model, request, NULL, plan, error);
 }

@@ -6,6 +6,7 @@
 #include "encode/encode.h"
 #include "pipeline/model.h"
 #include "pipeline/types.h"
+#include "prepare/prepare.h"
 
 /* Side of a tile, in latent cells, where the autoencoder runs in tiles. */
 #define LDM_TILE_CELLS 64
@@ -24,13 +25,22 @@ typedef struct {
 } LdmLinePlan;
 
 /* Lays the window, plans every stage and sums up the buffers. A stage of the autoencoder that does
- * not fit into `available` bytes whole is planned in tiles. Errors: those of ldm_request_check;
+ * not fit into `available` bytes whole is planned in tiles. `area`: the part of the mask that is
+ * meant, with none of it elsewhere in the window; NULL: all. Errors: those of ldm_request_check;
  * INVALID (an empty mask, a latent of the wrong shape). */
-bool ldm_line_plan(LdmModel *model, const LdmRequest *request, uint64_t available,
-                   LdmLinePlan *plan, GError **error);
+bool ldm_line_plan(LdmModel *model, const LdmRequest *request, const LdmRect *area,
+                   uint64_t available, LdmLinePlan *plan, GError **error);
 
 /* What ldm_plan tells of one run of the line. Takes the model's lock. */
-bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error);
+bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, const LdmRect *area,
+                         LdmPlan *plan, GError **error);
+
+/* One run of the line (generate.c). */
+LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmRect *area,
+                        const LdmMonitor *monitor, GError **error);
+
+/* What the line's window must fit. */
+LdmPrepareOptions ldm_line_prepare_options(const LdmModel *model, const LdmRequest *request);
 
 /* Pixels of what a request generates. */
 void ldm_line_size(const LdmModel *model, const LdmRequest *request, size_t *width, size_t *height);

@@ -22,7 +22,3 @@ bool ldm_refine_plan(const LdmRefine *refine, LdmModel *model, LdmPlan *plan, GE
  * those of ldm_generate. */
 LdmResult *ldm_refine_run(LdmRefine *refine, LdmModel *model, const LdmMonitor *monitor,
                           GError **error);
-
-/* One run of the line (generate.c). */
-LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmMonitor *monitor,
-                        GError **error);

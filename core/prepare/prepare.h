@@ -28,6 +28,16 @@ void ldm_prepare_window(const LdmPrepareOptions *options, size_t width, size_t h
 void ldm_prepare_blank(const LdmPrepareOptions *options, size_t width, size_t height,
                        LdmPrepared *prepared);
 
+/* The marks of a mask (s > 0) in groups that can be worked on apart: bounds of each, in whole
+ * cells, such that the window which ldm_prepare_window lays around it holds no mark of another.
+ * Returns how many there are; 0 where nothing is marked, or where they are more than `most` or too
+ * many to tell. */
+size_t ldm_mask_areas(const LdmPrepareOptions *options, const LdmTensor *mask, LdmRect *areas,
+                      size_t most);
+
+/* The smallest rectangle that holds both. */
+LdmRect ldm_rect_around(const LdmRect *a, const LdmRect *b);
+
 /* The latent cells around `marked` (pixels of the picture) in a window that is laid: at least
  * `margin` of them on every side and native/2 pixels in all, as far as the window goes, widened to
  * multiples of `unit`. */

@@ -84,6 +84,27 @@ def test_inpaint_a_soft_selection():
     check(state(image) == before, "source, selection and selected layer are as before")
 
 
+def test_selections_far_apart():
+    """One layer over both; what lies between is not touched."""
+    image, layer = photo()
+    image.scale(1400, 160)
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 100, 60, 30, 40)
+    image.select_ellipse(Gimp.ChannelOps.ADD, 1230, 20, 50, 40)
+    chosen = selection_over(image, layer)
+    new = call_ok(INPAINT, image, [layer]).layer
+    x, y = new.get_offsets()[1:]
+    mask = floats(new.get_mask(), "Y float")[..., 0]
+    there = numpy.minimum(1, 2 * chosen)[y:y + mask.shape[0], x:x + mask.shape[1]]
+    check(abs(mask - there).max() <= 0.51 / 255, "the layer mask is the selection")
+    check(mask.sum() > 0.99 * numpy.minimum(1, 2 * chosen).sum(), "all of it")
+    between = (mask == 0)[:, 400:900]
+    check(between.all(), "nothing between is meant")
+    made, before = floats(new)[..., :3], floats(layer)[y:y + mask.shape[0], x:x + mask.shape[1], :3]
+    check(abs(made - before)[:, 400:900].max() <= 0.51 / 255, "there the layer shows what lies below")
+    check(abs(made - before)[:, :300][mask[:, :300] > 0].mean() > 0.001 and
+          abs(made - before)[:, 1000:][mask[:, 1000:] > 0].mean() > 0.001, "both are made anew")
+
+
 def test_what_a_layer_mask_hides_stays_hidden():
     image, layer = photo()
     layer.set_offsets(6, -4)

@@ -87,9 +87,10 @@ static void test_memory(void)
     g_autoptr(LdmRequest) request = generate(2048, 1024);
     g_autoptr(GError) error = NULL;
     LdmLinePlan whole, tiled;
-    g_assert_true(ldm_line_plan(model, request, G_MAXUINT64, &whole, &error));
+    g_assert_true(ldm_line_plan(model, request, NULL, G_MAXUINT64, &whole, &error));
     g_assert_cmpuint(whole.decode_tile, ==, 0);
-    g_assert_true(ldm_line_plan(model, request, whole.bytes[LDM_STAGE_DECODE] / 2, &tiled, &error));
+    g_assert_true(
+        ldm_line_plan(model, request, NULL, whole.bytes[LDM_STAGE_DECODE] / 2, &tiled, &error));
     g_assert_cmpuint(tiled.decode_tile, >, 0);
     g_assert_cmpuint(tiled.bytes[LDM_STAGE_DECODE], <, whole.bytes[LDM_STAGE_DECODE] / 2);
     g_assert_true(ldm_plan_fits(ldm_line_plan_peak(&whole), ldm_line_plan_peak(&whole), &error));
