@@ -129,7 +129,8 @@ static void add_variations(GimpProcedure *procedure)
     gimp_procedure_add_int_argument(
         procedure, "variations", _("Num_ber of pictures"),
         _("How many pictures are made, with seeds that follow each other: they become layers of a "
-          "group, of which the first one shows. Only one can replace a layer's pixels"),
+          "group (indexed images have none), and the first one shows. Only one can replace a "
+          "layer's pixels"),
         1, PENTIMENTO_MAX_VARIATIONS, 1, G_PARAM_READWRITE);
 }
 
@@ -145,9 +146,11 @@ void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedu
     add_adapter(procedure);
     add_choices(task, procedure);
     add_variations(procedure);
-    gimp_procedure_add_layer_return_value(procedure, "layer", _("Layer"),
-                                          _("The layer with the result; of several, their group"),
-                                          FALSE, G_PARAM_READWRITE);
+    gimp_procedure_add_layer_return_value(
+        procedure, "layer", _("Layer"),
+        _("The layer with the result; of several, their group, or the first in an "
+          "indexed image"),
+        FALSE, G_PARAM_READWRITE);
     gimp_procedure_add_int_return_value(procedure, "seed", _("Seed"),
                                         _("The seed that was used; of several, the first one's"),
                                         -1, G_MAXINT32, -1, G_PARAM_READWRITE);

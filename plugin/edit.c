@@ -82,13 +82,13 @@ static GimpLayer *insert_above(const PentimentoTask *task, const PentimentoRegio
 
 /* Everything is ready before the image is changed. */
 static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *region,
-                             const PentimentoSeries *series, GError **error)
+                             PentimentoSeries *series, GError **error)
 {
     GimpLayer *layers[PENTIMENTO_MAX_VARIATIONS], *whole;
     const bool fits = follow(region);
 
     for (int i = 0; i < series->count; i++) {
-        const PentimentoMade *made = &series->made[i];
+        PentimentoMade *made = &series->made[i];
 
         layers[i] =
             pentimento_result_layer(task, region->image, made, region->offset_x + made->reply.x,
@@ -98,6 +98,7 @@ static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *regio
             return NULL;
         }
         pentimento_layer_hide_as(layers[i], region->layer);
+        pentimento_reply_drop_arrays(&made->reply);
     }
     whole = insert_above(task, region, layers, series->count);
     if (!fits)

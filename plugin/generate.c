@@ -6,13 +6,13 @@
 #include <glib/gi18n-lib.h>
 
 /* Into the middle of the image. */
-static GimpLayer *insert(const PentimentoTask *task, GimpImage *image,
-                         const PentimentoSeries *series, GError **error)
+static GimpLayer *insert(const PentimentoTask *task, GimpImage *image, PentimentoSeries *series,
+                         GError **error)
 {
     GimpLayer *layers[PENTIMENTO_MAX_VARIATIONS];
 
     for (int i = 0; i < series->count; i++) {
-        const PentimentoReply *reply = &series->made[i].reply;
+        PentimentoReply *reply = &series->made[i].reply;
         const int x = (gimp_image_get_width(image) - reply->width) / 2;
         const int y = (gimp_image_get_height(image) - reply->height) / 2;
 
@@ -21,13 +21,14 @@ static GimpLayer *insert(const PentimentoTask *task, GimpImage *image,
             pentimento_result_drop(layers, i);
             return NULL;
         }
+        pentimento_reply_drop_arrays(reply);
     }
     return pentimento_result_insert(task, image, layers, series->count, NULL, -1);
 }
 
 /* Puts the pictures into `image`, or into a new one where that is NULL. */
-static GimpLayer *place(const PentimentoTask *task, GimpImage *image,
-                        const PentimentoSeries *series, GError **error)
+static GimpLayer *place(const PentimentoTask *task, GimpImage *image, PentimentoSeries *series,
+                        GError **error)
 {
     const PentimentoReply *first = &series->made[0].reply;
     GimpLayer *layer;

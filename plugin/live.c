@@ -101,7 +101,11 @@ static bool make_all(const PentimentoTask *task, const PentimentoCall *call,
     if (reason == NULL)
         return true;
     if (series->count > 0 && !g_error_matches(reason, PENTIMENTO_ERROR, GIMP_PDB_CANCEL)) {
-        gimp_message(reason->message);
+        /* numbers of pictures; what went wrong, a sentence */
+        g_autofree char *text = g_strdup_printf(_("%d of %d pictures were made. The next one: %s"),
+                                                series->count, live->pictures, reason->message);
+
+        gimp_message(text);
         return true;
     }
     g_propagate_error(error, g_steal_pointer(&reason));

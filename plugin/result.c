@@ -21,25 +21,32 @@ GimpLayer *pentimento_result_layer(const PentimentoTask *task, GimpImage *image,
     return layer;
 }
 
-/* An indexed image has no groups: there, they lie one above the other. */
+static GimpLayer *insert_group(const PentimentoTask *task, GimpImage *image, GimpLayer *parent,
+                               int position)
+{
+    /* name of a group of layers: what made them ("Reimagine") */
+    g_autofree char *name = g_strdup_printf(_("%s, variations"), _(task->title));
+    GimpLayer *group = GIMP_LAYER(gimp_group_layer_new(image, name));
+
+    gimp_layer_set_mode(group, gimp_image_get_default_new_layer_mode(image));
+    gimp_image_insert_layer(image, group, parent, position);
+    return group;
+}
+
+/* An indexed image has no groups: there, they lie one above the other, the first on top. */
 static GimpLayer *insert_all(const PentimentoTask *task, GimpImage *image, GimpLayer *const *layers,
                              int count, GimpLayer *parent, int position)
 {
     GimpLayer *group = NULL;
 
     if (count > 1 && gimp_image_get_base_type(image) != GIMP_INDEXED) {
-        /* name of a group of layers: what made them ("Reimagine") */
-        g_autofree char *name = g_strdup_printf(_("%s, variations"), _(task->title));
-
-        group = GIMP_LAYER(gimp_group_layer_new(image, name));
-        gimp_image_insert_layer(image, group, parent, position);
+        group = insert_group(task, image, parent, position);
+        parent = group;
+        position = 0;
     }
-    for (int i = 0; i < count; i++) {
+    for (int i = count - 1; i >= 0; i--) {
         gimp_item_set_visible(GIMP_ITEM(layers[i]), i == 0);
-        gimp_image_insert_layer(image, layers[i], group != NULL ? group : parent,
-                                group != NULL  ? i
-                                : position < 0 ? -1
-                                               : position + i);
+        gimp_image_insert_layer(image, layers[i], parent, position);
     }
     return group != NULL ? group : layers[0];
 }

@@ -8,10 +8,10 @@ GimpLayer *pentimento_result_layer(const PentimentoTask *task, GimpImage *image,
                                    const PentimentoMade *made, int x, int y, GError **error);
 
 /* Puts the layers of a series, [count], into the image in one undo step: parent and position as
- * gimp_image_insert_layer has them; several come into a group, of which the first one shows.
- * Returns the layer or the group. What is selected stays so, for the user may be painting on it,
- * and the next run starts from it and not from this result; where no layer or channel is, the new
- * layer becomes selected. */
+ * gimp_image_insert_layer has them; several come into a group (indexed images have none), and the
+ * first one shows. Returns the group, or else the first layer. What is selected stays so, for the
+ * user may be painting on it, and the next run starts from it and not from this result; where no
+ * layer or channel is, the new layer becomes selected. */
 GimpLayer *pentimento_result_insert(const PentimentoTask *task, GimpImage *image,
                                     GimpLayer *const *layers, int count, GimpLayer *parent,
                                     int position);

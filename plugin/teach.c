@@ -21,6 +21,16 @@ static char *name_of(GimpProcedureConfig *config)
     return g_strstrip(name != NULL ? name : g_strdup(""));
 }
 
+/* This process: what is given up is what it asked for, and no other teaching of that name. */
+static const char *asker(void)
+{
+    static char *id = NULL;
+
+    if (id == NULL)
+        id = g_uuid_string_random();
+    return id;
+}
+
 GVariant *pentimento_lesson_options(const PentimentoLesson *lesson, const char *action)
 {
     g_autofree char *name = name_of(lesson->config), *description = NULL, *model = NULL;
@@ -35,6 +45,7 @@ GVariant *pentimento_lesson_options(const PentimentoLesson *lesson, const char *
                           g_variant_new_string(description != NULL ? description : ""));
     g_variant_builder_add(&options, "{sv}", "model",
                           g_variant_new_string(model != NULL ? model : ""));
+    g_variant_builder_add(&options, "{sv}", "asker", g_variant_new_string(asker()));
     g_variant_builder_add(&options, "{sv}", "steps", g_variant_new_int32(steps));
     g_variant_builder_add(&options, "{sv}", "seed", g_variant_new_int64(seed));
     g_variant_builder_add(&options, "{sv}", "threads",

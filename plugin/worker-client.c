@@ -356,7 +356,7 @@ static void converse(GDBusConnection *connection, const PentimentoJob *job, Exch
 
 /* ---- the reply --------------------------------------------------------------------------- */
 
-void pentimento_reply_clear(PentimentoReply *reply)
+void pentimento_reply_drop_arrays(PentimentoReply *reply)
 {
     const size_t count = (size_t)reply->width * reply->height;
 
@@ -364,6 +364,12 @@ void pentimento_reply_clear(PentimentoReply *reply)
         munmap((void *)reply->pixels, count * 4 * sizeof(float));
     if (reply->alpha != NULL)
         munmap((void *)reply->alpha, count * sizeof(float));
+    reply->pixels = reply->alpha = NULL;
+}
+
+void pentimento_reply_clear(PentimentoReply *reply)
+{
+    pentimento_reply_drop_arrays(reply);
     g_clear_pointer(&reply->seconds, g_variant_unref);
     g_strfreev(reply->notes);
     g_clear_pointer(&reply->values, g_variant_unref);
@@ -425,8 +431,7 @@ static bool read_reply(const Exchange *exchange, const PentimentoJob *job, Penti
         return true;
     pentimento_set_error(error, EXECUTION_ERROR,
                          _("pentimento-worker answered with something that is not a picture of "
-                           "the right size: nothing was changed; install Pentimento again if this "
-                           "goes on."));
+                           "the right size; install Pentimento again if this goes on."));
     return false;
 }
 
@@ -449,8 +454,8 @@ static void explain(GError *cause, GError **error)
         log = pentimento_worker_log();
         pentimento_set_error(error, EXECUTION_ERROR,
                              _("pentimento-worker, the program that does the work, ended in the "
-                               "middle of it: nothing was changed; try again, with less memory in "
-                               "use or a smaller selection. What it did before stands in %s."),
+                               "middle of it; try again, with less memory in use or a smaller "
+                               "selection. What it did before stands in %s."),
                              log);
     }
 }

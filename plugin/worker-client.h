@@ -32,6 +32,7 @@ typedef struct {
 } PentimentoReply;
 
 void pentimento_reply_clear(PentimentoReply *reply);
+void pentimento_reply_drop_arrays(PentimentoReply *reply); /* pixels and alpha, which are large */
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PentimentoReply, pentimento_reply_clear)
 
 /* Roughly what the job is heading for after `step` of `steps`. */

@@ -126,7 +126,9 @@ typedef void (*LdmPreviewFunc)(const LdmPreview *preview, gpointer data);
  * or file, or where that is NULL the model's own ("preview" or "vae_tiny" in its folder,
  * STEM.preview.safetensors beside a single file); for a model without, from a linear map, made once
  * and kept in $XDG_CACHE_HOME/pentimento/previews. The result is the same with them and without.
- * Once `finish` is cancelled, the step at work is the last: what it predicts is the result. */
+ * Once `finish` is cancelled, the step at work is the last: what it predicts is the result. Marks
+ * that lie far apart may be worked on one group after the other, each with previews of its own
+ * window: of those whose turn has not come nothing is changed. */
 typedef struct {
     GCancellable *cancellable;
     LdmProgressFunc progress;
@@ -340,12 +342,14 @@ typedef struct {
 
 typedef struct {
     LdmRect window;    /* where `pixels` lie in the request's picture (0, 0 for generate) */
-    LdmTensor *pixels; /* [1, h, w, 4] generated R'G'B'A, colour-matched, before blending */
+    LdmTensor *pixels; /* [1, h, w, 4] generated R'G'B'A, colour-matched, before blending; where
+                        * no marks are near, the picture's own */
     LdmTensor *alpha;  /* [1, h, w, 1] blend factor 0..1; NULL for generate */
     int64_t seed;      /* the seed used */
     double scale;      /* latent window per picture pixel: 1, or less where it had to be reduced */
     int evaluations;   /* calls of epsilon_theta (a guided pair counts 2) */
     int steps, planned_steps; /* denoising steps taken, of so many: fewer where it was finished */
+    int skipped; /* groups of marks that were not reached before it was finished: as they were */
     double seconds[LDM_N_STAGES];
 } LdmResult;
 
@@ -363,12 +367,12 @@ LDM_API LdmTensor *ldm_result_composite(const LdmResult *result, const LdmReques
 
 /* What a request will need, known before anything is allocated. */
 typedef struct {
-    uint64_t weight_bytes;      /* mapped weights */
-    uint64_t work_bytes;        /* peak of all buffers */
-    uint64_t peak_bytes;        /* peak of buffers and the weights of the stage at work */
-    uint64_t free_bytes;        /* what the machine has left now */
-    double flops[LDM_N_STAGES]; /* whole run */
-    int latent_width, latent_height;
+    uint64_t weight_bytes;           /* mapped weights */
+    uint64_t work_bytes;             /* peak of all buffers */
+    uint64_t peak_bytes;             /* peak of buffers and the weights of the stage at work */
+    uint64_t free_bytes;             /* what the machine has left now */
+    double flops[LDM_N_STAGES];      /* whole run */
+    int latent_width, latent_height; /* in one run */
 } LdmPlan;
 
 LDM_API bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError **error);

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#define MOST_WORK 4 /* times the pixels that the one reduced window is worked on with */
+
 /* ---- splitting ---- */
 
 static size_t pixels(const LdmRect *rect)
@@ -27,18 +29,19 @@ static LdmPrepared window_of(const LdmPrepareOptions *options, const LdmRequest 
     return p;
 }
 
-/* Lays all windows; returns their pixels. */
-static size_t lay_windows(const LdmPrepareOptions *options, const LdmRequest *request,
-                          LdmAreas *areas)
+/* Lays all windows; whether they are worth it beside the one around all. */
+static bool lay_windows(const LdmPrepareOptions *options, const LdmRequest *request,
+                        const LdmPrepared *whole, LdmAreas *areas)
 {
-    size_t sum = 0;
+    size_t sum = 0, work = 0;
 
     for (size_t i = 0; i < areas->count; i++) {
-        LdmRect window = window_of(options, request, &areas->marked[i]).window;
-        areas->window = i == 0 ? window : ldm_rect_around(&areas->window, &window);
-        sum += pixels(&window);
+        const LdmPrepared p = window_of(options, request, &areas->marked[i]);
+        areas->window = i == 0 ? p.window : ldm_rect_around(&areas->window, &p.window);
+        sum += pixels(&p.window);
+        work += p.W * p.H;
     }
-    return sum;
+    return sum <= pixels(&whole->window) / 2 && work <= MOST_WORK * whole->W * whole->H;
 }
 
 bool ldm_areas_split(const LdmModel *model, const LdmRequest *request, LdmAreas *areas)
@@ -53,8 +56,10 @@ bool ldm_areas_split(const LdmModel *model, const LdmRequest *request, LdmAreas 
     const LdmPrepared whole = window_of(&options, request, &all);
     if (whole.scale == 1.0)
         return false;
+    areas->latent_width = (int)(whole.W / options.f);
+    areas->latent_height = (int)(whole.H / options.f);
     areas->count = ldm_mask_areas(&options, request->mask, areas->marked, LDM_AREAS_MAX);
-    return areas->count > 1 && lay_windows(&options, request, areas) <= pixels(&whole.window) / 2;
+    return areas->count > 1 && lay_windows(&options, request, &whole, areas);
 }
 
 /* ---- planning ---- */
@@ -65,18 +70,18 @@ static bool plan_all(const LdmAreas *areas, LdmModel *model, const LdmRequest *r
 {
     uint64_t held = pixels(&areas->window) * 5 * sizeof(float);
 
-    for (size_t i = 0; i < areas->count; i++) {
+    for (size_t i = 0; i < areas->count; i++)
         if (!ldm_line_plan_alone(model, request, &areas->marked[i], &plans[i], error))
             return false;
-        if (i == 0) {
-            *sum = plans[0];
-            continue;
-        }
+    *sum = plans[0];
+    for (size_t i = 1; i < areas->count; i++) {
         sum->work_bytes = MAX(sum->work_bytes, plans[i].work_bytes);
         sum->peak_bytes = MAX(sum->peak_bytes, plans[i].peak_bytes);
         for (int s = 0; s < LDM_N_STAGES; s++)
             sum->flops[s] += plans[i].flops[s];
     }
+    sum->latent_width = areas->latent_width;
+    sum->latent_height = areas->latent_height;
     sum->work_bytes += held;
     sum->peak_bytes += held;
     return true;
@@ -132,6 +137,7 @@ static bool run_all(const LdmAreas *areas, LdmModel *model, const LdmRequest *re
     for (size_t i = 0; i < areas->count; i++) {
         if (i > 0 && finished(parts->monitor)) {
             result->planned_steps += steps;
+            result->skipped++;
             continue;
         }
         own.seed = (int64_t)(((uint64_t)result->seed + i) & G_MAXINT64);
@@ -148,7 +154,7 @@ LdmResult *ldm_areas_run(const LdmAreas *areas, LdmModel *model, const LdmReques
                          const LdmMonitor *monitor, GError **error)
 {
     const int steps = request->steps - ldm_start_step(request->steps, request->strength);
-    LdmPlan plans[LDM_AREAS_MAX], sum;
+    LdmPlan plans[LDM_AREAS_MAX], sum = {0};
     double flops = 0.0;
 
     if (!plan_all(areas, model, request, plans, &sum, error) ||

@@ -9,12 +9,14 @@
 typedef struct {
     LdmRect marked[LDM_AREAS_MAX]; /* bounds of the groups */
     size_t count;
-    LdmRect window; /* around the windows of all */
+    LdmRect window;                  /* around the windows of all */
+    int latent_width, latent_height; /* of the one window that would be worked on else */
 } LdmAreas;
 
 /* Whether a request takes several runs: it repaints what a mask marks, in groups whose windows have
- * no more than half of the pixels of the one around all, which would be reduced. Not where it
- * learns from the picture first or is given a start latent, which are for one window. */
+ * no more than half of the pixels of the one around all, which would be reduced, and no more than
+ * four times the pixels that this would be worked on with. Not where it learns from the picture
+ * first or is given a start latent, which are for one window. */
 bool ldm_areas_split(const LdmModel *model, const LdmRequest *request, LdmAreas *areas);
 
 /* What all need together. Errors: those of ldm_plan. */

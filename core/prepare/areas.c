@@ -53,9 +53,15 @@ static void mark_columns(const LdmTensor *mask, size_t top, size_t bottom, size_
     size_t W = mask->shape[2];
 
     memset(marks, 0, (W + f - 1) / f * sizeof *marks);
-    for (size_t y = top; y < bottom; y++)
-        for (size_t x = 0; x < W; x++)
-            marks[x / f] |= ((const float *)mask->data)[y * W + x] > 0.0f;
+    for (size_t y = top; y < bottom; y++) {
+        const float *row = (const float *)mask->data + y * W;
+        for (size_t left = 0; left < W; left += f, row += f) {
+            bool any = false;
+            for (size_t x = 0; x < MIN(f, W - left); x++)
+                any |= row[x] > 0.0f;
+            marks[left / f] |= any;
+        }
+    }
 }
 
 static void gather(const LdmTensor *mask, size_t f, List *list)
@@ -109,7 +115,7 @@ static void join(const LdmPrepareOptions *o, const LdmTensor *mask, List *list)
 size_t ldm_mask_areas(const LdmPrepareOptions *o, const LdmTensor *mask, LdmRect *areas,
                       size_t most)
 {
-    const size_t stretches = 512; /* apart from each other, before any is joined */
+    const size_t stretches = 128; /* apart from each other, before any is joined */
     g_autofree LdmRect *rects = g_new(LdmRect, stretches);
     List list = {.rects = rects, .most = stretches};
 

@@ -270,11 +270,11 @@ bool pentimento_job_hurries(const PentimentoJob *job)
                             pentimento_teaching_action(job->teaching) == PENTIMENTO_TEACH_KEEP);
 }
 
-bool pentimento_job_needs_turn(const PentimentoJob *job, const PentimentoJob *working)
+bool pentimento_job_needs_turn(const PentimentoJob *job, const PentimentoJob *other)
 {
-    return !forgets(job) || (working != NULL && working->teaching != NULL &&
-                             g_str_equal(pentimento_teaching_name(job->teaching),
-                                         pentimento_teaching_name(working->teaching)));
+    return !forgets(job) ||
+           (other->teaching != NULL && g_str_equal(pentimento_teaching_name(job->teaching),
+                                                   pentimento_teaching_name(other->teaching)));
 }
 
 /* GDBusConnection sends from any thread; a closed connection is no concern of the job's. */
@@ -381,6 +381,16 @@ static GVariant *describe_notes(const LdmResult *result)
             g_strdup_printf(_("The area was larger than the model can take in; it was worked on at "
                               "%d%% of its size and enlarged again."),
                             (int)(result->scale * 100.0 + 0.5));
+
+        g_variant_builder_add(&notes, "s", note);
+    }
+    if (result->skipped > 0) {
+        g_autofree char *note = g_strdup_printf(
+            g_dngettext(GETTEXT_PACKAGE,
+                        "It was stopped early: %d selected place further away stays as it was.",
+                        "It was stopped early: %d selected places further away stay as they were.",
+                        (gulong)result->skipped),
+            result->skipped);
 
         g_variant_builder_add(&notes, "s", note);
     }

@@ -38,10 +38,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(PentimentoJob, pentimento_job_free)
 /* Whether it goes before those that wait: it takes a second, and ends what has been at work. */
 bool pentimento_job_hurries(const PentimentoJob *job);
 
-/* False where it may be run on any thread while `working` (or NULL) is at work. */
-bool pentimento_job_needs_turn(const PentimentoJob *job, const PentimentoJob *working);
+/* False where it takes no time, and may be run on any thread whatever `other` does. */
+bool pentimento_job_needs_turn(const PentimentoJob *job, const PentimentoJob *other);
 
-/* Does the work; on the compute thread, seconds to minutes. Fills reply or error. */
+/* Does the work; on the compute thread, seconds to minutes, unless it needs no turn. Fills reply or
+ * error. */
 void pentimento_job_run(PentimentoJob *job, PentimentoModelCache *models);
 
 /* Answers the call; nothing where it was answered already. */

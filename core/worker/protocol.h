@@ -85,8 +85,9 @@
  *   options: model, threads as above, and
  *       action       s  "teach"; "keep": make the LoRA of what the checkpoint has, without another
  *                       step; done before the jobs that wait; "forget": remove what unfinished
- *                       teachings of that name have left; done at once where none of that name is
- *                       at work; "estimate": only tell what it would take
+ *                       teachings of that name have left; done at once where the worker has no
+ *                       other job of that name; "estimate": only tell what it would take
+ *       asker        s  "forget" removes only what was last asked for with the same asker; "": all
  *       name         s  of the file, and what prompts call it (pentimento_teach_name_fits)
  *       description  s  what the pictures show besides; or ""
  *       steps        i  1 .. 100000; absent: 300

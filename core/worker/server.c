@@ -1,5 +1,5 @@
 /* Clients, their jobs, and when to end. Everything here runs on the main thread and never for
- * long; one compute thread takes the jobs in the order they came. */
+ * long; one compute thread takes the jobs in the order they came, those first that hurry. */
 #include "worker/server.h"
 
 #include "base/error.h"
@@ -38,7 +38,7 @@ struct PentimentoServer {
     GHashTable *clients; /* GDBusConnection -> Client */
     GHashTable *gimps;   /* process -> Gimp */
     gboolean had_gimp;
-    GQueue jobs;          /* PentimentoJob, in order; the first is at work */
+    GQueue jobs; /* PentimentoJob: the one at work, those that hurry, the others, each in order */
     GThreadPool *compute; /* one thread */
     PentimentoModelCache *models;
     double idle_seconds;
@@ -129,9 +129,15 @@ static void compute(gpointer data, gpointer user_data)
 
 static void add_job(PentimentoServer *server, PentimentoJob *job)
 {
-    const int next = 1; /* behind the one at work; in an empty queue the first all the same */
+    GList *before = server->jobs.head;
 
-    g_queue_push_nth(&server->jobs, job, pentimento_job_hurries(job) ? next : -1);
+    if (pentimento_job_hurries(job) && before != NULL) {
+        while (before->next != NULL && pentimento_job_hurries(before->next->data))
+            before = before->next;
+        g_queue_insert_after(&server->jobs, before, job);
+    } else {
+        g_queue_push_tail(&server->jobs, job);
+    }
     if (server->jobs.length == 1)
         start_next(server);
     else
@@ -223,6 +229,16 @@ static void call_hello(Client *client, GDBusMethodInvocation *invocation)
         invocation, g_variant_new("(us)", PENTIMENTO_WORKER_VERSION, PENTIMENTO_VERSION));
 }
 
+static gboolean needs_turn(const PentimentoServer *server, const PentimentoJob *job)
+{
+    if (!pentimento_job_hurries(job))
+        return TRUE;
+    for (const GList *link = server->jobs.head; link != NULL; link = link->next)
+        if (pentimento_job_needs_turn(job, link->data))
+            return TRUE;
+    return server->jobs.head == NULL;
+}
+
 static void call_run(PentimentoServer *server, GDBusMethodInvocation *invocation)
 {
     g_autoptr(GError) error = NULL;
@@ -233,7 +249,7 @@ static void call_run(PentimentoServer *server, GDBusMethodInvocation *invocation
         return;
     }
     watch_gimp(server, job);
-    if (pentimento_job_needs_turn(job, g_queue_peek_head(&server->jobs))) {
+    if (needs_turn(server, job)) {
         add_job(server, job);
         return;
     }

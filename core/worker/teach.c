@@ -16,6 +16,7 @@
 #include "worker/protocol.h"
 
 #include <errno.h>
+#include <glib/gstdio.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@ static const char *const actions[] = {
 
 struct PentimentoTeaching {
     PentimentoTeachAction action;
-    char *name, *description;
+    char *name, *description, *asker;
     int steps, count; /* count: pictures, for an estimate */
     gint64 seed;
     GArray *sizes;       /* int: width, height of each picture */
@@ -44,6 +45,7 @@ PentimentoTeaching *pentimento_teaching_new(void)
 
     teaching->name = g_strdup("");
     teaching->description = g_strdup("");
+    teaching->asker = g_strdup("");
     teaching->steps = 300;
     teaching->sizes = g_array_new(FALSE, FALSE, sizeof(int));
     teaching->pictures = g_ptr_array_new_with_free_func((GDestroyNotify)pentimento_array_unmap);
@@ -57,6 +59,7 @@ void pentimento_teaching_free(PentimentoTeaching *teaching)
         return;
     g_free(teaching->name);
     g_free(teaching->description);
+    g_free(teaching->asker);
     g_array_unref(teaching->sizes);
     g_ptr_array_unref(teaching->pictures);
     g_ptr_array_unref(teaching->names);
@@ -114,6 +117,7 @@ bool pentimento_teaching_set(PentimentoTeaching *teaching, const char *name, GVa
 {
     char **text = strcmp(name, "name") == 0          ? &teaching->name
                   : strcmp(name, "description") == 0 ? &teaching->description
+                  : strcmp(name, "asker") == 0       ? &teaching->asker
                                                      : NULL;
 
     if (text != NULL && g_variant_is_of_type(value, G_VARIANT_TYPE_STRING)) {
@@ -267,8 +271,10 @@ static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
     return g_strndup(g_checksum_get_string(sum), 16);
 }
 
+#define ASKER "asker" /* a file: who asked for the run last */
+
 /* The run's own folder, made. Runs of other pictures or settings under that name stay until one of
- * that name is over, or all are forgotten. */
+ * that name is over, or they are forgotten. */
 static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model, GError **error)
 {
     g_autofree char *parent = folder_of(teaching);
@@ -280,7 +286,30 @@ static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model, GE
                       g_strerror(errno));
         return NULL;
     }
+    g_autofree char *file = g_build_filename(folder, ASKER, NULL);
+    if (!ldm_file_write_atomic(file, teaching->asker, strlen(teaching->asker), error))
+        return NULL;
     return g_steal_pointer(&folder);
+}
+
+/* The runs that this asker asked for last; all, where nobody is named. */
+static void forget(const PentimentoTeaching *teaching)
+{
+    g_autofree char *parent = folder_of(teaching);
+    g_autoptr(GDir) runs = *teaching->asker != '\0' ? g_dir_open(parent, 0, NULL) : NULL;
+    const char *run;
+
+    if (*teaching->asker == '\0')
+        ldm_folder_clear(parent, NULL);
+    while (runs != NULL && (run = g_dir_read_name(runs)) != NULL) {
+        g_autofree char *folder = g_build_filename(parent, run, NULL);
+        g_autofree char *file = g_build_filename(folder, ASKER, NULL);
+        g_autofree char *asker = NULL;
+
+        if (g_file_get_contents(file, &asker, NULL, NULL) && g_str_equal(asker, teaching->asker))
+            ldm_folder_clear(folder, NULL);
+    }
+    g_rmdir(parent); /* where nothing is left */
 }
 
 static bool has_checkpoint(const char *folder, bool *has, GError **error)
@@ -491,7 +520,7 @@ GVariant *pentimento_teaching_run(PentimentoTeaching *teaching, LdmModel *model,
     if (teaching->action == PENTIMENTO_TEACH_ESTIMATE)
         return estimate(teaching, model, watch->cancellable, error);
     if (teaching->action == PENTIMENTO_TEACH_FORGET) {
-        ldm_folder_clear(parent, NULL);
+        forget(teaching);
         return describe(&report, "");
     }
     g_autofree char *folder = open_folder(teaching, model, error);

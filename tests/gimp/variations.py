@@ -47,6 +47,13 @@ def test_indexed_images_have_no_groups():
     check([one.get_visible() for one in image.get_layers()] == [True, False, True], "one of them shows")
 
 
+def test_generated_into_an_indexed_image():
+    image, layer = photo(base="indexed")
+    first = call_ok(GENERATE, image, [layer], variations=2, width=48, height=40).layer
+    check([settings(one)["seed"] for one in image.get_layers()[:2]] == [7, 8], "the first one on top")
+    check(image.get_layers()[0] == first and first.get_visible(), "and it shows")
+
+
 def test_inside_a_group():
     image, layer = photo()
     outer = Gimp.GroupLayer.new(image, "outer")

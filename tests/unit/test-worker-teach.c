@@ -338,7 +338,8 @@ static void test_hurry(World *world, gconstpointer data)
     client_close(&hurried);
 }
 
-/* An unfinished teaching outlives another one, unfinished too, under its name. */
+/* An unfinished teaching outlives another one, unfinished too, under its name, even where its
+ * asker gives that one up. */
 static void test_two_unfinished(World *world, gconstpointer data)
 {
     Client client;
@@ -347,7 +348,14 @@ static void test_two_unfinished(World *world, gconstpointer data)
     client_open(&client, world);
     listen_to(&client, &heard);
     teach_a_little(&client, &heard, LONG);
-    teach_a_little(&client, &heard, "'name': <'x'>, 'steps': <99999>");
+    teach_a_little(&client, &heard, "'name': <'x'>, 'steps': <99999>, 'asker': <'me'>");
+    run_start(&client, "teach", "{'action': <'forget'>, 'name': <'x'>, 'asker': <'me'>}", 0, NULL,
+              NULL);
+    run_wait(&client);
+    g_assert_no_error(client.error);
+    teach(&client, "'action': <'keep'>, 'name': <'x'>, 'steps': <99999>");
+    run_wait(&client);
+    assert_remote_error(&client.error, PENTIMENTO_ERROR_PREFIX "Missing", "nothing");
     teach(&client, "'action': <'keep'>, " LONG);
     run_wait(&client);
     g_assert_no_error(client.error);
