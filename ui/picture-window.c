@@ -20,7 +20,8 @@ static void add_buttons(PentimentoPictureWindow *window)
     window->finish = gtk_dialog_add_button(dialog, _("_Stop and Keep"), PENTIMENTO_RESPONSE_FINISH);
     gtk_widget_set_tooltip_text(cancel, _("Ends it; the image stays as it is"));
     gtk_widget_set_tooltip_text(window->finish,
-                                _("Ends it early: the picture becomes what is seen here, in full"));
+                                _("Ends it early: the picture becomes what is seen here, in "
+                                  "full; what would have come after it is not made"));
     gtk_widget_set_sensitive(window->finish, FALSE); /* until there is something to keep */
 }
 
