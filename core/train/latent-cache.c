@@ -79,10 +79,18 @@ static void digest_text(GChecksum *sum, const char *text)
     g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
 }
 
-static void digest_params(GChecksum *sum, const LdmParams *params)
+/* Latents are the encoder's: another decoder finds them as they are. */
+static bool decodes(const char *name)
 {
-    for (size_t i = 0; i < ldm_params_length(params); i++) {
-        const LdmParam *param = ldm_params_at(params, i);
+    return g_str_has_prefix(name, "decoder.") || g_str_has_prefix(name, "post_quant_conv.");
+}
+
+static void digest_encoder(GChecksum *sum, const LdmParams *vae)
+{
+    for (size_t i = 0; i < ldm_params_length(vae); i++) {
+        const LdmParam *param = ldm_params_at(vae, i);
+        if (decodes(param->name))
+            continue;
         size_t bytes = ldm_dtype_size(param->dtype);
         for (int k = 0; k < param->rank; k++)
             bytes *= param->shape[k];
@@ -103,7 +111,7 @@ static char *make_key(const LdmModel *model, const LdmDataset *dataset, const Ld
                         o->buckets ? " buckets" : "", o->augment.partly ? " partly" : "",
                         o->holes && model->info.hole == LDM_HOLE_FILLED ? " filled" : "");
     digest_text(sum, text);
-    digest_params(sum, model->vae_params);
+    digest_encoder(sum, model->vae_params);
     ldm_dataset_digest(dataset, sum);
     return g_strndup(g_checksum_get_string(sum), 32);
 }

@@ -416,6 +416,29 @@ static void test_cache_full_hole(void)
     }
 }
 
+static void test_cache_of_encoder(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmLatentCache) first = case_cache(c, false, &error);
+    g_assert_no_error(error);
+    const LdmParams *vae = c->model->vae_params;
+    LdmParam *into = ldm_params_find(vae, "encoder.conv_in.weight");
+    LdmParam *out_of = ldm_params_find(vae, "decoder.conv_in.weight");
+    int reads = c->reads;
+
+    out_of->data = ldm_params_find(vae, "decoder.mid_block.resnets.0.conv1.weight")->data;
+    g_autoptr(LdmLatentCache) same = case_cache(c, false, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(ldm_latent_cache_key(same), ==, ldm_latent_cache_key(first));
+    g_assert_cmpint(c->reads, ==, reads);
+
+    into->data = ldm_params_find(vae, "encoder.conv_out.weight")->data;
+    g_autoptr(LdmLatentCache) other = case_cache(c, false, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(ldm_latent_cache_key(other), !=, ldm_latent_cache_key(first));
+}
+
 /* A model that is to see its holes filled is shown them so, and its latents are others. */
 static void test_cache_filled(void)
 {
@@ -599,6 +622,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache", test_cache);
     g_test_add_func("/data/cache-holes", test_cache_holes);
     g_test_add_func("/data/cache-full-hole", test_cache_full_hole);
+    g_test_add_func("/data/cache-of-encoder", test_cache_of_encoder);
     g_test_add_func("/data/cache-filled", test_cache_filled);
     g_test_add_func("/data/cache-memory", test_cache_memory);
     g_test_add_func("/data/cache-faults", test_cache_faults);
