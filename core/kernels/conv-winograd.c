@@ -25,6 +25,7 @@
 #define PLANES     ((size_t)5 * 64)   /* of products, between two readings of the tiles */
 #define U_FLOATS   ((size_t)17 << 20) /* most transformed weights: 68 MB */
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
+#define PAST       ((size_t)1 << 22)  /* floats of y that no cache would keep for its reader */
 
 #define MOST_PRODUCTS 81
 
@@ -44,6 +45,7 @@ typedef struct {
     size_t depth;                       /* input channels of a block of weights */
     float *v, *zeros;
     bool keeps;            /* transformed weights: a large picture */
+    bool past;             /* y goes past the caches */
     float *u;              /* [kept][products] planes [Cin][NR], u_stride floats apart */
     size_t u_stride;       /* floats */
     size_t base, kept;     /* first panel whose weights are kept at a time, how many there fit */
@@ -81,6 +83,9 @@ static void job_init_large(WinogradJob *job)
     size_t stretch_planes = job->way == LDM_WINOGRAD_6 ? STRETCH_6 : STRETCH;
     size_t each = ldm_parts(job->total, stretch_planes / job->planes * threads);
     job->chunk = ldm_parts(job->total, each * threads);
+    size_t y_floats = job->c->N * job->Ho * job->Wo * job->c->Cout;
+    bool lines = (uintptr_t)job->c->y % (LDM_LINE * sizeof(float)) == 0;
+    job->past = y_floats > PAST && lines && job->c->Cout % LDM_LINE == 0;
     job->v_stride = job->chunk * job->pitch + LDM_LINE;
     job->m_stride = job->chunk * NR + LDM_LINE;
     job->depth = DEPTH;
@@ -240,17 +245,17 @@ static void write_tile(const WinogradJob *job, size_t tile, size_t n0, const flo
     x *= job->outputs;
     size_t at = ((image * job->Ho + y) * job->Wo + x) * c->Cout + n0;
     job->lanes->winograd_output(
-        job->way,
-        &(LdmWinogradOutput){.m = m,
-                             .m_stride = job->m_stride,
-                             .bias = bias,
-                             .residual = c->residual != NULL ? c->residual + at : NULL,
-                             .y = c->y + at,
-                             .pixel = c->Cout,
-                             .row = job->Wo * c->Cout,
-                             .rows = (int)MIN(job->outputs, job->Ho - y),
-                             .columns = (int)MIN(job->outputs, job->Wo - x),
-                             .channels = MIN((size_t)2 * job->lanes->width, c->Cout - n0)});
+        job->way, &(LdmWinogradOutput){.m = m,
+                                       .m_stride = job->m_stride,
+                                       .bias = bias,
+                                       .residual = c->residual != NULL ? c->residual + at : NULL,
+                                       .y = c->y + at,
+                                       .pixel = c->Cout,
+                                       .row = job->Wo * c->Cout,
+                                       .rows = (int)MIN(job->outputs, job->Ho - y),
+                                       .columns = (int)MIN(job->outputs, job->Wo - x),
+                                       .channels = MIN((size_t)2 * job->lanes->width, c->Cout - n0),
+                                       .past = job->past});
 }
 
 /* Input channels c0 to c0 + depth of the weights to a panel of output channels from n0 on, torch's
@@ -441,6 +446,8 @@ static void stretch_task(size_t index, int thread, void *data)
                 write_tile(job, first + i, n0, m + q * sums * job->m_stride + i * NR, bias);
         }
     }
+    if (job->past)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 static bool convolve_large(WinogradJob *job, GCancellable *cancellable)

@@ -114,6 +114,7 @@ typedef struct {
     size_t pixel, row;     /* floats to the next pixel, to the next row */
     int rows, columns;     /* of the tile that lie in the picture */
     size_t channels;       /* <= NR to be written */
+    bool past;             /* the caches; y, pixel and row are whole lines then */
 } LdmWinogradOutput;
 
 /* Some channels of some pixels on the way back through u = x * factor + shift [, SiLU]. */

@@ -86,6 +86,18 @@ ALWAYS_INLINE void store_some(float *p, size_t n, Vec v)
         store_part(p, n, v);
 }
 
+/* To a whole line of memory, past the caches, where a vector is as long as a line: what is not read
+ * soon is not fetched first, and leaves the caches to the rest. Other threads see it after a
+ * fence. */
+ALWAYS_INLINE void store_past(float *p, Vec v)
+{
+#if LANES == 16
+    _mm512_stream_ps(p, (__m512)v);
+#else
+    store(p, v);
+#endif
+}
+
 /* LANES x LANES in registers: interleaving rows i and i + LANES/2, log2(LANES) times over, is a
  * transpose. */
 ALWAYS_INLINE void transpose(Vec r[LANES])

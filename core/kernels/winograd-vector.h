@@ -403,7 +403,9 @@ ALWAYS_INLINE void winograd_output_row(const LdmWinogradOutput *out, const Vec *
         Vec sum = v[i];
         if (out->residual != NULL)
             sum += whole ? load(out->residual + at) : load_some(out->residual + at, part);
-        if (whole)
+        if (whole && out->past)
+            store_past(out->y + at, sum);
+        else if (whole)
             store(out->y + at, sum);
         else
             store_some(out->y + at, part, sum);

@@ -252,6 +252,33 @@ static void test_parts(void)
     twin_weights_free(w);
 }
 
+/* What goes past the caches, being much, is the same, bit for bit, as what stays in them, being a
+ * picture of it; with edges that are no whole tiles, and a residual that it replaces. */
+static void test_past(void)
+{
+    enum { MANY = 5, SIDE = 129, CIN = 16, COUT = 64, OUT = SIDE * SIDE * COUT };
+    LdmConv conv = {MANY, SIDE, SIDE, CIN, COUT, 3, 3, 1, 1, 1, 1, 1, 1};
+    TwinArray x = twin_random((size_t)MANY * SIDE * SIDE * CIN), r = twin_random(MANY * OUT);
+    TwinWeights w = twin_weights(COUT * CIN * 9, LDM_F16);
+    float *much = g_aligned_alloc(MANY, OUT * sizeof(float), 64);
+    conv.w = w.weights;
+    memcpy(much, r.data, MANY * OUT * sizeof(float));
+    conv.x = x.data;
+    conv.residual = much;
+    convolve(conv, much);
+    conv.N = 1;
+    for (size_t i = 0; i < MANY; i++) {
+        conv.x = x.data + i * SIDE * SIDE * CIN;
+        conv.residual = r.data + i * OUT;
+        convolve(conv, r.data + i * OUT);
+    }
+    g_assert_cmpmem(much, MANY * OUT * sizeof(float), r.data, MANY * OUT * sizeof(float));
+    g_aligned_free(much);
+    twin_free(x);
+    twin_free(r);
+    twin_weights_free(w);
+}
+
 /* More channels, pixels, tiles than one block holds, in every way there is to convolve; blocks that
  * end in the middle of a picture. */
 static void test_blocks(void)
@@ -353,6 +380,7 @@ int main(int argc, char **argv)
     g_test_add_func("/conv/bf16", test_bf16);
     g_test_add_func("/conv/winograd", test_winograd);
     g_test_add_func("/conv/large", test_large);
+    g_test_add_func("/conv/past", test_past);
     g_test_add_func("/conv/normed", test_normed);
     g_test_add_func("/conv/parts", test_parts);
     g_test_add_func("/conv/blocks", test_blocks);
