@@ -1,6 +1,7 @@
 /* The plug-in's entry: registers the procedures of the table below with GIMP and runs them.
  * In: GIMP's call (image, selected layers, arguments). Out: a layer and the seed used, or one
  * sentence that says what is wrong. The engine is in another process (worker-client.c). */
+#include "earlier.h"
 #include "offers.h"
 #include "region.h"
 #include "settings.h"
@@ -42,22 +43,30 @@ GimpValueArray *pentimento_answer_error(GimpProcedure *procedure, GError *error)
 }
 
 /* Shows the dialog. What cannot work is said before it opens, not after the prompt is written. */
-static bool ask(const PentimentoTask *task, GimpProcedure *procedure, GimpProcedureConfig *config,
-                GimpDrawable **drawables, GError **error)
+static bool ask(const PentimentoTask *task, GimpProcedure *procedure, const PentimentoCall *call,
+                GError **error)
 {
+    GimpProcedureConfig *config = call->config;
     PentimentoRegion region;
     PentimentoChoosers choosers;
     PentimentoOffers *offers;
+    PentimentoEarlier *earlier;
     GimpProcedureDialog *dialog;
     bool confirmed;
 
-    if (task->edits && !pentimento_region_find(task, drawables, config, &region, error))
+    if (task->edits && !pentimento_region_find(task, call->drawables, config, &region, error))
         return false;
     gimp_ui_init("pentimento");
-    dialog = pentimento_dialog_new(procedure, config, _(task->title), &choosers);
+    earlier = pentimento_earlier_new(call->image, config);
+    dialog = pentimento_dialog_new(procedure, config, _(task->title),
+                                   earlier != NULL ? pentimento_earlier_names(earlier) : NULL,
+                                   &choosers);
+    if (earlier != NULL)
+        pentimento_earlier_serve(earlier, choosers.earlier);
     offers = pentimento_offers_new(config, &choosers);
     confirmed = gimp_procedure_dialog_run(dialog);
     pentimento_offers_free(offers);
+    pentimento_earlier_free(earlier);
     gtk_widget_destroy(GTK_WIDGET(dialog));
     if (!confirmed)
         pentimento_set_error(error, CANCEL, "cancelled");
@@ -76,7 +85,7 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
     gegl_init(NULL, NULL);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
         pentimento_prompts_recall(task, config);
-    if (call.live && !ask(task, procedure, config, drawables, &error))
+    if (call.live && !ask(task, procedure, &call, &error))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
         pentimento_prompts_keep(task, config); /* whatever comes of the run */

@@ -1,5 +1,5 @@
-/* Arguments on their way: to the worker as options, onto the result layer as parasites, and the
- * prompts to a private file for the next run.
+/* Arguments on their way: to the worker as options, onto the result layer as parasites and back,
+ * and the prompts to a private file for the next run.
  * In: a procedure's config. Out: a{sv}, parasites, $XDG_STATE_HOME/pentimento/prompts. */
 #include "settings.h"
 
@@ -7,6 +7,11 @@
 #include <json-glib/json-glib.h>
 #include <sys/stat.h>
 
+/* The job's options but "lora", "seed" and "threads", and so what a layer tells of. */
+static const char *const job_arguments[] = {
+    "prompt",  "negative-prompt", "model", "strength", "steps", "guidance", "quality",
+    "sampler", "schedule",        "width", "height",   "learn", "refine",
+};
 static const char *const prompt_arguments[] = {"prompt", "negative-prompt", "name", "description"};
 
 static bool has(GimpProcedureConfig *config, const char *argument)
@@ -47,17 +52,14 @@ static void add_adapter(GVariantBuilder *options, GimpProcedureConfig *config)
 GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
                                       int seed)
 {
-    static const char *const arguments[] = {
-        "prompt",  "negative-prompt", "model", "strength", "steps", "guidance", "quality",
-        "sampler", "schedule",        "width", "height",   "learn", "refine",
-    };
     GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
 
-    for (size_t i = 0; i < G_N_ELEMENTS(arguments); i++) {
-        GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), arguments[i]);
+    for (size_t i = 0; i < G_N_ELEMENTS(job_arguments); i++) {
+        const char *name = job_arguments[i];
+        GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), name);
 
         if (spec != NULL)
-            g_variant_builder_add(&options, "{sv}", arguments[i], argument_value(config, spec));
+            g_variant_builder_add(&options, "{sv}", name, argument_value(config, spec));
     }
     add_adapter(&options, config);
     g_variant_builder_add(&options, "{sv}", "seed", g_variant_new_int64(seed));
@@ -135,10 +137,104 @@ void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GV
     }
     kept = g_variant_ref_sink(g_variant_dict_end(&settings));
     said = g_variant_ref_sink(g_variant_dict_end(&prompts));
-    attach(layer, "pentimento-settings", GIMP_PARASITE_PERSISTENT | GIMP_PARASITE_UNDOABLE, kept);
-    attach(layer, "pentimento-prompts", GIMP_PARASITE_UNDOABLE, said);
+    attach(layer, PENTIMENTO_SETTINGS, GIMP_PARASITE_PERSISTENT | GIMP_PARASITE_UNDOABLE, kept);
+    attach(layer, PENTIMENTO_PROMPTS, GIMP_PARASITE_UNDOABLE, said);
     if (reply->seconds != NULL)
         attach(layer, "pentimento-seconds", GIMP_PARASITE_UNDOABLE, reply->seconds);
+}
+
+/* ---- back from a layer ------------------------------------------------------------------- */
+
+/* What a layer's parasite holds, or NULL. It may have come with a stranger's image. */
+static JsonObject *read_notes(GimpLayer *layer, const char *name)
+{
+    GimpParasite *parasite = gimp_item_get_parasite(GIMP_ITEM(layer), name);
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonNode *root = NULL;
+
+    if (parasite != NULL) {
+        guint32 bytes;
+        const char *text = gimp_parasite_get_data(parasite, &bytes);
+
+        if (json_parser_load_from_data(parser, text, bytes, NULL))
+            root = json_parser_get_root(parser);
+        gimp_parasite_free(parasite);
+    }
+    if (root == NULL || !JSON_NODE_HOLDS_OBJECT(root))
+        return NULL;
+    return json_object_ref(json_node_get_object(root));
+}
+
+/* As near to the note as the argument may be; one that is no such value changes nothing. */
+static void take_argument(GimpProcedureConfig *config, const char *argument, const GValue *note)
+{
+    GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), argument);
+    g_auto(GValue) value = G_VALUE_INIT;
+
+    if (spec == NULL)
+        return;
+    g_value_init(&value, G_PARAM_SPEC_VALUE_TYPE(spec));
+    if (G_VALUE_HOLDS_STRING(note) != G_VALUE_HOLDS_STRING(&value) ||
+        !g_value_transform(note, &value))
+        return;
+    g_param_value_validate(spec, &value);
+    g_object_set_property(G_OBJECT(config), argument, &value);
+}
+
+static void take_note(GimpProcedureConfig *config, JsonObject *notes, const char *argument)
+{
+    g_auto(GValue) note = G_VALUE_INIT;
+    JsonNode *node = json_object_get_member(notes, argument);
+
+    if (node == NULL || !JSON_NODE_HOLDS_VALUE(node))
+        return;
+    json_node_get_value(node, &note);
+    take_argument(config, argument, &note);
+}
+
+/* As add_adapter writes it; none was used where there is no such note. */
+static void take_adapter(GimpProcedureConfig *config, JsonObject *notes)
+{
+    JsonNode *node = json_object_get_member(notes, "lora");
+    JsonArray *list =
+        node != NULL && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    const char *text = NULL, *colon;
+    g_auto(GValue) weight = G_VALUE_INIT;
+    g_autofree char *name = NULL;
+
+    if (list != NULL && json_array_get_length(list) > 0 &&
+        JSON_NODE_HOLDS_VALUE(json_array_get_element(list, 0)))
+        text = json_array_get_string_element(list, 0);
+    colon = text != NULL ? strrchr(text, ':') : NULL;
+    if (colon != NULL) {
+        name = g_strndup(text, (gsize)(colon - text));
+        g_value_init(&weight, G_TYPE_DOUBLE);
+        g_value_set_double(&weight, g_ascii_strtod(colon + 1, NULL));
+        take_argument(config, "adapter-weight", &weight);
+    }
+    g_object_set(config, "adapter", name != NULL ? name : "", NULL);
+}
+
+bool pentimento_settings_take(GimpLayer *layer, GimpProcedureConfig *config)
+{
+    g_autoptr(JsonObject) notes = read_notes(layer, PENTIMENTO_SETTINGS);
+
+    if (notes == NULL)
+        return false;
+    for (size_t i = 0; i < G_N_ELEMENTS(job_arguments); i++)
+        take_note(config, notes, job_arguments[i]);
+    take_note(config, notes, "seed");
+    take_adapter(config, notes);
+    return true;
+}
+
+bool pentimento_prompts_take(GimpLayer *layer, GimpProcedureConfig *config)
+{
+    g_autoptr(JsonObject) notes = read_notes(layer, PENTIMENTO_PROMPTS);
+
+    for (size_t i = 0; notes != NULL && i < G_N_ELEMENTS(prompt_arguments); i++)
+        take_note(config, notes, prompt_arguments[i]);
+    return notes != NULL;
 }
 
 /* ---- to the next run --------------------------------------------------------------------- */

@@ -16,12 +16,20 @@ bool pentimento_output_replaces(GimpProcedureConfig *config);
 /* How many pictures are asked for, 1 .. PENTIMENTO_MAX_VARIATIONS; only one can replace. */
 int pentimento_settings_variations(GimpProcedureConfig *config);
 
+#define PENTIMENTO_SETTINGS "pentimento-settings"
+#define PENTIMENTO_PROMPTS  "pentimento-prompts"
+
 /* Attaches to a layer that is not in an image yet, or is, how it was made: parasite
  * "pentimento-settings" (JSON, saved with the image: task, model, seed and the numbers, and
  * "steps-taken" where it was ended early) and, for this session only, "pentimento-prompts" and
  * "pentimento-seconds" (JSON: time per stage). */
 void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GVariant *options,
                                 const PentimentoReply *reply);
+
+/* Sets the arguments to what a layer tells it was made with, each within its limits; what it does
+ * not tell of stays. False where its notes are damaged, or there are none: then nothing changes. */
+bool pentimento_settings_take(GimpLayer *layer, GimpProcedureConfig *config);
+bool pentimento_prompts_take(GimpLayer *layer, GimpProcedureConfig *config);
 
 /* The prompts of the last run, for Repeat and for the dialog. GIMP's own record of last-used
  * values would carry them into saved images, so they are kept in the user's state folder. */

@@ -235,7 +235,6 @@ static void add_button(Chooser *chooser, GtkWidget *row)
 
 GtkWidget *pentimento_adapter_chooser_new(GimpProcedureConfig *config)
 {
-    const int columns = 30;
     Chooser *chooser = g_new0(Chooser, 1);
     GtkWidget *row;
 
@@ -248,12 +247,7 @@ GtkWidget *pentimento_adapter_chooser_new(GimpProcedureConfig *config)
     add_cells(GTK_CELL_LAYOUT(chooser->combo));
     row = pentimento_row_new(config, "adapter", chooser->combo);
     add_button(chooser, row);
-    chooser->hint = gtk_label_new(NULL);
-    gtk_label_set_xalign(GTK_LABEL(chooser->hint), 0);
-    gtk_label_set_line_wrap(GTK_LABEL(chooser->hint), TRUE);
-    gtk_label_set_width_chars(GTK_LABEL(chooser->hint), columns);
-    gtk_label_set_max_width_chars(GTK_LABEL(chooser->hint), columns);
-    pentimento_row_add_below(row, chooser->hint);
+    chooser->hint = pentimento_row_add_hint(row);
     g_object_set_data(G_OBJECT(row), "chooser", chooser);
     g_object_weak_ref(G_OBJECT(row), chooser_free, chooser);
     fill(chooser);

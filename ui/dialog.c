@@ -3,6 +3,7 @@
 #include "ui/dialog.h"
 
 #include "ui/adapter-chooser.h"
+#include "ui/earlier-chooser.h"
 #include "ui/model-chooser.h"
 #include "ui/row.h"
 
@@ -166,7 +167,8 @@ static void add_learn(GimpProcedureDialog *dialog)
 }
 
 GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedureConfig *config,
-                                           const char *title, PentimentoChoosers *choosers)
+                                           const char *title, const char *const *earlier,
+                                           PentimentoChoosers *choosers)
 {
     GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, title);
     GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
@@ -175,6 +177,9 @@ GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedu
     GtkBox *content = GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(widget)));
     GtkWidget *prompt = add_prompt(content, config, "prompt");
 
+    *choosers = (PentimentoChoosers){0};
+    if (earlier != NULL)
+        add_row(&rows, choosers->earlier = pentimento_earlier_chooser_new(earlier));
     if (has(config, "width")) {
         add_argument(&rows, "width");
         add_argument(&rows, "height");

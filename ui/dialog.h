@@ -8,11 +8,14 @@
 typedef struct {
     GtkWidget *model;   /* ui/model-chooser.h */
     GtkWidget *adapter; /* ui/adapter-chooser.h; NULL in Teach */
+    GtkWidget *earlier; /* ui/earlier-chooser.h; NULL where there is nothing to choose from */
 } PentimentoChoosers;
 
-/* The dialog of a task, with the config's values. gimp_ui_init was called before. */
+/* The dialog of a task, with the config's values. `earlier`: names of earlier results, as
+ * pentimento_earlier_chooser_new takes them, or NULL. gimp_ui_init was called before. */
 GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedureConfig *config,
-                                           const char *title, PentimentoChoosers *choosers);
+                                           const char *title, const char *const *earlier,
+                                           PentimentoChoosers *choosers);
 
 /* The dialog of the procedure that teaches; `cost` is a label in it for what the teaching takes. */
 GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,

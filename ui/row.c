@@ -6,15 +6,22 @@ enum { LABEL, WIDGET, END };
 
 GtkWidget *pentimento_row_new(GimpProcedureConfig *config, const char *argument, GtkWidget *widget)
 {
-    const int spacing = 6;
     GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), argument);
+
+    return pentimento_row_new_titled(g_param_spec_get_nick(spec), g_param_spec_get_blurb(spec),
+                                     widget);
+}
+
+GtkWidget *pentimento_row_new_titled(const char *title, const char *tooltip, GtkWidget *widget)
+{
+    const int spacing = 6;
     GtkWidget *row = gtk_grid_new();
-    GtkWidget *label = gtk_label_new_with_mnemonic(g_param_spec_get_nick(spec));
+    GtkWidget *label = gtk_label_new_with_mnemonic(title);
 
     gtk_grid_set_column_spacing(GTK_GRID(row), spacing);
     gtk_label_set_xalign(GTK_LABEL(label), 0);
     gtk_label_set_mnemonic_widget(GTK_LABEL(label), widget);
-    gtk_widget_set_tooltip_text(widget, g_param_spec_get_blurb(spec));
+    gtk_widget_set_tooltip_text(widget, tooltip);
     gtk_widget_set_hexpand(widget, TRUE);
     gtk_grid_attach(GTK_GRID(row), label, LABEL, 0, 1, 1);
     gtk_grid_attach(GTK_GRID(row), widget, WIDGET, 0, 1, 1);
@@ -35,7 +42,15 @@ void pentimento_row_add_end(GtkWidget *row, GtkWidget *widget)
     gtk_widget_show(widget);
 }
 
-void pentimento_row_add_below(GtkWidget *row, GtkWidget *widget)
+GtkWidget *pentimento_row_add_hint(GtkWidget *row)
 {
-    gtk_grid_attach(GTK_GRID(row), widget, WIDGET, 1, 2, 1);
+    const int columns = 30;
+    GtkWidget *hint = gtk_label_new(NULL);
+
+    gtk_label_set_xalign(GTK_LABEL(hint), 0);
+    gtk_label_set_line_wrap(GTK_LABEL(hint), TRUE);
+    gtk_label_set_width_chars(GTK_LABEL(hint), columns);
+    gtk_label_set_max_width_chars(GTK_LABEL(hint), columns);
+    gtk_grid_attach(GTK_GRID(row), hint, WIDGET, 1, 2, 1);
+    return hint;
 }

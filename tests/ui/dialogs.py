@@ -260,6 +260,50 @@ def test_generate():
     display.delete()
 
 
+def strange_result(image, source, name, notes):
+    """A layer that claims to be a result: as in a stranger's image, without prompts."""
+    layer = source.copy()
+    layer.set_name(name)
+    layer.detach_parasite("pentimento-prompts")
+    layer.attach_parasite(Gimp.Parasite.new("pentimento-settings", 0, list(notes.encode())))
+    image.insert_layer(layer, None, 0)
+
+
+def test_make_it_like_an_earlier_result():
+    """The third in the list, whose pixels come again; the two above it are strange."""
+    image, layer = photo(120, 100)
+    feathered(image)
+    earlier = call_ok(IMG2IMG, image, [layer], prompt="a wooden table", negative_prompt="cups", seed=5, strength=0.4,
+                      sampler="euler").layer
+    strange_result(image, earlier, "of other kinds", json.dumps({
+        "steps": -5, "guidance": 1e300, "sampler": "none such", "strength": "much", "seed": 10**12, "model": 7,
+        "lora": [{}], "output": "replace", "quality": None}))
+    strange_result(image, earlier, "no notes at all", "{")
+    image.set_selected_layers([layer])
+    display = show(image)
+    for down in 3, 2:
+        choose(REIMAGINE)
+        dialog("Reimagine")
+        keys("ctrl+a")
+        write("a bench")
+        keys("alt+k", *["Down"] * down)
+        shot(f"like-{down}")
+        keys("alt+o")
+        wait_for("the result", lambda: len(image.get_layers()) == 7 - down)
+        wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+        time.sleep(0.5)
+        made = image.get_layers()[6 - down]  # above the photo
+        if down == 3:
+            check(raw(made) == raw(earlier), "the same pixels")
+            check(settings(made) == settings(earlier) and prompts(made) == prompts(earlier), "and the same settings")
+        else:
+            kept = settings(made)
+            check(kept["steps"] == 1 and kept["guidance"] == 30 and kept["sampler"] == "dpmpp-2m" and
+                  kept["strength"] == 0.4 and kept["model"] == "" and "lora" not in kept, f"within limits: {kept}")
+            check(prompts(made)["prompt"] == "a bench", "what was written stays")
+    display.delete()
+
+
 def models():
     """The default model under another name, in the user's folder."""
     folder = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
