@@ -18,10 +18,13 @@ struct PentimentoSetting {
     const char *const *choices; /* of an enum, from 0 on; NULL at the end */
 };
 
+static const char *const optimisers[] = {[LDM_ADAMW] = "adamw", [LDM_MUON] = "muon", NULL};
+
 static const PentimentoSetting loop_table[] = {
     {"steps", UINT64, offsetof(LdmLoopOptions, optimiser.steps)},
     {"batch", SIZE, offsetof(LdmLoopOptions, batch)},
     {"accumulate", SIZE, offsetof(LdmLoopOptions, accumulate)},
+    {"optimiser", CHOICE, offsetof(LdmLoopOptions, optimiser.kind), optimisers},
     {"rate", DOUBLE, offsetof(LdmLoopOptions, optimiser.rate)},
     {"warm-up", UINT64, offsetof(LdmLoopOptions, optimiser.warm_up)},
     {"decay-from", UINT64, offsetof(LdmLoopOptions, optimiser.decay_from)},

@@ -102,7 +102,9 @@ LdmLoop *ldm_loop_new(const LdmLoopOptions *options, const LdmTrainWatch *watch,
     loop->ranks = watch->ranks;
     if (!check_options(options, error) || !open_folder(loop, error))
         return NULL;
-    loop->optimisers[0] = ldm_optimiser_new(&options->optimiser, error);
+    LdmOptimiserOptions optimiser = options->optimiser;
+    optimiser.bf16 = options->precision == LDM_TRAIN_BF16;
+    loop->optimisers[0] = ldm_optimiser_new(&optimiser, error);
     return loop->optimisers[0] != NULL ? g_steal_pointer(&loop) : NULL;
 }
 
@@ -177,6 +179,8 @@ void ldm_loop_set_settings(LdmLoop *loop, const char *others)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
+    if (a->kind == LDM_MUON)
+        g_string_append(text, " optimiser=muon");
     if (ldm_optimiser_has_profiles(a))
         append_profiles(text, a);
     g_string_append_printf(text, " %s", others);

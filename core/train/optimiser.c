@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "kernels/kernels.h"
 #include "train/check.h"
+#include "train/muon.h"
 
 #include <math.h>
 #include <string.h>
@@ -43,6 +44,8 @@ struct LdmOptimiser {
     GArray *gradients;  /* Gradients, of each table */
     GArray *pieces;     /* Piece */
     double *squares;    /* [pieces] of the gradient */
+    void *scratch;      /* Muon's */
+    size_t scratch_bytes;
 };
 
 LdmOptimiserOptions ldm_optimiser_defaults(void)
@@ -142,6 +145,7 @@ void ldm_optimiser_free(LdmOptimiser *optimiser)
     g_array_unref(optimiser->gradients);
     g_array_unref(optimiser->pieces);
     g_free(optimiser->squares);
+    ldm_aligned_free(optimiser->scratch);
     g_free(optimiser);
 }
 
@@ -166,6 +170,20 @@ size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, size_t count)
     return count * arrays_of(options) * sizeof(float);
 }
 
+/* Rows of a matrix that Muon is for, or 0: not for vectors, nor for what the network begins and
+ * ends with, nor for tables of vectors. Convolutions are matrices [out, in * taps]. */
+static size_t muon_rows(const LdmParam *param, size_t count)
+{
+    const size_t least = 16;
+    size_t rows = param->rank > 1 ? param->shape[0] : 0;
+
+    if (rows < least || count / rows < least || g_str_has_suffix(param->name, "conv_in.weight") ||
+        g_str_has_suffix(param->name, "conv_out.weight") ||
+        g_str_has_suffix(param->name, "_embedding.weight"))
+        return 0;
+    return rows;
+}
+
 static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *gradient,
                       float *memory)
 {
@@ -174,6 +192,8 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
 
     trained->name = g_strconcat(part, "/", param->name, NULL);
     trained->param = param;
+    if (optimiser->options.kind == LDM_MUON)
+        trained->rows = muon_rows(param, trained->count);
     trained->weight = memory;
     trained->gradient = gradient;
     trained->moment1 = memory + padded;
@@ -194,6 +214,24 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
         Piece piece = {trained, first, MIN(PIECE, trained->count - first)};
         g_array_append_val(optimiser->pieces, piece);
     }
+}
+
+/* Enough for the largest matrix. */
+static bool make_scratch(LdmOptimiser *optimiser, GError **error)
+{
+    size_t bytes = 0;
+
+    for (guint i = 0; i < optimiser->trained->len; i++) {
+        const LdmTrained *t = g_ptr_array_index(optimiser->trained, i);
+        if (t->rows > 0)
+            bytes = MAX(bytes, ldm_muon_scratch(t->rows, t->count / t->rows));
+    }
+    if (bytes <= optimiser->scratch_bytes)
+        return true;
+    ldm_aligned_free(optimiser->scratch);
+    optimiser->scratch = ldm_aligned_alloc0(bytes, 1, _("the steps of matrices"), error);
+    optimiser->scratch_bytes = optimiser->scratch != NULL ? bytes : 0;
+    return optimiser->scratch != NULL;
 }
 
 bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *params, GError **error)
@@ -220,7 +258,7 @@ bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *par
         memory += (arrays - 1) * padded;
     }
     optimiser->squares = g_renew(double, optimiser->squares, optimiser->pieces->len);
-    return true;
+    return make_scratch(optimiser, error);
 }
 
 size_t ldm_optimiser_length(const LdmOptimiser *optimiser)
@@ -331,9 +369,10 @@ typedef struct {
     float scale;   /* of the gradient: clipping */
     float follow1; /* 1 - beta1 */
     float beta2, follow2;
-    float root2;     /* sqrt(1 - beta2^n) */
-    float eps, size; /* rate / (1 - beta1^n) */
-    float average;   /* 1 - decay of the moving average */
+    float root2;                  /* sqrt(1 - beta2^n) */
+    float eps, size;              /* rate / (1 - beta1^n) */
+    float average;                /* 1 - decay of the moving average */
+    float muon_follow, muon_size; /* 1 - momentum; rate times share, for a longer side of 1 */
     float profiles[LDM_PROFILES];
 } Update;
 
@@ -359,6 +398,41 @@ static void update_arrays(const Update *update, const LdmTrained *t, size_t firs
     }
 }
 
+/* Muon's moment, and where it leads to (Nesterov) into moment2. */
+static void lead_piece(size_t index, int thread, void *data)
+{
+    const Update u = *(const Update *)data;
+    const Piece *piece = &g_array_index(u.optimiser->pieces, Piece, index);
+    const LdmTrained *t = piece->trained;
+    const float *restrict gradient = t->gradient + piece->first;
+    float *restrict moment = t->moment1 + piece->first, *restrict lead = t->moment2 + piece->first;
+
+    if (t->rows == 0 || !t->param->trained)
+        return;
+    for (size_t i = 0; i < piece->count; i++) {
+        float g = gradient[i] * u.scale;
+        float m = moment[i] + u.muon_follow * (g - moment[i]);
+
+        moment[i] = m;
+        lead[i] = m + u.muon_follow * (g - m);
+    }
+}
+
+static void update_matrix(const Update *u, const LdmTrained *t, size_t first, size_t count)
+{
+    const float shrink = u->shrink, average = u->average;
+    const float size = u->muon_size * sqrtf((float)MAX(t->rows, t->count / t->rows));
+    const float *restrict step = t->moment2 + first;
+    float *restrict weight = t->weight + first, *restrict ema = t->ema + first;
+
+    for (size_t i = 0; i < count; i++) {
+        float w = weight[i] * shrink - size * step[i];
+
+        weight[i] = w;
+        ema[i] += average * (w - ema[i]);
+    }
+}
+
 static void follow(float *restrict average, const float *restrict weight, float share, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -373,10 +447,27 @@ static void update_piece(size_t index, int thread, void *data)
 
     if (!t->param->trained)
         return;
-    update_arrays(u, t, piece->first, piece->count);
+    if (t->rows > 0)
+        update_matrix(u, t, piece->first, piece->count);
+    else
+        update_arrays(u, t, piece->first, piece->count);
     for (size_t i = 0; i < LDM_PROFILES && t->profiles[i] != NULL; i++)
         follow(t->profiles[i] + piece->first, t->weight + piece->first, u->profiles[i],
                piece->count);
+}
+
+/* What the matrices' steps are. */
+static void find_steps(Update *u)
+{
+    LdmOptimiser *o = u->optimiser;
+
+    ldm_parallel_for(o->pieces->len, lead_piece, u, NULL);
+    for (guint i = 0; i < o->trained->len; i++) {
+        const LdmTrained *t = g_ptr_array_index(o->trained, i);
+        if (t->rows > 0 && t->param->trained)
+            ldm_muon_orthogonalise(t->moment2, t->rows, t->count / t->rows, o->options.bf16,
+                                   o->scratch);
+    }
 }
 
 static void update(LdmOptimiser *optimiser, double norm, double rate)
@@ -397,10 +488,14 @@ static void update(LdmOptimiser *optimiser, double norm, double rate)
         .eps = (float)o->eps,
         .size = (float)(rate / (1.0 - pow(o->beta1, n))),
         .average = (float)(1.0 - decay),
+        .muon_follow = (float)(1.0 - LDM_MUON_MOMENTUM),
+        .muon_size = (float)(rate * LDM_MUON_SHARE),
     };
 
     for (size_t i = 0; i < LDM_PROFILES; i++)
         u.profiles[i] = (float)ldm_power_follow(optimiser->gammas[i], optimiser->state.taken);
+    if (o->kind == LDM_MUON)
+        find_steps(&u);
     ldm_parallel_for(optimiser->pieces->len, update_piece, &u, NULL);
 }
 

@@ -1,14 +1,19 @@
-/* AdamW over parameter tables, and the exponential moving average (EMA) of the weights that the
- * finished model is made of. Weights are trained in f32 whatever the file held: adding a table
- * copies it and points its parameters at the copies, so that the network computes with them and
- * backward passes add to their gradients. */
+/* AdamW, or Muon, over parameter tables, and the exponential moving average (EMA) of the weights
+ * that the finished model is made of. Weights are trained in f32 whatever the file held: adding a
+ * table copies it and points its parameters at the copies, so that the network computes with them
+ * and backward passes add to their gradients. */
 #pragma once
 
 #include "train/power-ema.h"
 #include "train/ranks.h"
 #include "weights/param.h"
 
+/* Muon updates matrices (muon.h), AdamW what is none, and the first and last layers. */
+typedef enum { LDM_ADAMW, LDM_MUON } LdmOptimiserKind;
+
 typedef struct {
+    LdmOptimiserKind kind;
+    bool bf16;               /* Muon's products, where the processor gains by it */
     double rate;             /* highest learning rate */
     double beta1, beta2;     /* decay of the first and second moment */
     double eps;              /* outside the square root, as torch has it */
@@ -49,6 +54,7 @@ typedef struct {
     char *name; /* "unet/conv_in.weight" */
     LdmParam *param;
     size_t count;
+    size_t rows; /* of a matrix that Muon updates: moment2 is its step then; 0: AdamW does */
     float *weight, *gradient, *moment1, *moment2, *ema;
     float *profiles[LDM_PROFILES]; /* averages over them, or NULL */
 } LdmTrained;

@@ -1,10 +1,13 @@
 """What PyTorch makes of a few training steps, for the tests to repeat (tests/reference/data/training/):
 adamw-*.npy: torch.optim.AdamW with gradient clipping on given gradients.
+muon-*.npy: torch.optim.Muon on given gradients of a wide matrix and a tall one; its products, which are otherwise in
+bf16, in f32.
 curve-MODEL-*.npy: ten steps of L_LDM on the tiny models of make_networks.py, with given latents, noise,
 timesteps and captions, and the loss of each; coarse-losses: with the multiscale loss of weight 1; hole-losses:
 with squared errors outside the hole (where the first of its channels is not above 0) counting a tenth, on top."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from transformers import CLIPTextModel
 DATA = Path(__file__).resolve().parent / "data" / "training"
 NETWORKS = DATA.parent / "networks"
 STEPS, COUNT, WARM_UP, TOTAL = 12, 37, 3, 20
+MUON_STEPS = 5
 CURVE_STEPS, BATCH, H, W = 10, 2, 4, 6
 
 # prediction as the model's scheduler has it; gamma of min-SNR (0: none); is the text encoder trained, too
@@ -41,6 +45,22 @@ def adamw():
     save("adamw-weights", torch.stack(after))
     save("adamw-norms", torch.tensor(norms))
     save("adamw-rates", torch.tensor(rates))
+
+
+def muon():
+    torch.manual_seed(2)
+    for name, shape in (("wide", (24, 40)), ("tall", (48, 20))):
+        weight = torch.nn.Parameter(torch.randn(shape))
+        gradients = torch.randn(MUON_STEPS, *shape) * torch.logspace(-2, 1, shape[1])
+        optimiser = torch.optim.Muon([weight], lr=0.02, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+        start, after = weight.detach().clone(), []
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
+                optimiser.step()
+            after.append(weight.detach().clone())
+        for kind, array in (("start", start), ("gradients", gradients), ("weights", torch.stack(after))):
+            save(f"muon-{name}-{kind}", array)
 
 
 def target_and_weight(schedule, z0, noise, t, gamma):
@@ -108,6 +128,7 @@ def save(name, array):
 if __name__ == "__main__":
     DATA.mkdir(parents=True, exist_ok=True)
     adamw()
+    muon()
     for model, (gamma, train_text) in CURVES.items():
         curve(model, gamma, train_text, "", 0, 0)
         curve(model, gamma, train_text, "coarse-", 1, 0)

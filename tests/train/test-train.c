@@ -11,7 +11,7 @@
 
 /* What differs between the runs. */
 typedef struct {
-    bool resume, buckets, bf16, checkpointing;
+    bool resume, buckets, bf16, muon, checkpointing;
     size_t look_every;
     uint64_t steps, decay_from, cool_down;         /* 0 steps: STEPS */
     double full_holes, hole_focus, timestep_shift; /* 0 shift: 1 */
@@ -28,6 +28,7 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.loop.optimiser.decay_from = wish->decay_from;
     options.loop.optimiser.cool_down = wish->cool_down;
     options.loop.optimiser.warm_up = 2;
+    options.loop.optimiser.kind = wish->muon ? LDM_MUON : LDM_ADAMW;
     options.loop.batch = 2;
     options.loop.accumulate = 2;
     options.train_text = true;
@@ -79,7 +80,7 @@ static bool train(const Place *place, const char *run, Watch *watch, const Wish 
     return ldm_train_ldm(model, dataset, &options, &callbacks, folder, error);
 }
 
-static void check_resume(bool buckets, bool bf16)
+static void check_resume(Wish wish)
 {
     static const char *const same[] = {
         "unet/diffusion_pytorch_model.safetensors",
@@ -95,10 +96,9 @@ static void check_resume(bool buckets, bool bf16)
     g_auto(Place) place = place_new();
     g_autoptr(GError) error = NULL;
     g_auto(Watch) whole = {0}, parts = {.stop_after = 5};
-    Wish looking = {.buckets = buckets, .bf16 = bf16};
-    Wish wish = {.buckets = buckets, .bf16 = bf16};
+    Wish looking = wish;
 
-    looking.look_every = buckets ? 0 : 6; /* changes nothing */
+    looking.look_every = wish.buckets ? 0 : 6; /* changes nothing */
 
     g_assert_true(train(&place, "whole", &whole, &looking, &error));
     g_assert_no_error(error);
@@ -122,12 +122,27 @@ static void check_resume(bool buckets, bool bf16)
 
 static void test_resume(void)
 {
-    check_resume(false, false);
+    check_resume((Wish){0});
+}
+
+/* Another optimiser's run, which goes on with the same only. */
+static void test_muon(void)
+{
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) watch = {.stop_after = 2};
+
+    check_resume((Wish){.muon = true});
+    g_assert_false(train(&place, "run", &watch, &(Wish){.muon = true}, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_clear_error(&error);
+    g_assert_false(train(&place, "run", &watch, &(Wish){.resume = true}, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
 }
 
 static void test_buckets(void)
 {
-    check_resume(true, false);
+    check_resume((Wish){.buckets = true});
 }
 
 /* Products in bf16: a run's bits do not depend on interruptions, its losses go the way of f32 (they
@@ -146,7 +161,7 @@ static void test_bf16(void)
         g_assert_nonnull(strstr(error->message, "f32"));
         return;
     }
-    check_resume(false, true);
+    check_resume((Wish){.bf16 = true});
     g_assert_true(train(&place, "exact", &exact, &f32, &error));
     g_assert_true(train(&place, "rounded", &rounded, &bf16, &error));
     g_assert_no_error(error);
@@ -375,6 +390,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/train/resume", test_resume);
+    g_test_add_func("/train/muon", test_muon);
     g_test_add_func("/train/buckets", test_buckets);
     g_test_add_func("/train/bf16", test_bf16);
     g_test_add_func("/train/longer", test_longer);
