@@ -270,11 +270,11 @@ def strange_result(image, source, name, notes):
 
 
 def test_make_it_like_an_earlier_result():
-    """The third in the list, whose pixels come again; the two above it are strange."""
+    """The third in the list, in a group, whose pixels come again; the two above it are strange."""
     image, layer = photo(120, 100)
     feathered(image)
     earlier = call_ok(IMG2IMG, image, [layer], prompt="a wooden table", negative_prompt="cups", seed=5, strength=0.4,
-                      sampler="euler").layer
+                      sampler="euler", variations=2).layer.get_children()[0]
     strange_result(image, earlier, "of other kinds", json.dumps({
         "steps": -5, "guidance": 1e300, "sampler": "none such", "strength": "much", "seed": 10**12, "model": 7,
         "lora": [{}], "output": "replace", "quality": None}))
