@@ -78,17 +78,23 @@ static struct {
     int asleep;
 } pool;
 
+static __thread bool in_tile;
+
 static void work(Loop *loop, int thread)
 {
-    for (;;) {
+    bool outer = in_tile;
+
+    in_tile = true;
+    while (!g_atomic_int_get(&loop->stopped)) {
         size_t i = __atomic_fetch_add(&loop->next, 1, __ATOMIC_RELAXED);
-        if (i >= loop->count || g_atomic_int_get(&loop->stopped))
-            return;
+        if (i >= loop->count)
+            break;
         if (g_cancellable_is_cancelled(loop->cancellable))
             g_atomic_int_set(&loop->stopped, 1);
         else
             loop->func(i, thread, loop->data);
     }
+    in_tile = outer;
 }
 
 static inline void pause_a_little(void)
@@ -169,7 +175,7 @@ bool ldm_parallel_for(size_t count, LdmTileFunc func, void *data, GCancellable *
 {
     Loop loop = {.func = func, .data = data, .count = count, .cancellable = cancellable};
     int helpers = (int)MIN((size_t)ldm_threads(), count) - 1;
-    if (helpers > 0 && g_mutex_trylock(&pool.busy)) {
+    if (helpers > 0 && !in_tile && g_mutex_trylock(&pool.busy)) {
         open_loop(&loop, helpers);
         work(&loop, 0);
         close_loop();

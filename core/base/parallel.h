@@ -1,4 +1,5 @@
-/* Parallel loops over output tiles, on threads of our own. They do not nest. */
+/* Parallel loops over output tiles, on threads of our own. One that a tile begins is done by that
+ * tile's thread alone, as its thread 0. */
 #pragma once
 
 #include <gio/gio.h>

@@ -39,13 +39,13 @@ struct LdmOptimiser {
     LdmOptimiserOptions options;
     LdmOptimiserState state;
     double gammas[LDM_PROFILES];
-    GPtrArray *trained; /* LdmTrained */
-    GPtrArray *memory;  /* one block per table */
-    GArray *gradients;  /* Gradients, of each table */
-    GArray *pieces;     /* Piece */
-    double *squares;    /* [pieces] of the gradient */
-    void *scratch;      /* Muon's */
-    size_t scratch_bytes;
+    GPtrArray *trained;   /* LdmTrained */
+    GPtrArray *memory;    /* one block per table */
+    GArray *gradients;    /* Gradients, of each table */
+    GArray *pieces;       /* Piece */
+    double *squares;      /* [pieces] of the gradient */
+    char *scratch;        /* Muon's, of each thread */
+    size_t scratch_bytes; /* of one */
 };
 
 LdmOptimiserOptions ldm_optimiser_defaults(void)
@@ -216,10 +216,11 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
     }
 }
 
-/* Enough for the largest matrix. */
+/* Enough for the largest matrix, in whole cache lines. */
 static bool make_scratch(LdmOptimiser *optimiser, GError **error)
 {
-    size_t bytes = 0;
+    const size_t line = ALIGN * sizeof(float);
+    size_t bytes = 0, threads = (size_t)ldm_threads();
 
     for (guint i = 0; i < optimiser->trained->len; i++) {
         const LdmTrained *t = g_ptr_array_index(optimiser->trained, i);
@@ -228,8 +229,9 @@ static bool make_scratch(LdmOptimiser *optimiser, GError **error)
     }
     if (bytes <= optimiser->scratch_bytes)
         return true;
+    bytes = (bytes + line - 1) / line * line;
     ldm_aligned_free(optimiser->scratch);
-    optimiser->scratch = ldm_aligned_alloc0(bytes, 1, _("the steps of matrices"), error);
+    optimiser->scratch = ldm_aligned_alloc0(threads, bytes, _("the steps of matrices"), error);
     optimiser->scratch_bytes = optimiser->scratch != NULL ? bytes : 0;
     return optimiser->scratch != NULL;
 }
@@ -456,18 +458,15 @@ static void update_piece(size_t index, int thread, void *data)
                piece->count);
 }
 
-/* What the matrices' steps are. */
-static void find_steps(Update *u)
+/* A matrix's step. */
+static void orthogonalise_one(size_t index, int thread, void *data)
 {
-    LdmOptimiser *o = u->optimiser;
+    const LdmOptimiser *o = ((const Update *)data)->optimiser;
+    const LdmTrained *t = g_ptr_array_index(o->trained, index);
 
-    ldm_parallel_for(o->pieces->len, lead_piece, u, NULL);
-    for (guint i = 0; i < o->trained->len; i++) {
-        const LdmTrained *t = g_ptr_array_index(o->trained, i);
-        if (t->rows > 0 && t->param->trained)
-            ldm_muon_orthogonalise(t->moment2, t->rows, t->count / t->rows, o->options.bf16,
-                                   o->scratch);
-    }
+    if (t->rows > 0 && t->param->trained)
+        ldm_muon_orthogonalise(t->moment2, t->rows, t->count / t->rows, o->options.bf16,
+                               o->scratch + (size_t)thread * o->scratch_bytes);
 }
 
 static void update(LdmOptimiser *optimiser, double norm, double rate)
@@ -494,8 +493,10 @@ static void update(LdmOptimiser *optimiser, double norm, double rate)
 
     for (size_t i = 0; i < LDM_PROFILES; i++)
         u.profiles[i] = (float)ldm_power_follow(optimiser->gammas[i], optimiser->state.taken);
-    if (o->kind == LDM_MUON)
-        find_steps(&u);
+    if (o->kind == LDM_MUON) {
+        ldm_parallel_for(optimiser->pieces->len, lead_piece, &u, NULL);
+        ldm_parallel_for(optimiser->trained->len, orthogonalise_one, &u, NULL);
+    }
     ldm_parallel_for(optimiser->pieces->len, update_piece, &u, NULL);
 }
 

@@ -62,10 +62,27 @@ static void test_cancel(void)
     ldm_set_threads(0);
 }
 
-/* A loop inside a tile, and loops of several threads at once: each is whole. */
+/* A loop inside a tile, which that tile's thread does alone, and loops of several threads at once:
+ * each is whole. */
+typedef struct {
+    Record *record;
+    GThread *outer;
+} Inner;
+
+static void inner_tile(size_t index, int thread, void *data)
+{
+    const Inner *inner = data;
+
+    count_tile(index, thread, inner->record);
+    if (thread != 0 || g_thread_self() != inner->outer)
+        g_atomic_int_inc(&inner->record->wrong_threads);
+}
+
 static void nesting_tile(size_t index, int thread, void *data)
 {
-    g_assert_true(ldm_parallel_for(50, count_tile, (Record *)data + index, NULL));
+    Inner inner = {(Record *)data + index, g_thread_self()};
+
+    g_assert_true(ldm_parallel_for(50, inner_tile, &inner, NULL));
 }
 
 static void test_nested(void)
