@@ -225,11 +225,13 @@ static double apart(const LdmParam *param, const float *exact, double floor)
 /* Products in bf16 against f32. A number is rounded by 2^-8 of itself at most, by 1.5e-3 on
  * average, and a product has two; a gradient has come through some tens of products, whose errors
  * add up like noise: about 1e-2 on average, and more where terms cancel, up to a quarter of a small
- * gradient of a trained denoiser, a tenth of a trained text encoder's. Where all together are e
- * off, their direction's cosine is e^2 / 2 below 1: 3e-4 for some 2e-2.
+ * gradient of a trained denoiser, a twentieth of a trained text encoder's. Where all together are
+ * e off, their direction's cosine is e^2 / 2 below 1: 1e-4 for 1.4e-2.
  * What cancels to nothing (a key's bias) is held to a hundredth of the other gradients' length.
- * None is zero that is not in f32. `mean`, `most`: how far one may be off. */
-static void check_bf16(Call *call, LdmParams *params, const char *what, double mean, double most)
+ * None is zero that is not in f32. `mean`, `most`: how far one may be off; `turned`: how far below
+ * 1 the cosine may be. */
+static void check_bf16(Call *call, LdmParams *params, const char *what, double mean, double most,
+                       double turned)
 {
     double worst = 0, sum = 0;
     train_all(params);
@@ -255,7 +257,7 @@ static void check_bf16(Call *call, LdmParams *params, const char *what, double m
     double whole = 1 - dot / length / length_of(gradients, bytes / sizeof *exact);
     g_test_message("%s: %.2e apart, %.2e at most; cosine 1 - %.1e", what, sum / (double)count,
                    worst, whole);
-    g_assert_cmpfloat(whole, <=, 3e-4);
+    g_assert_cmpfloat(whole, <=, turned);
     g_assert_cmpfloat(sum / (double)count, <=, mean);
     g_assert_cmpfloat(worst, <=, most);
     g_assert_true((worst > 1e-6) == ldm_kernels_have_bf16()); /* it does round */
@@ -295,13 +297,13 @@ static void test_bf16(void)
     context->shape[2] = width;
     context->shape[3] = 1;
     Call unet = {.unet = model->unet, .x = x, .context = context, .timesteps = {100, 700}};
-    check_bf16(&unet, model->unet_params, "denoiser", 2e-2, 0.5);
+    check_bf16(&unet, model->unet_params, "denoiser", 2e-2, 0.5, 1e-4);
     check_bf16(&(Call){.text = model->text, .ids = ids, .n = 1}, model->text_params, "text", 1e-2,
-               0.1);
+               6e-2, 3e-4);
     check_bf16(&(Call){.encoder = model->encoder, .x = picture}, model->vae_params, "encoder", 1e-2,
-               3e-2);
+               3e-2, 1e-4);
     check_bf16(&(Call){.decoder = model->decoder, .x = latent}, model->vae_params, "decoder", 1e-2,
-               3e-2);
+               3e-2, 1e-4);
 }
 
 static size_t planned(Call *call, bool checkpoints)
