@@ -46,21 +46,16 @@ PentimentoEarlier *pentimento_earlier_new(GimpImage *image, GimpProcedureConfig 
     if (layers != NULL)
         look_through(earlier, (GimpItem *const *)layers);
     g_ptr_array_add(earlier->names, NULL);
-    if (earlier->layers->len > 0)
-        return earlier;
-    pentimento_earlier_free(earlier);
-    return NULL;
+    return earlier;
 }
 
 const char *const *pentimento_earlier_names(const PentimentoEarlier *earlier)
 {
-    return (const char *const *)earlier->names->pdata;
+    return earlier->layers->len > 0 ? (const char *const *)earlier->names->pdata : NULL;
 }
 
 void pentimento_earlier_free(PentimentoEarlier *earlier)
 {
-    if (earlier == NULL)
-        return;
     g_ptr_array_unref(earlier->layers);
     g_ptr_array_unref(earlier->names);
     g_free(earlier);
@@ -85,5 +80,6 @@ static char *take(int index, gpointer data)
 
 void pentimento_earlier_serve(PentimentoEarlier *earlier, GtkWidget *row)
 {
-    pentimento_earlier_chooser_on_take(row, take, earlier);
+    if (row != NULL)
+        pentimento_earlier_chooser_on_take(row, take, earlier);
 }

@@ -59,10 +59,8 @@ static bool ask(const PentimentoTask *task, GimpProcedure *procedure, const Pent
     gimp_ui_init("pentimento");
     earlier = pentimento_earlier_new(call->image, config);
     dialog = pentimento_dialog_new(procedure, config, _(task->title),
-                                   earlier != NULL ? pentimento_earlier_names(earlier) : NULL,
-                                   &choosers);
-    if (earlier != NULL)
-        pentimento_earlier_serve(earlier, choosers.earlier);
+                                   pentimento_earlier_names(earlier), &choosers);
+    pentimento_earlier_serve(earlier, choosers.earlier);
     offers = pentimento_offers_new(config, &choosers);
     confirmed = gimp_procedure_dialog_run(dialog);
     pentimento_offers_free(offers);

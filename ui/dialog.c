@@ -209,7 +209,7 @@ GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,
     const int columns = 50;
     GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, _("Teach"));
     GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
-    GtkWidget *label = gtk_label_new(NULL), *name;
+    GtkWidget *label = pentimento_words_new(columns), *name;
     g_autoptr(GtkSizeGroup) labels = gtk_size_group_new(GTK_SIZE_GROUP_HORIZONTAL);
     const Rows rows = {dialog, labels};
 
@@ -219,10 +219,6 @@ GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,
     *choosers = (PentimentoChoosers){.model = pentimento_model_chooser_new(config)};
     add_row(&rows, choosers->model);
     add_argument(&rows, "seed");
-    gtk_label_set_xalign(GTK_LABEL(label), 0);
-    gtk_label_set_line_wrap(GTK_LABEL(label), TRUE);
-    gtk_label_set_width_chars(GTK_LABEL(label), columns);
-    gtk_label_set_max_width_chars(GTK_LABEL(label), columns);
     gtk_box_pack_end(GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(widget))), label, FALSE, FALSE,
                      0);
     gtk_widget_show(label);

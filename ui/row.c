@@ -42,15 +42,22 @@ void pentimento_row_add_end(GtkWidget *row, GtkWidget *widget)
     gtk_widget_show(widget);
 }
 
+GtkWidget *pentimento_words_new(int columns)
+{
+    GtkWidget *words = gtk_label_new(NULL);
+
+    gtk_label_set_xalign(GTK_LABEL(words), 0);
+    gtk_label_set_line_wrap(GTK_LABEL(words), TRUE);
+    gtk_label_set_width_chars(GTK_LABEL(words), columns);
+    gtk_label_set_max_width_chars(GTK_LABEL(words), columns);
+    return words;
+}
+
 GtkWidget *pentimento_row_add_hint(GtkWidget *row)
 {
     const int columns = 30;
-    GtkWidget *hint = gtk_label_new(NULL);
+    GtkWidget *hint = pentimento_words_new(columns);
 
-    gtk_label_set_xalign(GTK_LABEL(hint), 0);
-    gtk_label_set_line_wrap(GTK_LABEL(hint), TRUE);
-    gtk_label_set_width_chars(GTK_LABEL(hint), columns);
-    gtk_label_set_max_width_chars(GTK_LABEL(hint), columns);
     gtk_grid_attach(GTK_GRID(row), hint, WIDGET, 1, 2, 1);
     return hint;
 }

@@ -15,5 +15,8 @@ GtkWidget *pentimento_row_label(GtkWidget *row);
 /* Adds a widget at the end of the row. */
 void pentimento_row_add_end(GtkWidget *row, GtkWidget *widget);
 
+/* A label for sentences, as wide as so many characters; hidden yet. */
+GtkWidget *pentimento_words_new(int columns);
+
 /* Adds a line of words below it, which is hidden yet; returns the label. */
 GtkWidget *pentimento_row_add_hint(GtkWidget *row);

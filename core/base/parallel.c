@@ -78,6 +78,7 @@ static struct {
     int asleep;
 } pool;
 
+/* What a tile begins, its thread does alone: it may hold the lock that it would ask for. */
 static __thread bool in_tile;
 
 static void work(Loop *loop, int thread)
@@ -85,9 +86,9 @@ static void work(Loop *loop, int thread)
     bool outer = in_tile;
 
     in_tile = true;
-    while (!g_atomic_int_get(&loop->stopped)) {
+    for (;;) {
         size_t i = __atomic_fetch_add(&loop->next, 1, __ATOMIC_RELAXED);
-        if (i >= loop->count)
+        if (i >= loop->count || g_atomic_int_get(&loop->stopped))
             break;
         if (g_cancellable_is_cancelled(loop->cancellable))
             g_atomic_int_set(&loop->stopped, 1);

@@ -2,8 +2,8 @@
  * singular vectors and values about one. Products take the shorter side's square. */
 #include "train/muon.h"
 
-#include "base/parallel.h"
 #include "kernels/kernels.h"
+#include "train/squares.h"
 
 #include <math.h>
 
@@ -81,24 +81,10 @@ static void iterate(Work *work)
     work->x = next;
 }
 
-static double norm_of(const float *x, size_t n)
-{
-    double sums[8] = {0}, sum = 0.0; /* side by side: an addition waits for the one before it */
-
-    for (size_t i = 0; i + 8 <= n; i += 8)
-        for (size_t j = 0; j < 8; j++)
-            sums[j] += (double)x[i + j] * x[i + j];
-    for (size_t i = n / 8 * 8; i < n; i++)
-        sum += (double)x[i] * x[i];
-    for (size_t j = 0; j < 8; j++)
-        sum += sums[j];
-    return sqrt(sum);
-}
-
 void ldm_muon_orthogonalise(float *matrix, size_t rows, size_t columns, bool bf16, void *scratch)
 {
     Work work = work_new(rows, columns, bf16, scratch);
-    float scale = (float)(1.0 / MAX(norm_of(matrix, rows * columns), LEAST));
+    float scale = (float)(1.0 / MAX(sqrt(ldm_sum_of_squares(matrix, rows * columns)), LEAST));
     size_t down = rows > columns ? 1 : columns, right = rows > columns ? columns : 1;
 
     for (size_t i = 0; i < work.short_side; i++)

@@ -10,6 +10,7 @@
 #include "kernels/kernels.h"
 #include "train/check.h"
 #include "train/muon.h"
+#include "train/squares.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,7 +18,6 @@
 #define PIECE  ((size_t)1 << 16) /* elements of one tile */
 #define ARRAYS 5                 /* per parameter, without averages over profiles */
 #define ALIGN  16                /* floats of a cache line */
-#define SUMS   8
 
 /* Loss and norm: how fast "the usual" follows, and how many steps it is only learnt. */
 #define SPREAD_DECAY 0.98
@@ -341,17 +341,9 @@ static void square_piece(size_t index, int thread, void *data)
 {
     LdmOptimiser *optimiser = data;
     const Piece *piece = &g_array_index(optimiser->pieces, Piece, index);
-    const float *g = piece->trained->gradient + piece->first;
-    double sums[SUMS] = {0}, sum = 0.0; /* side by side: an addition waits for the one before it */
 
-    for (size_t i = 0; i < piece->count / SUMS * SUMS; i += SUMS)
-        for (size_t k = 0; k < SUMS; k++)
-            sums[k] += (double)g[i + k] * g[i + k];
-    for (size_t i = piece->count / SUMS * SUMS; i < piece->count; i++)
-        sum += (double)g[i] * g[i];
-    for (size_t k = 0; k < SUMS; k++)
-        sum += sums[k];
-    optimiser->squares[index] = sum;
+    optimiser->squares[index] =
+        ldm_sum_of_squares(piece->trained->gradient + piece->first, piece->count);
 }
 
 static double gradient_norm(LdmOptimiser *optimiser)

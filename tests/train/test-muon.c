@@ -1,5 +1,4 @@
 /* Muon beside torch.optim.Muon, in f32; what it is for, and what its steps are like. */
-#include "kernels/kernels.h"
 #include "train/muon.h"
 #include "train/optimiser.h"
 

@@ -289,9 +289,7 @@ def test_make_it_like_an_earlier_result():
         keys("alt+k", *["Down"] * down)
         shot(f"like-{down}")
         keys("alt+o")
-        wait_for("the result", lambda: len(image.get_layers()) == 7 - down)
-        wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
-        time.sleep(0.5)
+        result_in(image, layers=7 - down)
         made = image.get_layers()[6 - down]  # above the photo
         if down == 3:
             check(raw(made) == raw(earlier), "the same pixels")

@@ -80,14 +80,14 @@ def write(text):
     xdotool("type", "--delay", "20", text)
 
 
-def result_in(image):
-    """Waits for the new layer, and until the plug-in that made it has ended and GIMP has taken note.
+def result_in(image, layers=2):
+    """Waits for the new layer, so that there are so many, and until the plug-in that made it has ended and GIMP has taken note.
 
     GIMP keeps the layer a plug-in returned until then, but not its image: where the image is deleted in
     between, GIMP reads the image's freed memory when it drops the layer (gimp_item_finalize), at the latest
     when it quits.
     """
-    wait_for("the result", lambda: len(image.get_layers()) == 2)
+    wait_for("the result", lambda: len(image.get_layers()) == layers)
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
     time.sleep(0.5)
     return image.get_layers()[0]
