@@ -26,6 +26,7 @@
 #define U_FLOATS   ((size_t)17 << 20) /* most transformed weights: 68 MB */
 #define KEPT_DEPTH 320                /* input channels summed up in registers */
 #define PAST       ((size_t)1 << 22)  /* floats of y that no cache would keep for its reader */
+#define MEASURED   6                  /* tiles whose moments are summed up in f32 */
 
 #define MOST_PRODUCTS 81
 
@@ -52,6 +53,8 @@ typedef struct {
     size_t u_panel;        /* of a small picture: floats of a panel's weights at a time */
     size_t abreast;        /* panels between two readings of the tiles */
     size_t window;         /* floats of copied pixels */
+    size_t measured;       /* of MEASURED tiles, how many: their moments are wanted */
+    float *partial;        /* [measured, 2, Cout]: means, sums of squares about them */
     size_t shared, thread; /* floats of scratch memory: of all threads together, of each */
 } WinogradJob;
 
@@ -75,6 +78,11 @@ static void job_init_small(WinogradJob *job)
                                   9 * PACKED * NR + NR);
 }
 
+static bool writes_much(const WinogradJob *job)
+{
+    return job->c->N * job->Ho * job->Wo * job->c->Cout > PAST;
+}
+
 static void job_init_large(WinogradJob *job)
 {
     const size_t NR = 2 * job->lanes->width;
@@ -83,9 +91,13 @@ static void job_init_large(WinogradJob *job)
     size_t stretch_planes = job->way == LDM_WINOGRAD_6 ? STRETCH_6 : STRETCH;
     size_t each = ldm_parts(job->total, stretch_planes / job->planes * threads);
     job->chunk = ldm_parts(job->total, each * threads);
-    size_t y_floats = job->c->N * job->Ho * job->Wo * job->c->Cout;
+    if (job->c->measured) {
+        /* the same sums whatever the number of threads */
+        job->chunk = ldm_parts(job->chunk, MEASURED) * MEASURED;
+        job->measured = ldm_parts(job->total, MEASURED);
+    }
     bool lines = (uintptr_t)job->c->y % (LDM_LINE * sizeof(float)) == 0;
-    job->past = y_floats > PAST && lines && job->c->Cout % LDM_LINE == 0;
+    job->past = writes_much(job) && lines && job->c->Cout % LDM_LINE == 0;
     job->v_stride = job->chunk * job->pitch + LDM_LINE;
     job->m_stride = job->chunk * NR + LDM_LINE;
     job->depth = DEPTH;
@@ -188,11 +200,19 @@ bool ldm_conv_winograd_reads_normed(const LdmConv *c)
     return job.keeps && job.kept >= job.panels && c->stride == 1 && c->upsample == 1;
 }
 
+bool ldm_conv_winograd_measures(const LdmConv *c)
+{
+    WinogradJob job;
+    job_init(&job, c);
+    return job.keeps && c->N == 1 && writes_much(&job);
+}
+
 size_t ldm_conv_winograd_scratch(const LdmConv *c)
 {
     WinogradJob job;
     job_init(&job, c);
-    return (job.shared + job.pitch + ldm_threads() * job.thread) * sizeof(float);
+    size_t own = job.shared + job.pitch + ldm_threads() * job.thread;
+    return (own + job.measured * LDM_MOMENTS(c->Cout)) * sizeof(float);
 }
 
 /* Its place, in tiles. */
@@ -235,27 +255,38 @@ static void input_task(size_t index, int thread, void *data)
     transform_tile(job, job->first + index, &window, job->v + index * job->pitch);
 }
 
-static void write_tile(const WinogradJob *job, size_t tile, size_t n0, const float *m,
-                       const float *bias)
+/* Of a panel of output channels from n0 on, some tiles from `tile` on, whose products lie in m. */
+static void write_tiles(const WinogradJob *job, size_t tile, size_t tiles, size_t n0,
+                        const float *m, float *bias)
 {
     const LdmConv *c = job->c;
-    size_t image, y, x;
-    tile_place(job, tile, &image, &y, &x);
-    y *= job->outputs;
-    x *= job->outputs;
-    size_t at = ((image * job->Ho + y) * job->Wo + x) * c->Cout + n0;
-    job->lanes->winograd_output(
-        job->way, &(LdmWinogradOutput){.m = m,
-                                       .m_stride = job->m_stride,
-                                       .bias = bias,
-                                       .residual = c->residual != NULL ? c->residual + at : NULL,
-                                       .y = c->y + at,
-                                       .pixel = c->Cout,
-                                       .row = job->Wo * c->Cout,
-                                       .rows = (int)MIN(job->outputs, job->Ho - y),
-                                       .columns = (int)MIN(job->outputs, job->Wo - x),
-                                       .channels = MIN((size_t)2 * job->lanes->width, c->Cout - n0),
-                                       .past = job->past});
+    const size_t NR = 2 * job->lanes->width;
+    LdmWinogradOutput out = {.m = m,
+                             .m_stride = job->m_stride,
+                             .bias = bias,
+                             .pixel = c->Cout,
+                             .row = job->Wo * c->Cout,
+                             .channels = MIN(NR, c->Cout - n0),
+                             .past = job->past};
+    ldm_bias_f32(c->bias, n0, out.channels, NR, bias);
+    for (size_t end = tile + tiles; tile < end; tile++, out.m += NR) {
+        size_t image, y, x;
+        tile_place(job, tile, &image, &y, &x);
+        y *= job->outputs;
+        x *= job->outputs;
+        size_t at = ((image * job->Ho + y) * job->Wo + x) * c->Cout + n0;
+        if (job->measured > 0 && tile % MEASURED == 0) {
+            out.mean = job->partial + tile / MEASURED * LDM_MOMENTS(c->Cout) + n0;
+            out.m2 = out.mean + c->Cout;
+            out.seen = 0;
+        }
+        out.residual = c->residual != NULL ? c->residual + at : NULL;
+        out.y = c->y + at;
+        out.rows = (int)MIN(job->outputs, job->Ho - y);
+        out.columns = (int)MIN(job->outputs, job->Wo - x);
+        job->lanes->winograd_output(job->way, &out);
+        out.seen += out.rows * out.columns;
+    }
 }
 
 /* Input channels c0 to c0 + depth of the weights to a panel of output channels from n0 on, torch's
@@ -341,13 +372,9 @@ static void group_task(size_t index, int thread, void *data)
                               depth * NR + LDM_LINE);
         multiply_group(job, &g, c0, depth);
     }
-    for (size_t q = 0; q < g.panels; q++) {
-        size_t n0 = g.n0 + q * NR;
-        ldm_bias_f32(c->bias, n0, MIN(NR, c->Cout - n0), NR, bias);
-        for (size_t i = g.t0; i < g.t1; i++)
-            write_tile(job, job->first + i, n0, m + q * job->sums * job->m_stride + (i - t0) * NR,
-                       bias);
-    }
+    for (size_t q = 0; q < g.panels; q++)
+        write_tiles(job, job->first + t0, g.t1 - t0, g.n0 + q * NR,
+                    m + q * job->sums * job->m_stride, bias);
 }
 
 static bool convolve_small(WinogradJob *job, GCancellable *cancellable)
@@ -427,7 +454,6 @@ static void multiply_planes(const WinogradJob *job, size_t panel, size_t panels,
 static void stretch_task(size_t index, int thread, void *data)
 {
     const WinogradJob *job = data;
-    const LdmConv *c = job->c;
     const size_t NR = 2 * job->lanes->width, sums = job->sums;
     float *v = thread_scratch(job, thread), *m = v + job->planes * job->v_stride;
     float *bias = m + job->abreast * sums * job->m_stride;
@@ -439,15 +465,44 @@ static void stretch_task(size_t index, int thread, void *data)
     for (size_t panel = job->base; panel < end; panel += job->abreast) {
         size_t panels = MIN(job->abreast, end - panel);
         multiply_planes(job, panel, panels, tiles, v, m);
-        for (size_t q = 0; q < panels; q++) {
-            size_t n0 = (panel + q) * NR;
-            ldm_bias_f32(c->bias, n0, MIN(NR, c->Cout - n0), NR, bias);
-            for (size_t i = 0; i < tiles; i++)
-                write_tile(job, first + i, n0, m + q * sums * job->m_stride + i * NR, bias);
-        }
+        for (size_t q = 0; q < panels; q++)
+            write_tiles(job, first, tiles, (panel + q) * NR, m + q * sums * job->m_stride, bias);
     }
     if (job->past)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static size_t tile_pixels(const WinogradJob *job, size_t tile)
+{
+    size_t image, y, x;
+    tile_place(job, tile, &image, &y, &x);
+    return MIN(job->outputs, job->Ho - y * job->outputs) *
+           MIN(job->outputs, job->Wo - x * job->outputs);
+}
+
+/* The moments of a panel of output channels, from those of a few tiles each. */
+static void moments_task(size_t panel, int thread, void *data)
+{
+    const WinogradJob *job = data;
+    const size_t NR = 2 * job->lanes->width, Cout = job->c->Cout, n0 = panel * NR;
+    const size_t channels = MIN(NR, Cout - n0);
+    double *mean = job->c->moments + n0, *m2 = mean + Cout, seen = 0;
+    for (size_t n = 0; n < channels; n++)
+        mean[n] = m2[n] = 0;
+    for (size_t tile = 0; tile < job->total;) {
+        const float *part_mean = job->partial + tile / MEASURED * LDM_MOMENTS(Cout) + n0;
+        const float *part_m2 = part_mean + Cout;
+        double count = 0;
+        for (size_t end = MIN(tile + MEASURED, job->total); tile < end; tile++)
+            count += tile_pixels(job, tile);
+        double share = count / (seen + count);
+        for (size_t n = 0; n < channels; n++) {
+            double delta = part_mean[n] - mean[n];
+            mean[n] += delta * share;
+            m2[n] += part_m2[n] + delta * delta * seen * share;
+        }
+        seen += count;
+    }
 }
 
 static bool convolve_large(WinogradJob *job, GCancellable *cancellable)
@@ -458,7 +513,7 @@ static bool convolve_large(WinogradJob *job, GCancellable *cancellable)
                               cancellable) ||
             !ldm_parallel_for(ldm_parts(job->total, job->chunk), stretch_task, job, cancellable))
             return false;
-    return true;
+    return job->measured == 0 || ldm_parallel_for(job->panels, moments_task, job, cancellable);
 }
 
 bool ldm_conv_winograd(const LdmConv *c, GCancellable *cancellable)
@@ -466,6 +521,7 @@ bool ldm_conv_winograd(const LdmConv *c, GCancellable *cancellable)
     WinogradJob job;
     job_init(&job, c);
     job.zeros = (float *)c->scratch + job.shared;
+    job.partial = job.zeros + job.pitch + ldm_threads() * job.thread;
     memset(job.zeros, 0, job.pitch * sizeof(float));
     return job.keeps ? convolve_large(&job, cancellable) : convolve_small(&job, cancellable);
 }

@@ -50,6 +50,12 @@ bool ldm_conv_reads_normed(const LdmConv *conv)
     return is_narrow(conv) || (goes_by_winograd(conv) && ldm_conv_winograd_reads_normed(conv));
 }
 
+bool ldm_conv_measures(const LdmConv *conv)
+{
+    return !is_empty(conv) && !is_product(conv) && !is_narrow(conv) && goes_by_winograd(conv) &&
+           ldm_conv_winograd_measures(conv);
+}
+
 size_t ldm_conv_scratch(const LdmConv *conv)
 {
     if (is_empty(conv))

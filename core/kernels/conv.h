@@ -33,6 +33,8 @@ bool ldm_conv_rounds(const LdmConv *conv, bool winograd);
 bool ldm_conv_winograd_fits(const LdmConv *conv);
 /* Whether it reads every pixel about once, so that a norm is as well done while it reads. */
 bool ldm_conv_winograd_reads_normed(const LdmConv *conv);
+/* Whether it may tell the moments of what it writes, which nobody finds in a cache. */
+bool ldm_conv_winograd_measures(const LdmConv *conv);
 size_t ldm_conv_winograd_scratch(const LdmConv *conv);
 bool ldm_conv_winograd(const LdmConv *conv, GCancellable *cancellable);
 

@@ -92,6 +92,8 @@ typedef struct {
     void *scratch;
     bool normed;         /* reads x as SiLU(x * factor + shift); only where ldm_conv_reads_normed */
     const float *affine; /* then [N, 2, Cin]: factors, shifts */
+    bool measured;       /* tells y's moments; only where ldm_conv_measures */
+    double *moments;     /* then LDM_MOMENTS(Cout) of y */
     bool bf16;           /* as in LdmGemm; of convolutions, only 1x1 ones round */
     bool bf16_taps;      /* larger ones, too, where that makes them faster (ldm_conv_rounds) */
 } LdmConv;
@@ -101,11 +103,16 @@ bool ldm_conv(const LdmConv *conv, GCancellable *cancellable);
 
 /* Whether such a convolution may be `normed`, and gains by it. */
 bool ldm_conv_reads_normed(const LdmConv *conv);
+/* Whether it may be `measured`, and who norms y gains by it. */
+bool ldm_conv_measures(const LdmConv *conv);
 
 /* The same with weights in 8 bits in place of conv->w. Every pixel of x is rounded to bytes, too, a
  * scale for each block of its channels; sums within a block are exact. */
 size_t ldm_q8_conv_scratch(const LdmConv *conv);
 bool ldm_q8_conv(const LdmConv *conv, const LdmQ8 *q8, GCancellable *cancellable);
+
+/* Of every channel of a picture: C means, then C sums of (x - mean)^2. */
+#define LDM_MOMENTS(C) (2 * (C))
 
 /* ---- norm ----
  * GroupNorm over x [N, P, C] (P pixels), statistics per (n, group) in double or compensated f32;
@@ -116,6 +123,7 @@ typedef struct {
     float eps;
     bool silu;
     const float *x;
+    const double *moments; /* LDM_MOMENTS(C) of x where N = 1 and they are known, or NULL */
     LdmWeights gamma, beta;
     float *y;
     void *scratch;

@@ -115,6 +115,8 @@ typedef struct {
     int rows, columns;     /* of the tile that lie in the picture */
     size_t channels;       /* <= NR to be written */
     bool past;             /* the caches; y, pixel and row are whole lines then */
+    float *mean, *m2;      /* [channels]: running moments that y joins; NULL: none */
+    int seen;              /* pixels that they are of */
 } LdmWinogradOutput;
 
 /* Some channels of some pixels on the way back through u = x * factor + shift [, SiLU]. */

@@ -1,6 +1,6 @@
 /* GroupNorm and LayerNorm. GroupNorm goes over bands of whole rows of pixels, since memory is read
- * fastest in its own order: first the moments of every channel in every band, then those of each
- * group are joined, then all pixels are read again for the result. */
+ * fastest in its own order: first the moments of every channel in every band, where who made x did
+ * not tell them, then those of each group are joined, then all pixels are read for the result. */
 #include "base/parallel.h"
 #include "kernels/matrix.h"
 
@@ -14,7 +14,7 @@
 typedef struct {
     const LdmGroupNorm *norm;
     size_t rows, bands; /* of a band; of a picture */
-    double *mean, *m2;  /* [N, bands, C]; m2 the sum of (x - mean)^2 */
+    double *moments;    /* [N, bands, LDM_MOMENTS(C)] */
     float *affine;      /* [N, 2, C]: factors, shifts */
 } GroupJob;
 
@@ -25,9 +25,8 @@ static void group_job_init(GroupJob *job, const LdmGroupNorm *norm)
     rows = MAX(rows, ldm_parts(norm->P, BANDS));
     *job = (GroupJob){.norm = norm, .rows = ldm_parts(MAX(rows, (size_t)1), unit) * unit};
     job->bands = ldm_parts(norm->P, job->rows);
-    job->mean = norm->scratch;
-    job->m2 = job->mean + norm->N * job->bands * norm->C;
-    job->affine = (float *)(job->m2 + norm->N * job->bands * norm->C);
+    job->moments = norm->scratch;
+    job->affine = (float *)(job->moments + norm->N * job->bands * LDM_MOMENTS(norm->C));
 }
 
 size_t ldm_group_norm_scratch(const LdmGroupNorm *norm)
@@ -51,7 +50,7 @@ static void moments_task(size_t index, int thread, void *data)
 {
     const GroupJob *job = data;
     size_t C = job->norm->C, first, pixels = band_place(job, index, &first);
-    double *mean = job->mean + index * C, *m2 = job->m2 + index * C;
+    double *mean = job->moments + index * LDM_MOMENTS(C), *m2 = mean + C;
     for (size_t i = 0; i < C; i++)
         mean[i] = m2[i] = 0;
     ldm_lanes()->channel_moments(job->norm->x + first * C, pixels, C, C, 0, mean, m2);
@@ -87,6 +86,29 @@ static void factors(const LdmGroupNorm *norm, size_t c, size_t n, double mean, d
     }
 }
 
+/* Channels `from` to `end` of one picture, of which they are known. */
+static Moments join_known(const LdmGroupNorm *norm, size_t from, size_t end)
+{
+    Moments moments = {0};
+    for (size_t c = from; c < end; c++)
+        join(&moments, (double)norm->P, norm->moments[c], norm->moments[norm->C + c]);
+    return moments;
+}
+
+/* The same of picture n, from its bands. */
+static Moments join_bands(const GroupJob *job, size_t n, size_t from, size_t end)
+{
+    size_t C = job->norm->C;
+    Moments moments = {0};
+    for (size_t band = n * job->bands; band < (n + 1) * job->bands; band++) {
+        size_t first, pixels = band_place(job, band, &first);
+        const double *mean = job->moments + band * LDM_MOMENTS(C);
+        for (size_t c = from; c < end; c++)
+            join(&moments, (double)pixels, mean[c], mean[C + c]);
+    }
+    return moments;
+}
+
 /* One group of one picture. */
 static void join_task(size_t index, int thread, void *data)
 {
@@ -94,13 +116,8 @@ static void join_task(size_t index, int thread, void *data)
     const LdmGroupNorm *norm = job->norm;
     size_t n = index / norm->groups, width = norm->C / norm->groups;
     size_t from = index % norm->groups * width, end = from + width;
-    Moments moments = {0};
-    for (size_t band = n * job->bands; band < (n + 1) * job->bands; band++) {
-        size_t first, pixels = band_place(job, band, &first);
-        for (size_t c = from; c < end; c++)
-            join(&moments, (double)pixels, job->mean[band * norm->C + c],
-                 job->m2[band * norm->C + c]);
-    }
+    Moments moments =
+        norm->moments != NULL ? join_known(norm, from, end) : join_bands(job, n, from, end);
     double inverse = 1 / sqrt(moments.m2 / moments.count + (double)norm->eps);
     float *factor = job->affine + n * 2 * norm->C, *shift = factor + norm->C;
     for (size_t c = from; c < end; c += CHANNELS)
@@ -120,7 +137,8 @@ static void apply_task(size_t index, int thread, void *data)
 static bool find_affine(GroupJob *job, GCancellable *cancellable)
 {
     const LdmGroupNorm *norm = job->norm;
-    return ldm_parallel_for(norm->N * job->bands, moments_task, job, cancellable) &&
+    return (norm->moments != NULL ||
+            ldm_parallel_for(norm->N * job->bands, moments_task, job, cancellable)) &&
            ldm_parallel_for(norm->N * norm->groups, join_task, job, cancellable);
 }
 

@@ -392,55 +392,105 @@ static void winograd_weights(LdmWinograd way, const float *w, size_t K, float *u
     WINOGRAD_BY(way, winograd_weights_by, w, K, u, u_stride);
 }
 
-/* `whole`: all pixels of the tile lie in the picture, all channels of the vector in y. */
+/* Sums over what a tile writes, about its first pixel: without much that cancels. */
+typedef struct {
+    Vec about, sum, squares;
+} WinogradSums;
+
+/* `first`: of the tile's rows. `whole`: all pixels of the tile lie in the picture, all channels of
+ * the vector in y. `measured`: sums are wanted. */
 ALWAYS_INLINE void winograd_output_row(const LdmWinogradOutput *out, const Vec *v, const int count,
-                                       size_t at, size_t part, const bool whole)
+                                       size_t at, size_t part, const bool first, const bool whole,
+                                       const bool measured, WinogradSums *sums)
 {
+    Vec sum = {0}, squares = {0};
 #pragma GCC unroll 8
     for (int i = 0; i < count; i++, at += out->pixel) {
         if (!whole && i >= out->columns)
             break;
-        Vec sum = v[i];
+        Vec y = v[i];
         if (out->residual != NULL)
-            sum += whole ? load(out->residual + at) : load_some(out->residual + at, part);
+            y += whole ? load(out->residual + at) : load_some(out->residual + at, part);
+        if (measured) {
+            if (first && i == 0)
+                *sums = (WinogradSums){.about = y};
+            Vec d = y - sums->about;
+            sum += d;
+            squares += d * d;
+        }
         if (whole && out->past)
-            store_past(out->y + at, sum);
+            store_past(out->y + at, y);
         else if (whole)
-            store(out->y + at, sum);
+            store(out->y + at, y);
         else
-            store_some(out->y + at, part, sum);
+            store_some(out->y + at, part, y);
     }
+    sums->sum += sum;
+    sums->squares += squares;
+}
+
+/* Chan, Golub, LeVeque (1979): a tile's moments join those of the `seen` pixels before it. */
+ALWAYS_INLINE void winograd_join(const LdmWinogradOutput *out, const WinogradSums *sums, size_t n,
+                                 size_t part)
+{
+    float count = (float)(out->rows * out->columns), seen = (float)out->seen;
+    Vec mean = sums->sum / count, m2 = sums->squares - sums->sum * mean;
+    mean += sums->about;
+    if (out->seen > 0) {
+        Vec before = load_some(out->mean + n, part), delta = mean - before;
+        float share = count / (seen + count);
+        mean = before + delta * share;
+        m2 += load_some(out->m2 + n, part) + delta * delta * (seen * share);
+    }
+    store_some(out->mean + n, part, mean);
+    store_some(out->m2 + n, part, m2);
+}
+
+ALWAYS_INLINE void winograd_output_part(const LdmWinograd way, const LdmWinogradOutput *out,
+                                        size_t n, size_t part, const bool whole,
+                                        const bool measured)
+{
+    const int sums = ldm_winograd_sums(way), side = ldm_winograd_outputs(way);
+    Vec rows[72], bias = load(out->bias + n);
+    WinogradSums moments = {0};
+#pragma GCC unroll 9
+    for (int j = 0; j < sums; j++) {
+        Vec m[9];
+#pragma GCC unroll 9
+        for (int i = 0; i < sums; i++)
+            m[i] = load(out->m + (i * sums + j) * out->m_stride + n);
+        winograd_at_of(way, m, 1, rows + j, sums);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < side; i++) {
+        if (i >= out->rows)
+            break;
+        Vec y[8];
+        winograd_at_of(way, rows + sums * i, 1, y, 1);
+#pragma GCC unroll 8
+        for (int j = 0; j < side; j++)
+            y[j] += bias;
+        winograd_output_row(out, y, side, i * out->row + n, part, i == 0, whole, measured,
+                            &moments);
+    }
+    if (measured)
+        winograd_join(out, &moments, n, part);
 }
 
 ALWAYS_INLINE void winograd_output_by(const LdmWinograd way, const LdmWinogradOutput *out)
 {
-    const int sums = ldm_winograd_sums(way), side = ldm_winograd_outputs(way);
+    const int side = ldm_winograd_outputs(way);
     for (size_t n = 0; n < out->channels; n += LANES) {
         size_t part = MIN(out->channels - n, (size_t)LANES);
         bool whole = out->rows == side && out->columns == side && part == LANES;
-        Vec rows[72], bias = load(out->bias + n);
-#pragma GCC unroll 9
-        for (int j = 0; j < sums; j++) {
-            Vec m[9];
-#pragma GCC unroll 9
-            for (int i = 0; i < sums; i++)
-                m[i] = load(out->m + (i * sums + j) * out->m_stride + n);
-            winograd_at_of(way, m, 1, rows + j, sums);
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < side; i++) {
-            if (i >= out->rows)
-                break;
-            Vec y[8];
-            winograd_at_of(way, rows + sums * i, 1, y, 1);
-#pragma GCC unroll 8
-            for (int j = 0; j < side; j++)
-                y[j] += bias;
-            if (whole)
-                winograd_output_row(out, y, side, i * out->row + n, part, true);
-            else
-                winograd_output_row(out, y, side, i * out->row + n, part, false);
-        }
+        if (out->mean == NULL && whole)
+            winograd_output_part(way, out, n, part, true, false);
+        else if (out->mean == NULL)
+            winograd_output_part(way, out, n, part, false, false);
+        else if (whole)
+            winograd_output_part(way, out, n, part, true, true);
+        else
+            winograd_output_part(way, out, n, part, false, true);
     }
 }
 

@@ -78,6 +78,10 @@ static LdmTensor *convolve(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x, 
     if (affine != NULL)
         conv.affine = affine->data;
     conv.normed = affine != NULL;
+    conv.measured =
+        ldm_pass_fuses(pass) && !ldm_pass_q8(pass, layer->weight) && ldm_conv_measures(&conv);
+    if (conv.measured)
+        conv.moments = ldm_pass_measure(pass, y);
     LdmTensor *scratch = ldm_convolve_scratch(pass, layer->weight, &conv);
     conv.y = y->data;
     if (ldm_pass_op(pass, &(LdmOp){.name = "conv2d",

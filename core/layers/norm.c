@@ -64,8 +64,10 @@ static LdmGroupNorm group_norm(const LdmNorm *layer, const LdmTensor *x)
 
 LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, bool silu)
 {
+    g_autofree double *moments = ldm_pass_take_moments(x);
     LdmTensor *y = ldm_pass_over(pass, x);
     LdmGroupNorm norm = group_norm(layer, x);
+    norm.moments = moments;
     norm.silu = silu;
     norm.y = y->data;
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_group_norm_scratch(&norm));
@@ -80,8 +82,10 @@ LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
 LdmTensor *ldm_group_norm_affine_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x)
 {
     LdmTensor *affine = ldm_pass_tensor(pass, 3, (size_t[]){x->shape[0], 2, layer->channels});
+    g_autofree double *moments = ldm_pass_take_moments(x);
     LdmGroupNorm norm = group_norm(layer, x);
     LdmTensor *scratch = ldm_pass_scratch(pass, ldm_group_norm_scratch(&norm));
+    norm.moments = moments;
     norm.scratch = scratch->data;
     if (ldm_pass_op(pass, &(LdmOp){.name = "group-norm-affine",
                                    .layer = layer,

@@ -14,6 +14,7 @@ struct Handle {
     bool needs;            /* a gradient: something trained or wanted has influence on it */
     bool wanted;           /* its gradient stays until the pass is reset */
     Handle *gradient;      /* what has come in so far, or NULL */
+    double *moments;       /* of its channels, or NULL */
     size_t offset, bytes;  /* its block of the arena; bytes 0 = none */
     Handle *next, *before; /* all handles of the pass */
 };

@@ -4,6 +4,7 @@
  * then on handles have a shape but no memory and no operation runs. */
 #include "base/checked.h"
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "layers/pass-private.h"
 #include "layers/room.h"
 #include "tensor/tensor.h"
@@ -42,6 +43,7 @@ void ldm_pass_reset(LdmPass *pass)
     while (pass->handles != NULL) {
         Handle *handle = pass->handles;
         pass->handles = handle->next;
+        g_free(handle->moments);
         g_free(handle);
     }
     ldm_arena_reset(&pass->arena);
@@ -193,9 +195,23 @@ LdmTensor *ldm_pass_like(LdmPass *pass, const LdmTensor *x, size_t C)
 LdmTensor *ldm_pass_over(LdmPass *pass, LdmTensor *x)
 {
     Handle *handle = (Handle *)x;
-    if (handle->refs == 1 && !handle->borrowed && !pass->records)
-        return ldm_pass_keep(pass, x);
-    return ldm_pass_tensor(pass, x->rank, x->shape);
+    if (handle->refs > 1 || handle->borrowed || pass->records)
+        return ldm_pass_tensor(pass, x->rank, x->shape);
+    g_clear_pointer(&handle->moments, g_free);
+    return ldm_pass_keep(pass, x);
+}
+
+double *ldm_pass_measure(LdmPass *pass, LdmTensor *y)
+{
+    Handle *handle = (Handle *)y;
+    g_free(handle->moments);
+    handle->moments = pass->computes ? g_new0(double, LDM_MOMENTS(y->shape[y->rank - 1])) : NULL;
+    return handle->moments;
+}
+
+double *ldm_pass_take_moments(LdmTensor *x)
+{
+    return g_steal_pointer(&((Handle *)x)->moments);
 }
 
 LdmTensor *ldm_pass_input(LdmPass *pass, const LdmTensor *tensor)
@@ -227,6 +243,7 @@ void ldm_pass_drop(LdmPass *pass, LdmTensor *tensor)
     ldm_arena_give(&pass->arena, handle->offset, handle->bytes);
     handle->bytes = 0;
     handle->tensor.data = NULL;
+    g_clear_pointer(&handle->moments, g_free);
     if (handle->taped)
         return;
     if (handle->before != NULL)

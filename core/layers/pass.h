@@ -90,6 +90,13 @@ LdmTensor *ldm_pass_like(LdmPass *pass, const LdmTensor *x, size_t C);
  * handle (and x is no caller's own array), else a new array. Both handles are to be dropped. */
 LdmTensor *ldm_pass_over(LdmPass *pass, LdmTensor *x);
 
+/* Room for the moments of y's channels (LDM_MOMENTS; y is one picture), which whoever makes y fills
+ * in; NULL while planning. They are y's until it is written over. */
+double *ldm_pass_measure(LdmPass *pass, LdmTensor *y);
+
+/* Those of x, from now on the caller's (g_free), or NULL: nobody told them. */
+double *ldm_pass_take_moments(LdmTensor *x);
+
 /* Fails the pass with LDM_ERROR_SHAPE where x's last size is not C; `what` names x to people. */
 void ldm_pass_expect(LdmPass *pass, const LdmTensor *x, size_t C, const char *what);
 

@@ -279,6 +279,73 @@ static void test_past(void)
     twin_weights_free(w);
 }
 
+/* Means and sums of squares about them, by two passes in double. */
+static void check_moments(const float *y, size_t pixels, size_t C, const double *moments)
+{
+    for (size_t c = 0; c < C; c++) {
+        double mean = 0, m2 = 0;
+        for (size_t i = 0; i < pixels; i++)
+            mean += y[i * C + c] / (double)pixels;
+        for (size_t i = 0; i < pixels; i++)
+            m2 += (y[i * C + c] - mean) * (y[i * C + c] - mean);
+        double spread = sqrt(m2 / (double)pixels);
+        g_assert_cmpfloat(fabs(moments[c] - mean), <=, 1e-6 * (fabs(mean) + spread));
+        g_assert_cmpfloat(fabs(moments[C + c] - m2), <=, 1e-5 * m2);
+    }
+}
+
+/* With the moments of what is written: the same picture, whatever the number of threads. The
+ * residual's mean is far from 0. */
+static void check_measured(LdmConv conv)
+{
+    enum { COUT = 50 };
+    size_t Ho, Wo;
+    conv.Cout = COUT;
+    ldm_conv_output(&conv, &Ho, &Wo);
+    size_t outputs = Ho * Wo * COUT;
+    TwinArray x = twin_random(conv.H * conv.W * conv.Cin), r = twin_random(outputs);
+    TwinArray plain = twin_array(outputs), y = twin_array(outputs);
+    TwinWeights w = twin_weights(COUT * conv.Cin * 9, LDM_F16), b = twin_weights(COUT, LDM_F16);
+    double first[LDM_MOMENTS(COUT)], moments[LDM_MOMENTS(COUT)];
+    for (size_t i = 0; i < outputs; i++)
+        r.data[i] += (float)(i % COUT);
+    conv.x = x.data;
+    conv.w = w.weights;
+    conv.bias = b.weights;
+    conv.residual = r.data;
+    g_assert_true(ldm_conv_measures(&conv));
+    convolve(conv, plain.data);
+    conv.measured = true;
+    for (int threads = 1; threads <= 3; threads++) {
+        ldm_set_threads(threads);
+        conv.moments = threads == 1 ? first : moments;
+        convolve(conv, y.data);
+        g_assert_cmpmem(y.data, outputs * sizeof(float), plain.data, outputs * sizeof(float));
+        g_assert_cmpmem(conv.moments, sizeof first, first, sizeof first);
+    }
+    ldm_set_threads(0);
+    check_moments(y.data, Ho * Wo, COUT, first);
+    twin_free(x);
+    twin_free(r);
+    twin_free(plain);
+    twin_free(y);
+    twin_weights_free(w);
+    twin_weights_free(b);
+}
+
+static void test_measured(void)
+{
+    check_measured((LdmConv){1, 297, 290, 16, 0, 3, 3, 1, 1, 1, 1, 1, 1});
+    check_measured((LdmConv){1, 4, 22001, 16, 0, 3, 3, 1, 1, 1, 1, 1, 1});
+    check_measured((LdmConv){1, 147, 147, 16, 0, 3, 3, 1, 1, 1, 1, 1, 2});
+    check_measured((LdmConv){1, 591, 593, 16, 0, 3, 3, 2, 0, 0, 1, 1, 1});
+    /* who norms what is not much finds it in a cache; of two pictures nobody tells */
+    g_assert_false(ldm_conv_measures(&(LdmConv){1, 200, 200, 16, 50, 3, 3, 1, 1, 1, 1, 1, 1}));
+    g_assert_false(ldm_conv_measures(&(LdmConv){2, 297, 290, 16, 50, 3, 3, 1, 1, 1, 1, 1, 1}));
+    g_assert_false(ldm_conv_measures(&(LdmConv){1, 2000, 2000, 16, 3, 3, 3, 1, 1, 1, 1, 1, 1}));
+    g_assert_false(ldm_conv_measures(&(LdmConv){1, 297, 290, 16, 50, 1, 1, 1, 0, 0, 0, 0, 1}));
+}
+
 /* More channels, pixels, tiles than one block holds, in every way there is to convolve; blocks that
  * end in the middle of a picture. */
 static void test_blocks(void)
@@ -381,6 +448,7 @@ int main(int argc, char **argv)
     g_test_add_func("/conv/winograd", test_winograd);
     g_test_add_func("/conv/large", test_large);
     g_test_add_func("/conv/past", test_past);
+    g_test_add_func("/conv/measured", test_measured);
     g_test_add_func("/conv/normed", test_normed);
     g_test_add_func("/conv/parts", test_parts);
     g_test_add_func("/conv/blocks", test_blocks);
