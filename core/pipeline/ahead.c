@@ -1,5 +1,5 @@
 /* Reading ahead. In: a loaded model. Out: its files in the system's cache, sooner. Where they are
- * there already, asking is a matter of milliseconds. */
+ * there already, asking takes some tens of milliseconds. */
 #include "pipeline/ahead.h"
 
 #include "layers/room.h"
@@ -29,8 +29,11 @@ static gpointer work(gpointer data)
 
 LdmAhead *ldm_ahead_begin(const LdmModel *model, unsigned parts)
 {
-    if (model->info.weight_bytes > ldm_room_available())
+    LdmSource *source = model->files;
+    parts &= ~source->asked;
+    if (parts == 0 || model->info.weight_bytes > ldm_room_available())
         return NULL;
+    source->asked |= parts;
     LdmAhead *ahead = g_new0(LdmAhead, 1);
     ahead->model = model;
     ahead->parts = parts;

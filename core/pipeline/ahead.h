@@ -8,7 +8,8 @@
 typedef struct LdmAhead LdmAhead;
 
 /* Begins with those of the networks `parts` (1 << LdmPart), in the order of the line's stages, in a
- * thread of its own. NULL where they do not fit into what memory is free. */
+ * thread of its own. NULL where they do not fit into what memory is free, and where they were asked
+ * for and nothing was let go of since (ldm_model_release): one call after another asks once. */
 LdmAhead *ldm_ahead_begin(const LdmModel *model, unsigned parts);
 
 /* Asks for nothing more. NULL is allowed. The model has to last until then. */

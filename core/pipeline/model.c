@@ -139,6 +139,7 @@ bool ldm_model_hold_denoiser(LdmModel *model, bool q8, GCancellable *cancellable
 
 void ldm_model_release(const LdmModel *model, const LdmParams *params)
 {
+    ((LdmSource *)model->files)->asked = 0;
     for (size_t i = 0; i < ldm_params_length(params); i++)
         release_param(model, ldm_params_at(params, i), true);
 }

@@ -30,6 +30,7 @@ typedef struct {
     LdmPartFiles parts[LDM_N_PARTS];
     GPtrArray *files;     /* LdmFiles, owned */
     char *vocab, *merges; /* paths; NULL = CLIP's own vocabulary */
+    unsigned asked; /* 1 << LdmPart: parts read ahead (pipeline/ahead.h), none let go of since */
 } LdmSource;
 
 /* Opens a diffusers folder or a single .safetensors file; the configuration is checked.

@@ -522,6 +522,8 @@ static void test_ahead(void)
         after = cached(map, size);
     }
     ldm_ahead_free(ahead);
+    g_assert_null(ldm_ahead_begin(model, 1u << LDM_PART_UNET)); /* asked for already */
+    ldm_model_release(model, model->unet_params);
     ldm_ahead_free(ldm_ahead_begin(model, ~0u)); /* stopped at once */
     g_test_message("%zu pages of %zu before, %zu after", before, (size + 4095) / 4096, after);
     g_assert_nonnull(ahead);
