@@ -200,6 +200,32 @@ size_t ldm_task_rows(size_t M, size_t blocks, size_t row_steps, size_t tile_rows
     return ldm_parts(rows, tile_rows) * tile_rows;
 }
 
+static size_t count_tasks(const GemmJob *job)
+{
+    return job->n_blocks * ldm_parts(job->g->M, job->block_rows);
+}
+
+/* As many columns a task as there is room for, or fewer where that leaves the busiest thread less
+ * to do: seven tasks take two threads as long as eight. */
+static void job_cut(GemmJob *job)
+{
+    const LdmGemm *g = job->g;
+    const size_t NR = 2 * job->lanes->width, panels = ldm_parts(g->N, NR);
+    size_t least = SIZE_MAX;
+    for (size_t most = PANELS; most >= PANELS / 2; most--) {
+        GemmJob cut = *job;
+        cut.block_columns = ldm_evenly(panels, most) * NR;
+        cut.n_blocks = ldm_parts(g->N, cut.block_columns);
+        cut.block_rows = ldm_task_rows(g->M, cut.n_blocks, cut.block_columns * g->K, cut.rows);
+        size_t busiest = ldm_parts(count_tasks(&cut), (size_t)ldm_threads()) *
+                         MIN(cut.block_rows, g->M) * cut.block_columns;
+        if (busiest < least) {
+            least = busiest;
+            *job = cut;
+        }
+    }
+}
+
 bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
 {
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
@@ -208,10 +234,6 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
     job.rows = ldm_pairs_rows(job.pairs);
     if (g->M <= DOT_ROWS && !g->transposed)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
-    size_t panels = ldm_parts(g->N, 2 * job.lanes->width);
-    job.block_columns = ldm_evenly(panels, PANELS) * 2 * job.lanes->width;
-    job.n_blocks = ldm_parts(g->N, job.block_columns);
-    job.block_rows = ldm_task_rows(g->M, job.n_blocks, job.block_columns * g->K, job.rows);
-    size_t tasks = job.n_blocks * ldm_parts(g->M, job.block_rows);
-    return ldm_parallel_for(tasks, gemm_task, &job, cancellable);
+    job_cut(&job);
+    return ldm_parallel_for(count_tasks(&job), gemm_task, &job, cancellable);
 }
