@@ -15,6 +15,7 @@ from transformers import CLIPTextModel
 
 SIGNS = {"text": "τ_θ, 77 tokens", "predict": "ε_θ, {0}×{0} latent", "encode": "ℰ, {0}×{0} pixels",
          "decode": "𝒟, {0}×{0} latent"}
+PAUSE = 0.5  # s; threads of the one before may wait for more work without sleeping
 
 
 class Libldm:
@@ -124,6 +125,7 @@ def measure(engine_list, stage, size, runs):
     times = {engine.name: [] for engine in engine_list}
     for run in range(runs + 1):
         for engine in engine_list:
+            time.sleep(PAUSE)
             seconds = engine.run(stage, size)
             if run > 0:  # the first warms up
                 times[engine.name].append(seconds)
