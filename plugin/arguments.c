@@ -35,7 +35,7 @@ static void add_adapter(GimpProcedure *procedure)
 
 static void add_numbers(const PentimentoTask *task, GimpProcedure *procedure)
 {
-    if (task->edits)
+    if (task->edits && !task->extends)
         gimp_procedure_add_double_argument(
             procedure, "strength", _("S_trength"),
             _("How much may change: 0 = nothing, 1 = everything. A soft selection lowers it pixel "
@@ -57,10 +57,10 @@ static void add_learn(GimpProcedure *procedure)
 
     gimp_procedure_add_int_argument(
         procedure, "learn", _("Learn _from this picture (steps)"),
-        _("Steps of practising on the picture around the selection before it is filled: 0 = none; "
+        _("Steps of practising on the rest of the picture before a part of it is made: 0 = none; "
           "1000 take one or two minutes with the default model, other models far longer. For "
-          "textures, patterns and grounds that the model does not know. The same picture filled "
-          "again with the same steps and prompt is not learnt again"),
+          "textures, patterns and grounds that the model does not know. The same picture worked "
+          "on again with the same steps and prompt is not learnt again"),
         0, most, 0, G_PARAM_READWRITE);
 }
 
@@ -100,7 +100,7 @@ static void add_choices(const PentimentoTask *task, GimpProcedure *procedure)
         _("Number the noise is made from: the same seed and settings give the same picture; -1 = "
           "a new one each time"),
         -1, G_MAXINT32, -1, G_PARAM_READWRITE);
-    if (task->edits)
+    if (task->edits && !task->extends)
         gimp_procedure_add_choice_argument(
             procedure, "output", _("O_utput"), _("Where the result goes"),
             gimp_choice_new_with_values(
@@ -124,6 +124,25 @@ static void add_size(GimpProcedure *procedure)
         0.0, 1.0, 0.5, G_PARAM_READWRITE);
 }
 
+static void add_extension(GimpProcedure *procedure)
+{
+    gimp_procedure_add_choice_argument(
+        procedure, "sides", _("S_ides"), _("Which edges of the picture move outwards"),
+        gimp_choice_new_with_values(
+            "all", 0, _("All around"), NULL, "left", 1, _("Left"), NULL, "right", 2, _("Right"),
+            NULL, "top", 3, _("Top"), NULL, "bottom", 4, _("Bottom"), NULL, "left-right", 5,
+            _("Left and right"), NULL, "top-bottom", 6, _("Top and bottom"), NULL, NULL),
+        "all", G_PARAM_READWRITE);
+    gimp_procedure_add_int_argument(procedure, "pixels", _("Ho_w far (pixels)"),
+                                    _("By how much the picture grows on each of these sides"), 1,
+                                    4096, 64, G_PARAM_READWRITE);
+    gimp_procedure_add_int_argument(
+        procedure, "overlap", _("_Join over (pixels)"),
+        _("How far the new part reaches into the old picture, fading out, so that no seam shows; "
+          "the layer itself is not changed"),
+        0, 1024, 16, G_PARAM_READWRITE);
+}
+
 static void add_variations(GimpProcedure *procedure)
 {
     gimp_procedure_add_int_argument(
@@ -139,8 +158,10 @@ void pentimento_arguments_add(const PentimentoTask *task, GimpProcedure *procedu
     add_prompts(procedure);
     if (!task->edits)
         add_size(procedure);
+    if (task->extends)
+        add_extension(procedure);
     add_numbers(task, procedure);
-    if (task->needs_selection)
+    if (task->needs_selection || task->extends)
         add_learn(procedure);
     add_quality(procedure);
     add_adapter(procedure);

@@ -18,17 +18,18 @@ static bool have_done(const PentimentoTask *task, const PentimentoCall *call,
         .task = task->name,
         .picture = -1,
         .mask = -1,
-        .width = region->width,
-        .height = region->height,
+        .width = region->frame.width,
+        .height = region->frame.height,
     };
+    const bool masked = region->selected || region->extends;
     bool done = false;
 
     job.picture = pentimento_pixels_read(region, error);
     if (job.picture < 0)
         return false;
-    if (region->selected)
+    if (masked)
         job.mask = pentimento_mask_read(region, error);
-    if (!region->selected || job.mask >= 0)
+    if (!masked || job.mask >= 0)
         done = pentimento_task_work(task, call, &job, series, error);
     close(job.picture);
     if (job.mask >= 0)
@@ -70,14 +71,35 @@ static bool follow(PentimentoRegion *region)
     return true;
 }
 
+/* The canvas grows by as much as the frame sticks out. */
+static void make_room(const PentimentoRegion *region)
+{
+    const int width = gimp_image_get_width(region->image);
+    const int height = gimp_image_get_height(region->image);
+    GeglRectangle canvas;
+
+    gegl_rectangle_bounding_box(&canvas, GEGL_RECTANGLE(0, 0, width, height),
+                                GEGL_RECTANGLE(region->offset_x + region->frame.x,
+                                               region->offset_y + region->frame.y,
+                                               region->frame.width, region->frame.height));
+    if (canvas.width > width || canvas.height > height)
+        gimp_image_resize(region->image, canvas.width, canvas.height, -canvas.x, -canvas.y);
+}
+
 static GimpLayer *insert_above(const PentimentoTask *task, const PentimentoRegion *region,
                                GimpLayer *const *layers, int count)
 {
     GimpItem *source = GIMP_ITEM(region->layer);
+    GimpLayer *whole;
 
-    return pentimento_result_insert(task, region->image, layers, count,
-                                    GIMP_LAYER(gimp_item_get_parent(source)),
-                                    gimp_image_get_item_position(region->image, source));
+    gimp_image_undo_group_start(region->image);
+    whole = pentimento_result_insert(task, region->image, layers, count,
+                                     GIMP_LAYER(gimp_item_get_parent(source)),
+                                     gimp_image_get_item_position(region->image, source));
+    if (region->extends)
+        make_room(region); /* last: everything in the image moves with it */
+    gimp_image_undo_group_end(region->image);
+    return whole;
 }
 
 /* Everything is ready before the image is changed. */
@@ -90,9 +112,9 @@ static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *regio
     for (int i = 0; i < series->count; i++) {
         PentimentoMade *made = &series->made[i];
 
-        layers[i] =
-            pentimento_result_layer(task, region->image, made, region->offset_x + made->reply.x,
-                                    region->offset_y + made->reply.y, error);
+        layers[i] = pentimento_result_layer(
+            task, region->image, made, region->offset_x + region->frame.x + made->reply.x,
+            region->offset_y + region->frame.y + made->reply.y, error);
         if (layers[i] == NULL) {
             pentimento_result_drop(layers, i);
             return NULL;

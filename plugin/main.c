@@ -24,6 +24,7 @@ static const PentimentoTask *const tasks[] = {
     &pentimento_generate,
     &pentimento_img2img,
     &pentimento_inpaint,
+    &pentimento_outpaint,
 };
 
 GQuark pentimento_error_quark(void)

@@ -1,5 +1,5 @@
 /* Pixels on their way out of GIMP: layer and selection become sealed memory files for the worker.
- * In: a region. Out: float32 arrays of the layer's size, rows from the top, without padding. babl
+ * In: a region. Out: float32 arrays of its frame's size, rows from the top, without padding. babl
  * converts from the layer's own precision, gamma and colour profile, once. */
 #include "pixels-in.h"
 
@@ -141,26 +141,59 @@ int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangl
 
 int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
 {
-    return pentimento_rectangle_read(GIMP_DRAWABLE(region->layer),
-                                     GEGL_RECTANGLE(0, 0, region->width, region->height), 1, error);
+    return pentimento_rectangle_read(GIMP_DRAWABLE(region->layer), &region->frame, 1, error);
+}
+
+/* It is as large as the image; beyond it nothing is selected. */
+static void read_selection(const PentimentoRegion *region, float *mask)
+{
+    GimpSelection *selection = gimp_image_get_selection(region->image);
+    GeglBuffer *buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(selection));
+
+    gegl_buffer_get(
+        buffer, GEGL_RECTANGLE(region->offset_x, region->offset_y, region->width, region->height),
+        1.0, babl_format("Y float"), mask, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+    pentimento_snap(gegl_buffer_get_format(buffer), mask, (size_t)region->width * region->height);
+    g_object_unref(buffer);
+}
+
+/* Of pixel i of a line of `length`, of which `before` and `after` lie beyond the layer. */
+static float beyond(int i, int length, int before, int after, int overlap)
+{
+    const int within =
+        MIN(before > 0 ? i - before : G_MAXINT, /* from the nearest edge that moves */
+            after > 0 ? length - after - 1 - i : G_MAXINT);
+
+    if (within < 0)
+        return 1;
+    return within < overlap ? 1 - (within + 0.5f) / (float)overlap : 0;
+}
+
+static void draw_extension(const PentimentoRegion *region, float *mask)
+{
+    const GeglRectangle *frame = &region->frame;
+    const int right = frame->width + frame->x - region->width;
+    const int bottom = frame->height + frame->y - region->height;
+
+    for (int y = 0; y < frame->height; y++) {
+        const float down = beyond(y, frame->height, -frame->y, bottom, region->overlap);
+
+        for (int x = 0; x < frame->width; x++)
+            *mask++ = MAX(down, beyond(x, frame->width, -frame->x, right, region->overlap));
+    }
 }
 
 int pentimento_mask_read(const PentimentoRegion *region, GError **error)
 {
-    const size_t bytes = (size_t)region->width * region->height * sizeof(float);
-    GimpSelection *selection = gimp_image_get_selection(region->image);
-    GeglBuffer *buffer;
+    const size_t bytes = (size_t)region->frame.width * region->frame.height * sizeof(float);
     float *map;
     int fd = open_memory("pentimento-mask", bytes, &map, error);
 
     if (fd < 0)
         return -1;
-    /* The selection is as large as the image; beyond it nothing is selected. */
-    buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(selection));
-    gegl_buffer_get(
-        buffer, GEGL_RECTANGLE(region->offset_x, region->offset_y, region->width, region->height),
-        1.0, babl_format("Y float"), map, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-    pentimento_snap(gegl_buffer_get_format(buffer), map, bytes / sizeof(float));
-    g_object_unref(buffer);
+    if (region->extends)
+        draw_extension(region, map);
+    else
+        read_selection(region, map);
     return seal(fd, map, bytes);
 }

@@ -5,8 +5,9 @@
 /* False and an error that tells what to do where memory has no room for `bytes` of pixels. */
 bool pentimento_pixels_fit(guint64 bytes, GError **error);
 
-/* The layer's pixels as the worker wants them: a sealed memfd of float32 [height, width, 4],
- * R'G'B' on the sRGB curve and straight alpha. -1 and an error where memory does not suffice. */
+/* The frame's pixels as the worker wants them: a sealed memfd of float32 [height, width, 4],
+ * R'G'B' on the sRGB curve and straight alpha; beyond the layer they are clear. -1 and an
+ * error where memory does not suffice. */
 int pentimento_pixels_read(const PentimentoRegion *region, GError **error);
 
 /* The same for a part of any layer, [rectangle->height / factor, rectangle->width / factor, 4]:
@@ -14,5 +15,6 @@ int pentimento_pixels_read(const PentimentoRegion *region, GError **error);
 int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, int factor,
                               GError **error);
 
-/* The selection over the layer: a sealed memfd of float32 [height, width], 0..1. */
+/* What is to be made of the frame: a sealed memfd of float32 [height, width], 0..1. The selection;
+ * or, where the layer is extended, 1 beyond it, falling to 0 over the overlap within it. */
 int pentimento_mask_read(const PentimentoRegion *region, GError **error);

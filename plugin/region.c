@@ -1,5 +1,5 @@
-/* Selection ∩ layer: what is edited, or the sentence that says why it cannot be.
- * In: the selected drawables and the arguments. Out: layer, its place, the selection's bounds. */
+/* Selection ∩ layer, or a layer's surroundings: what is edited, or the sentence that says why it
+ * cannot be. In: the selected drawables and the arguments. Out: layer, its place, the bounds. */
 #include "region.h"
 
 #include "settings.h"
@@ -68,6 +68,37 @@ static GimpLayer *only_layer(GimpDrawable **drawables, GError **error)
     return NULL;
 }
 
+/* The argument "sides": which edges of the layer move outwards. */
+static GeglRectangle extended(const PentimentoRegion *region, const char *sides, int pixels)
+{
+    const bool all = g_str_equal(sides, "all");
+    const bool across = all || g_str_equal(sides, "left-right");
+    const bool down = all || g_str_equal(sides, "top-bottom");
+    const int left = across || g_str_equal(sides, "left") ? pixels : 0;
+    const int right = across || g_str_equal(sides, "right") ? pixels : 0;
+    const int top = down || g_str_equal(sides, "top") ? pixels : 0;
+    const int bottom = down || g_str_equal(sides, "bottom") ? pixels : 0;
+
+    return *GEGL_RECTANGLE(-left, -top, region->width + left + right,
+                           region->height + top + bottom);
+}
+
+static bool find_frame(PentimentoRegion *region, GimpProcedureConfig *config, GError **error)
+{
+    g_autofree char *sides = NULL;
+    int pixels;
+
+    g_object_get(config, "sides", &sides, "pixels", &pixels, "overlap", &region->overlap, NULL);
+    region->extends = true;
+    region->frame = region->bounds = extended(region, sides, pixels);
+    if (region->frame.width <= GIMP_MAX_IMAGE_SIZE && region->frame.height <= GIMP_MAX_IMAGE_SIZE)
+        return true;
+    pentimento_set_error(error, CALLING_ERROR,
+                         _("Extended, the layer would be larger than a picture can be in GIMP: "
+                           "extend it by fewer pixels."));
+    return false;
+}
+
 static bool find_bounds(const PentimentoTask *task, PentimentoRegion *region, GError **error)
 {
     GeglRectangle *bounds = &region->bounds;
@@ -104,8 +135,9 @@ bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables
         .width = gimp_drawable_get_width(GIMP_DRAWABLE(layer)),
         .height = gimp_drawable_get_height(GIMP_DRAWABLE(layer)),
     };
+    region->frame = *GEGL_RECTANGLE(0, 0, region->width, region->height);
     gimp_drawable_get_offsets(GIMP_DRAWABLE(layer), &region->offset_x, &region->offset_y);
-    return find_bounds(task, region, error);
+    return task->extends ? find_frame(region, config, error) : find_bounds(task, region, error);
 }
 
 bool pentimento_region_same(const PentimentoRegion *before, const PentimentoRegion *now)

@@ -2,14 +2,18 @@
 
 #include "task.h"
 
-/* Selection and layer, where they meet. */
+/* Selection and layer, where they meet, or a layer and what is to lie around it. */
 typedef struct {
     GimpImage *image;
     GimpLayer *layer;
     int width, height;      /* of the layer */
     int offset_x, offset_y; /* of the layer in the image */
     bool selected;          /* there is a selection; else the whole layer is meant */
-    GeglRectangle bounds;   /* selection's bounding box, or the whole layer; layer coordinates */
+    GeglRectangle frame;    /* the picture worked on: the layer, or more than it where it is to be
+                               extended; layer coordinates */
+    GeglRectangle bounds;   /* selection's bounding box, or the whole frame; layer coordinates */
+    bool extends;           /* what lies beyond the layer is to be made, */
+    int overlap;            /* going over into its edges by so many pixels */
 } PentimentoRegion;
 
 /* Finds what is to be edited. Fails with one sentence that says what to do: not exactly one

@@ -1,5 +1,5 @@
-/* What the three procedures have in common: the table that describes them, their errors and the
- * arguments they share. */
+/* What the procedures that make pictures have in common: the table that describes them, their
+ * errors and the arguments they share. */
 #pragma once
 
 #include <libgimp/gimp.h>
@@ -46,7 +46,8 @@ struct PentimentoTask {
     int sensitivity; /* GimpProcedureSensitivityMask */
     bool edits;      /* works on a layer's pixels */
     bool needs_selection;
-    double strength; /* default; edits only */
+    bool extends;    /* makes what lies beyond the layer's edges; the selection does not count */
+    double strength; /* default; edits within the layer only */
     bool (*run)(const PentimentoTask *task, const PentimentoCall *call, PentimentoOutcome *outcome,
                 GError **error);
 };
@@ -54,6 +55,7 @@ struct PentimentoTask {
 extern const PentimentoTask pentimento_generate;
 extern const PentimentoTask pentimento_img2img;
 extern const PentimentoTask pentimento_inpaint;
+extern const PentimentoTask pentimento_outpaint;
 
 /* The procedure that teaches (teach.c): no picture comes of it, so that it is no such task. */
 #define PENTIMENTO_TEACH_PROCEDURE "plug-in-pentimento-teach"

@@ -1,5 +1,6 @@
-/* The dialog of the three procedures: the prompt and what matters most on top, the rest in an
- * expander. In: a procedure and its config. Out: the config as the user left it, and OK or not. */
+/* The dialog of the procedures that make pictures: the prompt and what matters most on top, the
+ * rest in an expander. In: a procedure and its config. Out: the config as the user left it, and
+ * OK or not. */
 #include "ui/dialog.h"
 
 #include "ui/adapter-chooser.h"
@@ -187,6 +188,11 @@ GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedu
     if (has(config, "strength")) {
         add_scale(&rows, "strength");
         add_argument(&rows, "output");
+    }
+    if (has(config, "sides")) {
+        add_argument(&rows, "sides");
+        add_argument(&rows, "pixels");
+        add_argument(&rows, "overlap");
     }
     add_variations(&rows, config);
     choosers->model = pentimento_model_chooser_new(config);

@@ -18,7 +18,7 @@ ldm.ldm_request_new.restype = ldm.ldm_request_get.restype = ctypes.c_void_p
 glib = ctypes.CDLL("libglib-2.0.so.0")
 glib.g_variant_print.restype = ctypes.c_char_p
 
-OWN = {"model", "output", "adapter", "adapter-weight", "variations"}  # the plug-in's, which are no options of a request
+OWN = {"model", "output", "adapter", "adapter-weight", "variations", "sides", "pixels", "overlap"}  # the plug-in's, which are no options of a request
 # only for the command line
 NOT_IN_GIMP = {"eta", "lora", "embedding", "guidance-rescale", "guidance-start", "guidance-end", "reuse", "merge", "surroundings",
                "precision"}
@@ -58,10 +58,10 @@ def iter_rows():
         i += 1
 
 
-def compare(procedure, task):
+def compare(procedure, task, without=()):
     specs = {s.name: s for s in Gimp.get_pdb().lookup_procedure(procedure).get_arguments()
              if s.name not in {"run-mode", "image", "drawables"} | OWN}
-    options = table(task)
+    options = {name: option for name, option in table(task).items() if name not in without}
     check(specs.keys() == options.keys(), f"{procedure} has {sorted(specs)}, the library {sorted(options)}")
     for name, option in options.items():
         spec, where = specs[name], f"{procedure} {name}: "
@@ -81,7 +81,7 @@ def compare(procedure, task):
 
 def test_mnemonics():
     """No letter twice in a dialog. GIMP's own: Reset, Cancel, OK, Load, Save, Help; and Advanced settings."""
-    for name in (GENERATE, IMG2IMG, INPAINT, "plug-in-pentimento-teach"):
+    for name in (GENERATE, IMG2IMG, INPAINT, OUTPAINT, "plug-in-pentimento-teach"):
         specs = Gimp.get_pdb().lookup_procedure(name).get_arguments()[3:]
         letters = [spec.get_nick().split("_", 1)[1][0].lower() for spec in specs if spec.name not in {"run-mode", "image"}]
         check(len(letters) == len(specs), f"{name}: {letters}")
@@ -98,3 +98,8 @@ def test_img2img():
 
 def test_inpaint():
     compare(INPAINT, 2)
+
+
+def test_outpaint():
+    """What is not there yet is made from nothing."""
+    compare(OUTPAINT, 2, without={"strength"})

@@ -18,7 +18,7 @@ gi.require_version("Gegl", "0.4")
 from gi.repository import Gegl, Gimp, Gio, GLib  # noqa: E402
 
 PHOTO = os.path.join(os.environ["TEST_HERE"], "..", "..", "demo", "coffee.jpg")
-GENERATE, IMG2IMG, INPAINT = ("plug-in-pentimento-" + n for n in ("generate", "img2img", "inpaint"))
+GENERATE, IMG2IMG, INPAINT, OUTPAINT = ("plug-in-pentimento-" + n for n in ("generate", "img2img", "inpaint", "outpaint"))
 QUICK = {"steps": 2, "guidance": 1.0, "prompt": "coffee", "seed": 7}
 SUCCESS = Gimp.PDBStatusType.SUCCESS
 

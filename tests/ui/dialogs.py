@@ -4,7 +4,7 @@ import teach
 from harness import *
 from screen import *
 
-FILL, MAKE, REIMAGINE, TEACH = range(4)  # places of the entries in the submenu
+EXTEND, FILL, MAKE, REIMAGINE, TEACH = range(5)  # places of the entries in the submenu
 
 
 def content(image):
@@ -77,6 +77,36 @@ def replaced_and_undone(precision, base=None):
     wait_for("redo", lambda: content(image) != before, 10)
     check(content(image) == after, "redo brings back every byte")
     shot("redone")
+    display.delete()
+
+
+def test_extend_undo_redo():
+    image, layer = photo(120, 100)
+    before = content(image)
+    display = show(image)
+    choose(EXTEND)
+    dialog("Extend")
+    write("a wooden table")
+    keys("alt+i", "Down", "Down")  # to the right
+    keys("alt+w", "ctrl+a")
+    write("24")
+    set_steps(2)
+    shot("extend")
+    keys("alt+o")
+    new = result_in(image)
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN))
+    shot("extended")
+    check((image.get_width(), image.get_height()) == (144, 100), "the canvas grew to the right")
+    check(image.get_layers()[1] == layer and layer.get_offsets()[1:] == (0, 0), "the layer lies where it lay")
+    after = raw(new), new.get_offsets()[1:], prompts(new)["prompt"]
+    focus_gimp()
+    keys("ctrl+z")
+    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
+    check(content(image) == before, "one undo restores every byte, and the canvas")
+    keys("ctrl+y")
+    wait_for("redo", lambda: len(image.get_layers()) == 2 and image.get_width() == 144, 10)
+    again = image.get_layers()[0]
+    check((raw(again), again.get_offsets()[1:], prompts(again)["prompt"]) == after, "redo brings it back")
     display.delete()
 
 

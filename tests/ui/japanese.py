@@ -4,13 +4,15 @@ import teach
 from harness import *
 from screen import *
 
+EXTEND, TEACH, MAKE, FILL, REIMAGINE = range(5)  # places of the entries in the submenu
+
 
 def test_japanese():
     image, layer = photo(120, 100)
     feathered(image)
     check(teach.teach(image, [layer], name="私のカップ", description="コーヒー").ok, "taught")
     display = show(image)
-    choose(3)
+    choose(REIMAGINE)
     dialog("描き変え")
     write("coffee")
     told()
@@ -31,7 +33,7 @@ def test_japanese_preview():
     image, layer = photo(120, 100)
     feathered(image)
     display = show(image)
-    choose(3)
+    choose(REIMAGINE)
     dialog("描き変え")
     write("coffee")
     keys("alt+v", "alt+e", "ctrl+a")
@@ -45,10 +47,25 @@ def test_japanese_preview():
     display.delete()
 
 
+def test_japanese_extend():
+    image, layer = photo(120, 100)
+    display = show(image)
+    choose(EXTEND)
+    dialog("画像を広げる")
+    keys("alt+i", "Down", "alt+v", "alt+e", "ctrl+a")
+    write("2")
+    keys("Tab")
+    shot("japanese-extend")
+    keys("alt+o")
+    made = result_in(image)
+    check(made.get_name().startswith("画像を広げる、シード ") and image.get_width() == 184, made.get_name())
+    display.delete()
+
+
 def test_japanese_teach():
     image, layer = photo(120, 100)
     display = show(image)
-    choose(0)
+    choose(TEACH)
     dialog("教える")
     write("cup")
     time.sleep(4)  # for the estimate
