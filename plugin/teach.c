@@ -146,10 +146,10 @@ static void tell(GimpProcedureConfig *config, const char *path)
 {
     g_autofree char *name = name_of(config);
     /* a name, a name, a path */
-    g_autofree char *text = g_strdup_printf(
-        _("“%s” is learnt. Choose it as Taught style in Generate, Reimagine or Fill Selection, and "
-          "say “%s” in the prompt. It is the file %s."),
-        name, name, path);
+    g_autofree char *text = g_strdup_printf(_("“%s” is learnt. Choose it as Taught style in "
+                                              "Generate, Reimagine, Fill Selection or Extend, and "
+                                              "say “%s” in the prompt. It is the file %s."),
+                                            name, name, path);
 
     gimp_message(text);
 }
