@@ -1,6 +1,6 @@
 /* The tasks that edit a layer, top to bottom: region, pixels out to the worker, result back in.
- * In: image, selected layer, arguments. Out: a new layer above it, or the layer changed. The image
- * is touched last, in one undo step. */
+ * In: image, selected layer, arguments. Out: a new layer above it (the canvas may grow for it), or
+ * the layer changed. The image is touched last, in one undo step. */
 #include "pixels-in.h"
 #include "pixels-out.h"
 #include "region.h"
@@ -24,8 +24,8 @@ static bool have_done(const PentimentoTask *task, const PentimentoCall *call,
     const bool masked = region->selected || region->extends;
     bool done = false;
 
-    job.picture = pentimento_pixels_read(region, error);
-    if (job.picture < 0)
+    if (!pentimento_region_check_size(region, error) ||
+        (job.picture = pentimento_pixels_read(region, error)) < 0)
         return false;
     if (masked)
         job.mask = pentimento_mask_read(region, error);
@@ -71,23 +71,26 @@ static bool follow(PentimentoRegion *region)
     return true;
 }
 
-/* The canvas grows by as much as the frame sticks out. */
+/* The canvas grows by as much as the frame sticks out, where it goes beyond the layer. */
 static void make_room(const PentimentoRegion *region)
 {
+    const GeglRectangle *frame = &region->frame;
     const int width = gimp_image_get_width(region->image);
     const int height = gimp_image_get_height(region->image);
-    GeglRectangle canvas;
+    const int x = region->offset_x + frame->x, y = region->offset_y + frame->y;
+    const int left = frame->x < 0 ? MAX(0, -x) : 0;
+    const int top = frame->y < 0 ? MAX(0, -y) : 0;
+    const bool to_right = frame->x + frame->width > region->width;
+    const bool to_bottom = frame->y + frame->height > region->height;
+    const int right = to_right ? MAX(0, x + frame->width - width) : 0;
+    const int bottom = to_bottom ? MAX(0, y + frame->height - height) : 0;
 
-    gegl_rectangle_bounding_box(&canvas, GEGL_RECTANGLE(0, 0, width, height),
-                                GEGL_RECTANGLE(region->offset_x + region->frame.x,
-                                               region->offset_y + region->frame.y,
-                                               region->frame.width, region->frame.height));
-    if (canvas.width > width || canvas.height > height)
-        gimp_image_resize(region->image, canvas.width, canvas.height, -canvas.x, -canvas.y);
+    if (left + top + right + bottom > 0)
+        gimp_image_resize(region->image, left + width + right, top + height + bottom, left, top);
 }
 
 static GimpLayer *insert_above(const PentimentoTask *task, const PentimentoRegion *region,
-                               GimpLayer *const *layers, int count)
+                               GimpLayer *const *layers, int count, bool fits)
 {
     GimpItem *source = GIMP_ITEM(region->layer);
     GimpLayer *whole;
@@ -96,7 +99,7 @@ static GimpLayer *insert_above(const PentimentoTask *task, const PentimentoRegio
     whole = pentimento_result_insert(task, region->image, layers, count,
                                      GIMP_LAYER(gimp_item_get_parent(source)),
                                      gimp_image_get_item_position(region->image, source));
-    if (region->extends)
+    if (region->extends && fits)
         make_room(region); /* last: everything in the image moves with it */
     gimp_image_undo_group_end(region->image);
     return whole;
@@ -122,7 +125,7 @@ static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *regio
         pentimento_layer_hide_as(layers[i], region->layer);
         pentimento_reply_drop_arrays(&made->reply);
     }
-    whole = insert_above(task, region, layers, series->count);
+    whole = insert_above(task, region, layers, series->count, fits);
     if (!fits)
         gimp_message(_("The layer was cropped, scaled or resized while the picture was being made: "
                        "the new layer lies where it would have lain before; move it if it belongs "

@@ -74,10 +74,11 @@ static bool make_one(const PentimentoTask *task, const PentimentoCall *call,
                                    .cancellable = live->cancellable,
                                    .finish = live->finish,
                                    .data = live};
+    g_autoptr(GVariant) options = NULL;
     PentimentoJob own = *job;
 
     made->options = pentimento_settings_options(task, call->config, made->seed);
-    own.options = made->options;
+    own.options = options = pentimento_settings_job(made->options);
     return pentimento_worker_run(&own, &watch, &made->reply, error);
 }
 

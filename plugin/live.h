@@ -6,7 +6,7 @@
 /* One picture that was made. */
 typedef struct {
     int seed;
-    GVariant *options; /* a{sv} that went to the worker */
+    GVariant *options; /* a{sv}: how it was made */
     PentimentoReply reply;
 } PentimentoMade;
 

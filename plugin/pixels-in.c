@@ -157,8 +157,9 @@ static void read_selection(const PentimentoRegion *region, float *mask)
     g_object_unref(buffer);
 }
 
-/* Of pixel i of a line of `length`, of which `before` and `after` lie beyond the layer. */
-static float beyond(int i, int length, int before, int after, int overlap)
+/* How far pixel i is marked, of a line of `length` of which `before` and `after` lie beyond the
+ * layer. */
+static float marked(int i, int length, int before, int after, int overlap)
 {
     const int within =
         MIN(before > 0 ? i - before : G_MAXINT, /* from the nearest edge that moves */
@@ -176,10 +177,10 @@ static void draw_extension(const PentimentoRegion *region, float *mask)
     const int bottom = frame->height + frame->y - region->height;
 
     for (int y = 0; y < frame->height; y++) {
-        const float down = beyond(y, frame->height, -frame->y, bottom, region->overlap);
+        const float down = marked(y, frame->height, -frame->y, bottom, region->overlap);
 
         for (int x = 0; x < frame->width; x++)
-            *mask++ = MAX(down, beyond(x, frame->width, -frame->x, right, region->overlap));
+            *mask++ = MAX(down, marked(x, frame->width, -frame->x, right, region->overlap));
     }
 }
 

@@ -4,6 +4,8 @@
 
 #include "settings.h"
 
+#include "core/worker/protocol.h"
+
 #include <glib/gi18n-lib.h>
 
 /* Groups hand their content lock down to what is in them. */
@@ -68,34 +70,40 @@ static GimpLayer *only_layer(GimpDrawable **drawables, GError **error)
     return NULL;
 }
 
-/* The argument "sides": which edges of the layer move outwards. */
-static GeglRectangle extended(const PentimentoRegion *region, const char *sides, int pixels)
+/* By `pixels` where a side is among "sides", an argument's "left-right" or "all". */
+static int outwards(const char *sides, const char *side, int pixels)
 {
-    const bool all = g_str_equal(sides, "all");
-    const bool across = all || g_str_equal(sides, "left-right");
-    const bool down = all || g_str_equal(sides, "top-bottom");
-    const int left = across || g_str_equal(sides, "left") ? pixels : 0;
-    const int right = across || g_str_equal(sides, "right") ? pixels : 0;
-    const int top = down || g_str_equal(sides, "top") ? pixels : 0;
-    const int bottom = down || g_str_equal(sides, "bottom") ? pixels : 0;
-
-    return *GEGL_RECTANGLE(-left, -top, region->width + left + right,
-                           region->height + top + bottom);
+    return g_str_equal(sides, "all") || strstr(sides, side) != NULL ? pixels : 0;
 }
 
-static bool find_frame(PentimentoRegion *region, GimpProcedureConfig *config, GError **error)
+/* The overlap leaves at least half of the picture as it is, for something to go on from. */
+static void find_frame(PentimentoRegion *region, GimpProcedureConfig *config)
 {
     g_autofree char *sides = NULL;
-    int pixels;
+    int pixels, overlap, left, top;
 
-    g_object_get(config, "sides", &sides, "pixels", &pixels, "overlap", &region->overlap, NULL);
+    g_object_get(config, "sides", &sides, "pixels", &pixels, "overlap", &overlap, NULL);
+    left = outwards(sides, "left", pixels);
+    top = outwards(sides, "top", pixels);
     region->extends = true;
-    region->frame = region->bounds = extended(region, sides, pixels);
-    if (region->frame.width <= GIMP_MAX_IMAGE_SIZE && region->frame.height <= GIMP_MAX_IMAGE_SIZE)
+    region->overlap = MIN(overlap, MIN(region->width, region->height) / 4);
+    region->frame =
+        *GEGL_RECTANGLE(-left, -top, left + region->width + outwards(sides, "right", pixels),
+                        top + region->height + outwards(sides, "bottom", pixels));
+    region->bounds = region->frame;
+}
+
+bool pentimento_region_check_size(const PentimentoRegion *region, GError **error)
+{
+    const int width = region->frame.width, height = region->frame.height;
+
+    if (!region->extends || (MAX(width, height) <= GIMP_MAX_IMAGE_SIZE &&
+                             (gint64)width * height <= PENTIMENTO_MAX_PIXELS))
         return true;
     pentimento_set_error(error, CALLING_ERROR,
-                         _("Extended, the layer would be larger than a picture can be in GIMP: "
-                           "extend it by fewer pixels."));
+                         _("Extended, the layer would have %d × %d pixels, more than can be worked "
+                           "on at once: extend it by fewer pixels."),
+                         width, height);
     return false;
 }
 
@@ -137,7 +145,10 @@ bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables
     };
     region->frame = *GEGL_RECTANGLE(0, 0, region->width, region->height);
     gimp_drawable_get_offsets(GIMP_DRAWABLE(layer), &region->offset_x, &region->offset_y);
-    return task->extends ? find_frame(region, config, error) : find_bounds(task, region, error);
+    if (!task->extends)
+        return find_bounds(task, region, error);
+    find_frame(region, config);
+    return true;
 }
 
 bool pentimento_region_same(const PentimentoRegion *before, const PentimentoRegion *now)

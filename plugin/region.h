@@ -22,6 +22,10 @@ typedef struct {
 bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables,
                             GimpProcedureConfig *config, PentimentoRegion *region, GError **error);
 
+/* False and an error that says what to do where the frame of an extended layer is more than can be
+ * worked on, or larger than GIMP's pictures. */
+bool pentimento_region_check_size(const PentimentoRegion *region, GError **error);
+
 /* `there`, with an error that says so where the layer or its image is gone. */
 bool pentimento_check_there(bool there, GError **error);
 

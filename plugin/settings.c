@@ -12,6 +12,8 @@ static const char *const job_arguments[] = {
     "prompt",  "negative-prompt", "model", "strength", "steps", "guidance", "quality",
     "sampler", "schedule",        "width", "height",   "learn", "refine",
 };
+/* What the plug-in does with these the worker need not know; the layer tells of them. */
+static const char *const own_arguments[] = {"sides", "pixels", "overlap"};
 static const char *const prompt_arguments[] = {"prompt", "negative-prompt", "name", "description"};
 
 static bool has(GimpProcedureConfig *config, const char *argument)
@@ -49,23 +51,40 @@ static void add_adapter(GVariantBuilder *options, GimpProcedureConfig *config)
                           g_variant_new_strv((const char *const[]){text}, 1));
 }
 
+/* Those of the arguments that the procedure has. */
+static void add_arguments(GVariantBuilder *options, GimpProcedureConfig *config,
+                          const char *const *arguments, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), arguments[i]);
+
+        if (spec != NULL)
+            g_variant_builder_add(options, "{sv}", arguments[i], argument_value(config, spec));
+    }
+}
+
 GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
                                       int seed)
 {
     GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
 
-    for (size_t i = 0; i < G_N_ELEMENTS(job_arguments); i++) {
-        const char *name = job_arguments[i];
-        GParamSpec *spec = g_object_class_find_property(G_OBJECT_GET_CLASS(config), name);
-
-        if (spec != NULL)
-            g_variant_builder_add(&options, "{sv}", name, argument_value(config, spec));
-    }
+    add_arguments(&options, config, job_arguments, G_N_ELEMENTS(job_arguments));
+    add_arguments(&options, config, own_arguments, G_N_ELEMENTS(own_arguments));
     add_adapter(&options, config);
     g_variant_builder_add(&options, "{sv}", "seed", g_variant_new_int64(seed));
     g_variant_builder_add(&options, "{sv}", "threads",
                           g_variant_new_int32(MIN(gimp_get_num_processors(), 256)));
     return g_variant_ref_sink(g_variant_builder_end(&options));
+}
+
+GVariant *pentimento_settings_job(GVariant *options)
+{
+    GVariantDict job;
+
+    g_variant_dict_init(&job, options);
+    for (size_t i = 0; i < G_N_ELEMENTS(own_arguments); i++)
+        g_variant_dict_remove(&job, own_arguments[i]);
+    return g_variant_ref_sink(g_variant_dict_end(&job));
 }
 
 int pentimento_settings_seed(GimpProcedureConfig *config)
@@ -223,6 +242,8 @@ bool pentimento_settings_take(GimpLayer *layer, GimpProcedureConfig *config)
         return false;
     for (size_t i = 0; i < G_N_ELEMENTS(job_arguments); i++)
         take_note(config, notes, job_arguments[i]);
+    for (size_t i = 0; i < G_N_ELEMENTS(own_arguments); i++)
+        take_note(config, notes, own_arguments[i]);
     take_note(config, notes, "seed");
     take_adapter(config, notes);
     return true;
@@ -253,7 +274,8 @@ void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *
     if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL))
         return;
     for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
-        g_autofree char *text = g_key_file_get_string(file, task->name, prompt_arguments[i], NULL);
+        g_autofree char *text =
+            g_key_file_get_string(file, task->procedure, prompt_arguments[i], NULL);
 
         if (text != NULL && has(config, prompt_arguments[i]))
             g_object_set(config, prompt_arguments[i], text, NULL);
@@ -277,7 +299,7 @@ void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *co
         if (!has(config, prompt_arguments[i]))
             continue;
         g_object_get(config, prompt_arguments[i], &text, NULL);
-        g_key_file_set_string(file, task->name, prompt_arguments[i], text ? text : "");
+        g_key_file_set_string(file, task->procedure, prompt_arguments[i], text ? text : "");
     }
     content = g_key_file_to_data(file, &length, NULL);
     chmod(path, 0600); /* one that is there already keeps its mode when it is replaced */

@@ -3,9 +3,12 @@
 #include "task.h"
 #include "worker-client.h"
 
-/* The job's options for the worker, a{sv}, from the procedure's arguments; `seed` as drawn. */
+/* How a picture is made, a{sv}, from the procedure's arguments; `seed` as drawn. */
 GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
                                       int seed);
+
+/* Of these the options for the worker. Free with g_variant_unref. */
+GVariant *pentimento_settings_job(GVariant *options);
 
 /* The seed to use: the argument's, or a new one where that is -1. */
 int pentimento_settings_seed(GimpProcedureConfig *config);

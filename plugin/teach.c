@@ -80,7 +80,8 @@ static char *learn(const PentimentoLesson *lesson, const GArray *pictures, bool 
 
 /* ---- the procedure ----------------------------------------------------------------------- */
 
-static const PentimentoTask recalled = {.name = "teach"}; /* under which words are kept */
+static const PentimentoTask recalled = {
+    .procedure = PENTIMENTO_TEACH_PROCEDURE}; /* under which words are kept */
 
 /* What was taught under the name is asked about before another takes its place. */
 static bool may_replace(GtkWidget *dialog, GimpProcedureConfig *config)

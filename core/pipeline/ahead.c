@@ -24,7 +24,7 @@ static gpointer work(gpointer data)
         ldm_files_ahead(files, &ahead->stop);
         before = files;
     }
-    return NULL;
+    return GINT_TO_POINTER(g_atomic_int_get(&ahead->stop) == 0); /* all was asked for */
 }
 
 LdmAhead *ldm_ahead_begin(const LdmModel *model, unsigned parts)
@@ -46,7 +46,7 @@ void ldm_ahead_free(LdmAhead *ahead)
     if (ahead == NULL)
         return;
     g_atomic_int_set(&ahead->stop, 1);
-    if (ahead->thread != NULL)
-        g_thread_join(ahead->thread);
+    if (ahead->thread == NULL || g_thread_join(ahead->thread) == NULL)
+        ((LdmSource *)ahead->model->files)->asked &= ~ahead->parts;
     g_free(ahead);
 }

@@ -120,7 +120,8 @@ static void will_need(char *data, size_t size)
 
 /* What is missed by touching such a mapping comes in large pages, where the file system has them:
  * one fault for 512, and one entry of the processor's address cache. What is asked for alone comes
- * in small ones, so a page of each piece is touched first. It does not stay mapped. */
+ * in small ones, so a page of each piece is touched first. Nothing stays mapped by it; who computes
+ * with the piece already gets its pages back. */
 void ldm_file_ahead(const void *data, size_t size, const gint *stop)
 {
     const size_t large = (size_t)2 << 20, page = (size_t)sysconf(_SC_PAGESIZE);

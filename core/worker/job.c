@@ -387,8 +387,8 @@ static GVariant *describe_notes(const LdmResult *result)
     if (result->skipped > 0) {
         g_autofree char *note = g_strdup_printf(
             g_dngettext(GETTEXT_PACKAGE,
-                        "It was stopped early: %d selected place further away stays as it was.",
-                        "It was stopped early: %d selected places further away stay as they were.",
+                        "It was stopped early: %d marked place further away stays as it was.",
+                        "It was stopped early: %d marked places further away stay as they were.",
                         (gulong)result->skipped),
             result->skipped);
 

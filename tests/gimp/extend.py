@@ -76,8 +76,53 @@ def test_partly_beyond_the_canvas():
     below.set_offsets(5, 6)
     layer.set_offsets(-4, 8)
     call_ok(OUTPAINT, image, [layer], sides="left", pixels=16, overlap=4)
-    check((image.get_width(), image.get_height()) == (116, 88), f"{image.get_width()} x {image.get_height()}")
+    check((image.get_width(), image.get_height()) == (116, 80), f"{image.get_width()} x {image.get_height()}")
     check(layer.get_offsets()[1:] == (16, 8) and below.get_offsets()[1:] == (25, 6), "all layers moved alike")
+
+
+def test_beyond_the_canvas_where_nothing_moves():
+    """A layer that is larger than the canvas stays cut off on its other sides."""
+    image, layer = photo()
+    image.resize(64, 50, -10, -12)
+    call_ok(OUTPAINT, image, [layer], sides="right", pixels=16, overlap=4)
+    check((image.get_width(), image.get_height()) == (96 - 10 + 16, 50), f"{image.get_width()} x {image.get_height()}")
+    check(layer.get_offsets()[1:] == (-10, -12), "nothing moved")
+
+
+def test_inside_a_group_with_a_mask():
+    image, layer = photo()
+    mask = layer.create_mask(Gimp.AddMaskType.WHITE)
+    layer.add_mask(mask)
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 0, 96, 40)
+    Gimp.context_set_foreground(Gegl.Color.new("black"))
+    mask.edit_fill(Gimp.FillType.FOREGROUND)
+    group = Gimp.GroupLayer.new(image, "group")
+    image.insert_layer(group, None, 0)
+    image.reorder_item(layer, group, 0)
+    group.transform_translate(3, 5)
+    new = call_ok(OUTPAINT, image, [layer], sides="left", pixels=16, overlap=8).layer
+    check(group.get_children() == [new, layer] and image.get_width() == 96 + 13, "above the layer, in its group")
+    wanted = blend(96, 80, "left", 16, 8)
+    wanted[:40, 16:] = 0
+    x, y = layer.get_offsets()[1:]
+    check(abs(over_frame(new, x - 16, y, wanted.shape) - wanted).max() <= 0.51 / 255, "what hides the layer hides the seam")
+
+
+def test_the_overlap_leaves_the_middle():
+    image, layer = photo(32, 40)
+    new = call_ok(OUTPAINT, image, [layer], pixels=16, overlap=1000).layer
+    wanted = blend(32, 40, "all", 16, 8)
+    check(abs(over_frame(new, 0, 0, wanted.shape) - wanted).max() <= 0.51 / 255, "a quarter of the smaller side at most")
+    made = settings(new)
+    check((made["task"], made["sides"], made["pixels"], made["overlap"]) == ("inpaint", "all", 16, 1000), f"{made}")
+
+
+def test_learnt_before():
+    image, layer = photo()
+    plain = call_ok(OUTPAINT, image, [layer], sides="right", pixels=16).layer
+    other, source = photo()
+    learnt = call_ok(OUTPAINT, other, [source], sides="right", pixels=16, learn=3).layer
+    check(raw(learnt) != raw(plain), "three steps make another picture")
 
 
 def test_the_selection_does_not_count():
@@ -107,3 +152,6 @@ def test_refusals():
     refused(OUTPAINT, image, [group], ["my group", "layer group"], Gimp.PDBStatusType.CALLING_ERROR)
     refused(OUTPAINT, image, [], ["exactly one layer"], Gimp.PDBStatusType.CALLING_ERROR)
     refused(OUTPAINT, image, [layer], ["no such model"], model="no such model")
+    wide = Gimp.Layer.new(image, "wide", 100000, 2, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    image.insert_layer(wide, None, 0)
+    refused(OUTPAINT, image, [wide], ["108192 × 8194", "fewer pixels"], Gimp.PDBStatusType.CALLING_ERROR, pixels=4096)

@@ -257,7 +257,7 @@ def test_repeat_with_last_values():
     folder = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "prompts"), "w") as file:
-        file.write("[img2img]\nprompt=two words;\\nlines ü\nnegative-prompt=\n")
+        file.write(f"[{IMG2IMG}]\nprompt=two words;\\nlines ü\nnegative-prompt=\n")
     image, layer = photo()
     new = call_ok(IMG2IMG, image, [layer], run_mode=Gimp.RunMode.WITH_LAST_VALS).layer
     check(prompts(new)["prompt"] == "two words;\nlines ü", f"the kept prompt is used: {prompts(new)}")
@@ -266,7 +266,7 @@ def test_repeat_with_last_values():
 
 
 def test_documented():
-    for name in (GENERATE, IMG2IMG, INPAINT):
+    for name in (GENERATE, IMG2IMG, INPAINT, OUTPAINT):
         procedure = Gimp.get_pdb().lookup_procedure(name)
         check(procedure.get_blurb() and procedure.get_help() and procedure.get_authors(), name)
         check(procedure.get_menu_paths() == ["<Image>/Filters/Pentimento"], "menu path")
