@@ -111,26 +111,10 @@ void ldm_file_release(const void *data, size_t size, bool shared)
 }
 
 /* Linux takes no more of one request than its largest read, some hundreds of KB on most disks. */
-static void will_need(char *data, size_t size)
-{
-    const size_t piece = (size_t)256 << 10;
-    for (size_t at = 0; at < size; at += piece)
-        madvise(data + at, MIN(piece, size - at), MADV_WILLNEED);
-}
-
-/* What is missed by touching such a mapping comes in large pages, where the file system has them:
- * one fault for 512, and one entry of the processor's address cache. What is asked for alone comes
- * in small ones, so a page of each piece is touched first. Nothing stays mapped by it; who computes
- * with the piece already gets its pages back. */
 void ldm_file_ahead(const void *data, size_t size, const gint *stop)
 {
-    const size_t large = (size_t)2 << 20, page = (size_t)sysconf(_SC_PAGESIZE);
-    madvise((void *)data, size, MADV_HUGEPAGE);
-    for (size_t at = 0; at < size && g_atomic_int_get(stop) == 0; at += large) {
-        char *piece = (char *)data + at;
-        size_t length = MIN(large, size - at);
-        madvise(piece, MIN(page, length), MADV_POPULATE_READ);
-        will_need(piece, length);
-        madvise(piece, length, MADV_DONTNEED);
-    }
+    const size_t piece = (size_t)256 << 10;
+    for (size_t at = 0; at < size && g_atomic_int_get(stop) == 0; at += piece)
+        if (madvise((char *)data + at, MIN(piece, size - at), MADV_WILLNEED) != 0)
+            return;
 }

@@ -25,6 +25,6 @@ void ldm_file_unmap(const uint8_t *data, size_t size);
  * who touches them again gets them back, from the system's cache as a rule. */
 void ldm_file_release(const void *data, size_t size, bool shared);
 
-/* Has the system read a mapping into its cache, a few MB ahead of what it waits for, in large pages
- * where it can; stops soon after *stop, which is atomic, is not 0. */
+/* Asks the system to read a mapping into its cache, and does not wait for it; stops soon after
+ * *stop, which is atomic, is not 0. */
 void ldm_file_ahead(const void *data, size_t size, const gint *stop);
