@@ -411,7 +411,7 @@ code 0 '' train embedding --data pictures --config train.conf --word '<look>' --
 LC_ALL=C code 1 'pictures-not-there' train embedding --data pictures-not-there --word '<猫>' -o word-2
 look=look/pytorch_lora_weights.safetensors
 word=word/learned_embeds.safetensors
-prompt=(generate -p 'a <look>' --steps 2 --size 64x64 --seed 5 -o) # one step of 32 pixels may be all white
+prompt=(generate -p 'grass <look>' --steps 2 --size 64x64 --seed 5 -o) # no ground that may be all white
 for options in --no-metadata "--lora=$look:0" "--lora=$look" "--embedding=$word"; do
     "$cli" "${prompt[@]}" a.png "$options" --no-metadata 2>err
     case $options in
