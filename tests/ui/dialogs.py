@@ -23,6 +23,14 @@ def set_steps(number):
     keys("Tab")
 
 
+def undo_to(image, before):
+    """One Undo takes back what came as new layers: the canvas, too, is as it was."""
+    focus_gimp()
+    keys("ctrl+z")
+    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
+    check(content(image) == before, "one undo restores every byte")
+
+
 def test_reimagine_undo_redo_repeat():
     image, layer = photo(120, 100)
     feathered(image)
@@ -41,10 +49,7 @@ def test_reimagine_undo_redo_repeat():
         b"wooden" in bytes(c & 0xff for c in image.get_parasite(name).get_data())
         for name in image.get_parasite_list()), "the prompt is not in the image's record of last values")
     seed = settings(first)["seed"]
-    focus_gimp()
-    keys("ctrl+z")
-    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
-    check(content(image) == before, "one undo restores every byte")
+    undo_to(image, before)
     keys("ctrl+f")
     again = result_in(image)
     check(prompts(again)["prompt"] == "a wooden table", "Repeat uses the same prompt")
@@ -94,15 +99,11 @@ def test_extend_undo_redo():
     shot("extend")
     keys("alt+o")
     new = result_in(image)
-    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN))
     shot("extended")
     check((image.get_width(), image.get_height()) == (144, 100), "the canvas grew to the right")
     check(image.get_layers()[1] == layer and layer.get_offsets()[1:] == (0, 0), "the layer lies where it lay")
     after = raw(new), new.get_offsets()[1:], prompts(new)["prompt"]
-    focus_gimp()
-    keys("ctrl+z")
-    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
-    check(content(image) == before, "one undo restores every byte, and the canvas")
+    undo_to(image, before)
     keys("ctrl+y")
     wait_for("redo", lambda: len(image.get_layers()) == 2 and image.get_width() == 144, 10)
     again = image.get_layers()[0]
@@ -185,10 +186,7 @@ def test_stop_and_keep():
     made = settings(kept)
     check(made["steps"] == 1000 and 1 <= made["steps-taken"] < 600, f"ended early, after {made['steps-taken']} steps")
     shot("kept")
-    focus_gimp()
-    keys("ctrl+z")
-    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
-    check(content(image) == before, "one undo restores every byte")
+    undo_to(image, before)
     display.delete()
 
 
@@ -207,10 +205,7 @@ def test_variations():
     check(group.is_group() and len(group.get_children()) == 3, "three pictures in a group")
     check([one.get_visible() for one in group.get_children()] == [True, False, False], "the first one shows")
     shot("variations")
-    focus_gimp()
-    keys("ctrl+z")
-    wait_for("undo", lambda: len(image.get_layers()) == 1, 10)
-    check(content(image) == before, "one undo restores every byte")
+    undo_to(image, before)
     display.delete()
 
 
