@@ -139,8 +139,7 @@ static void add_extension(GimpProcedure *procedure)
     gimp_procedure_add_int_argument(
         procedure, "overlap", _("_Join over (pixels)"),
         _("How far the new part reaches into the old picture, fading out, so that no seam shows; "
-          "at "
-          "most a quarter of the picture's smaller side. The layer itself is not changed"),
+          "at most a quarter of the picture's smaller side. The layer itself is not changed"),
         0, 1024, 16, G_PARAM_READWRITE);
 }
 

@@ -99,7 +99,7 @@ static GimpLayer *insert_above(const PentimentoTask *task, const PentimentoRegio
     whole = pentimento_result_insert(task, region->image, layers, count,
                                      GIMP_LAYER(gimp_item_get_parent(source)),
                                      gimp_image_get_item_position(region->image, source));
-    if (region->extends && fits)
+    if (fits)
         make_room(region); /* last: everything in the image moves with it */
     gimp_image_undo_group_end(region->image);
     return whole;
