@@ -61,6 +61,7 @@ static const PentimentoSetting ldm_table[] = {
     {"buckets", BOOL, offsetof(LdmTrainOptions, latents.buckets)},
     {"variants", SIZE, offsetof(LdmTrainOptions, latents.variants)},
     {"drop", DOUBLE, offsetof(LdmTrainOptions, drop)},
+    {"hole-drop", DOUBLE, offsetof(LdmTrainOptions, hole_drop)},
     {"full-holes", DOUBLE, offsetof(LdmTrainOptions, full_holes)},
     {"timestep-shift", DOUBLE, offsetof(LdmTrainOptions, timestep_shift)},
     {"snr-gamma", DOUBLE, offsetof(LdmTrainOptions, loss.snr_gamma)},

@@ -38,6 +38,7 @@ LdmTrainOptions ldm_train_defaults(void)
         .loop = ldm_loop_defaults(),
         .latents = {.augment = {.flip = true}, .variants = 4},
         .drop = 0.1,
+        .hole_drop = 1.0,
         .timestep_shift = 1.0,
         .samples = 9,
     };
@@ -71,6 +72,7 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
            ldm_option_check("variants", (double)o->latents.variants, 1, 1000, error) &&
            ldm_option_check("samples", (double)o->samples, 1, 100, error) &&
            ldm_option_check("drop", o->drop, 0.0, 1.0, error) &&
+           ldm_option_check("hole-drop", o->hole_drop, 0.0, 1.0, error) &&
            ldm_option_check("full-holes", o->full_holes, 0.0, 1.0, error) &&
            ldm_option_check("timestep-shift", o->timestep_shift, 0.1, 100.0, error) &&
            ldm_option_check("snr-gamma", o->loss.snr_gamma, 0.0, 1e6, error) &&
@@ -102,6 +104,7 @@ static char *settings_text(const Run *run)
     append_used(text, "multiscale", o->loss.multiscale, 0.0);
     append_used(text, "hole-focus", o->loss.hole_focus, 0.0);
     append_used(text, "full-holes", o->full_holes, 0.0);
+    append_used(text, "hole-drop", o->hole_drop, 1.0);
     append_used(text, "timestep-shift", o->timestep_shift, 1.0);
     if (run->adapter != NULL) {
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
@@ -135,12 +138,23 @@ static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sa
     ldm_rng_normal(&rng, run->noise, count);
 }
 
-static bool set_caption(Run *run, size_t example, uint64_t step, size_t sample, size_t place,
-                        GError **error)
+/* Whether a sample that is shown `hole` goes without its words. Without them a thing that is all
+ * hidden by its hole would teach that there are things where there is only ground around. */
+static bool drops_caption(const Run *run, uint64_t step, size_t sample, const float *hole)
+{
+    const LdmTrainOptions *o = run->options;
+    LdmKeyed keyed = ldm_keyed((uint64_t)o->loop.seed, LDM_KEY_DROP, step, sample);
+    size_t cells = run->shape.h * run->shape.w;
+    bool all = true;
+
+    for (size_t i = 0; hole != NULL && all && i < cells; i++)
+        all = hole[i * (1 + ldm_latent_cache_info(run->cache)->z)] > 0.0f;
+    return ldm_keyed_uniform(&keyed) < o->drop * (all ? 1.0 : o->hole_drop);
+}
+
+static bool set_caption(Run *run, size_t example, bool dropped, size_t place, GError **error)
 {
     const LdmTokenizer *tokenizer = run->model->tokenizer;
-    LdmKeyed keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_DROP, step, sample);
-    bool dropped = ldm_keyed_uniform(&keyed) < run->options->drop;
     const char *caption = ldm_dataset_at(run->dataset, example)->caption;
 
     if (tokenizer == NULL)
@@ -179,16 +193,18 @@ static bool draw(Run *run, uint64_t step, size_t sample, size_t place, GError **
     draw_latent(run, row, step, sample);
     int t = ldm_timestep_draw(ldm_keyed_uniform(&time), o->timestep_shift,
                               run->model->config.schedule.train_steps);
-    const float *hole = row + cells * info->moments;
-    const float *known = hole + (o->latents.holes ? cells * (1 + info->z) : 0);
+    const float *own = row + cells * info->moments;
+    const float *known = own + (o->latents.holes ? cells * (1 + info->z) : 0);
+    const float *hole = choose_hole(run, step, sample, own);
     ldm_batch_set(&run->batch, place, run->model, &o->loss,
                   &(LdmSample){.z0 = run->z0,
                                .noise = run->noise,
-                               .hole = choose_hole(run, step, sample, hole),
+                               .hole = hole,
                                .known = o->latents.augment.partly ? known : NULL,
                                .timestep = t,
                                .alpha_bar = run->alpha_bar[t]});
-    return set_caption(run, info->examples[i], step, sample, place, error);
+    return set_caption(run, info->examples[i], drops_caption(run, step, sample, hole), place,
+                       error);
 }
 
 /* That of a bucket, for all of a batch. */

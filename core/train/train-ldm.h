@@ -14,6 +14,7 @@ typedef struct {
     LdmCacheOptions latents; /* side 0: the native size; seed and holes: filled in */
     LdmLossOptions loss;
     double drop;       /* share of captions left out, so that guidance can be used; 0 .. 1 */
+    double hole_drop;  /* what part of that where a hole leaves something of the picture; 0 .. 1 */
     double full_holes; /* share of samples that are all hole, whatever their variant's is: so every
                         * picture teaches its words, too; 0 .. 1; for models that see holes */
     double timestep_shift; /* of ldm_timestep_draw, 0.1 .. 100; 1 = timesteps are all as likely */

@@ -15,6 +15,8 @@ typedef struct {
     size_t look_every;
     uint64_t steps, decay_from, cool_down;         /* 0 steps: STEPS */
     double full_holes, hole_focus, timestep_shift; /* 0 shift: 1 */
+    bool alone;                                    /* a sample a step, and nothing is learnt */
+    double drop, hole_drop;                        /* where alone */
 } Wish;
 
 static LdmTrainOptions options_of(const Wish *wish)
@@ -43,6 +45,12 @@ static LdmTrainOptions options_of(const Wish *wish)
     options.loss.hole_focus = wish->hole_focus;
     if (wish->timestep_shift > 0.0)
         options.timestep_shift = wish->timestep_shift;
+    if (wish->alone) {
+        options.loop.batch = options.loop.accumulate = 1;
+        options.loop.optimiser.rate = 0.0;
+        options.drop = wish->drop;
+        options.hole_drop = wish->hole_drop;
+    }
     options.samples = 3;
     options.loop.optimiser.profiles[0] = 0.05;
     options.loop.optimiser.profiles[1] = 0.10;
@@ -228,32 +236,61 @@ static void make_filling(const Place *place)
     g_assert_true(g_file_set_contents(path, unet->str, -1, NULL));
 }
 
-static void record(const Place *place, double full_holes, double hole_focus, double losses[STEPS])
+static void record(const Place *place, const char *run, Wish wish, double losses[WATCH_STEPS])
 {
-    g_autofree char *run = g_strdup_printf("run-%g-%g", full_holes, hole_focus);
-    const Wish wish = {.full_holes = full_holes, .hole_focus = hole_focus, .buckets = true};
     g_autoptr(GError) error = NULL;
     g_auto(Watch) watch = {0};
 
+    wish.buckets = true;
     g_assert_true(train(place, run, &watch, &wish, &error));
     g_assert_no_error(error);
-    memcpy(losses, watch.losses, STEPS * sizeof *losses);
+    memcpy(losses, watch.losses, sizeof watch.losses);
 }
 
 /* Whether errors around a hole count less changes losses, unless there is nothing around it. */
 static void test_full_holes(void)
 {
     g_auto(Place) place = place_new();
-    double even[STEPS], focused[STEPS];
+    double even[WATCH_STEPS], focused[WATCH_STEPS];
 
     make_filling(&place);
-    record(&place, 0.0, 0.0, even);
-    record(&place, 0.0, 0.9, focused);
+    record(&place, "even", (Wish){0}, even);
+    record(&place, "focused", (Wish){.hole_focus = 0.9}, focused);
     for (int i = 0; i < STEPS; i++)
         g_assert_cmpfloat(fabs(focused[i] - even[i]), >, 0.0);
-    record(&place, 1.0, 0.0, even);
-    record(&place, 1.0, 0.9, focused);
-    g_assert_cmpmem(even, sizeof even, focused, sizeof focused);
+    record(&place, "full-even", (Wish){.full_holes = 1.0}, even);
+    record(&place, "full-focused", (Wish){.full_holes = 1.0, .hole_focus = 0.9}, focused);
+    g_assert_cmpmem(even, STEPS * sizeof *even, focused, STEPS * sizeof *focused);
+}
+
+/* With hole-drop 0, words go where all is hole, and only there. */
+static void test_hole_drop(void)
+{
+    const int steps = 60;
+    g_auto(Place) place = place_new();
+    double with[WATCH_STEPS], without[WATCH_STEPS], mixed[WATCH_STEPS];
+    int gone = 0, kept = 0;
+    Wish wish = {.alone = true, .steps = steps, .hole_drop = 1.0};
+
+    make_filling(&place);
+    record(&place, "with", wish, with);
+    wish.drop = 1.0;
+    record(&place, "without", wish, without);
+    wish.hole_drop = 0.0;
+    record(&place, "mixed", wish, mixed);
+    for (int i = 0; i < steps; i++) {
+        g_assert_cmpfloat(fabs(with[i] - without[i]), >, 0.0);
+        gone += fabs(mixed[i] - without[i]) == 0.0;
+        kept += fabs(mixed[i] - with[i]) == 0.0;
+    }
+    g_assert_cmpint(gone + kept, ==, steps);
+    g_assert_cmpint(gone, >, 0);
+    g_assert_cmpint(kept, >, 0);
+
+    wish.full_holes = 1.0;
+    record(&place, "full", wish, mixed);
+    for (int i = 0; i < steps; i++)
+        g_assert_cmpfloat(fabs(mixed[i] - with[i]), >, 0.0);
 }
 
 /* Timesteps that come up as often as the shift says; a run with it has other losses. */
@@ -398,6 +435,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train/result", test_result);
     g_test_add_func("/train/average", test_average);
     g_test_add_func("/train/full-holes", test_full_holes);
+    g_test_add_func("/train/hole-drop", test_hole_drop);
     g_test_add_func("/train/timestep-shift", test_timestep_shift);
     g_test_add_func("/train/refusals", test_refusals);
     return g_test_run();
