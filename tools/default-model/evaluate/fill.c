@@ -7,6 +7,7 @@
 #include "metrics.h"
 #include "tensor/tensor.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool is_texture(const EvaluateRow *row)
@@ -17,6 +18,7 @@ static bool is_texture(const EvaluateRow *row)
 typedef struct {
     double distance, mean_distance; /* of patches: the fills', a plain hole's */
     double psnr, mean_psnr;         /* in the hole: of the mean of the fills, of a plain hole */
+    double limit_psnr;              /* of the mean that ever more fills would come to */
 } Sums;
 
 /* The middle half of each side. */
@@ -52,6 +54,17 @@ static LdmTensor *plain(const LdmTensor *truth, const LdmRect *hole, GError **er
     return picture;
 }
 
+/* Mean of the squares of what the hole shows. */
+static double hole_power(const LdmTensor *picture, const LdmRect *hole)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < ldm_tensor_count(picture); i++)
+        if (is_inside(hole, picture->shape[2], i / 3))
+            sum += (double)ldm_tensor_f32(picture)[i] * (double)ldm_tensor_f32(picture)[i];
+    return sum / (3.0 * hole->width * hole->height);
+}
+
 static double hole_psnr(const LdmTensor *a, const LdmTensor *b, const LdmRect *hole)
 {
     size_t W = a->shape[2], n = 0, most = 3 * (size_t)hole->width * (size_t)hole->height;
@@ -64,6 +77,16 @@ static double hole_psnr(const LdmTensor *a, const LdmTensor *b, const LdmRect *h
         q[n++] = ldm_tensor_f32(b)[i];
     }
     return metric_psnr(p, q, n);
+}
+
+/* n samples' mean is off by what the mean of all is, and by an n-th of their variance. `power`: the
+ * samples' own, their mean. */
+static double limit_psnr(double psnr, double power, const LdmTensor *mean, const LdmRect *hole,
+                         int n)
+{
+    double variance = (power - hole_power(mean, hole)) * n / (n - 1.0);
+
+    return -10.0 * log10(pow(10.0, -psnr / 10.0) - variance / n);
 }
 
 void evaluate_hole_clear(EvaluateHole *hole)
@@ -118,17 +141,21 @@ static bool add_picture(const EvaluateTask *task, LdmModel *model, const Evaluat
     memset(mean->data, 0, ldm_tensor_count(mean) * sizeof(float));
     request->guidance = 1.0;
     request->steps = task->steps;
+    double power = 0;
     for (int k = 0; k < task->samples; k++) {
         request->seed = EVALUATE_FIRST_SEED + k;
         g_autoptr(LdmTensor) filled = evaluate_fill(model, request, error);
         if (filled == NULL)
             return false;
         sums->distance += metric_patch_distance(filled, truth, &hole.rect) / task->samples;
+        power += hole_power(filled, &hole.rect) / task->samples;
         for (size_t i = 0; i < ldm_tensor_count(mean); i++)
             ldm_tensor_f32(mean)[i] += ldm_tensor_f32(filled)[i] / (float)task->samples;
     }
     sums->mean_distance += metric_patch_distance(flat, truth, &hole.rect);
-    sums->psnr += hole_psnr(mean, truth, &hole.rect);
+    double psnr = hole_psnr(mean, truth, &hole.rect);
+    sums->psnr += psnr;
+    sums->limit_psnr += limit_psnr(psnr, power, mean, &hole.rect, task->samples);
     sums->mean_psnr += hole_psnr(flat, truth, &hole.rect);
     return true;
 }
@@ -148,6 +175,8 @@ bool evaluate_fills(const EvaluateTask *task, LdmModel *model, EvaluateResult *r
                  sums.mean_distance / rows->len);
     evaluate_add(result, "fill_mean_psnr", "mean of the fills, PSNR in the hole (dB)",
                  sums.psnr / rows->len);
+    evaluate_add(result, "fill_limit_psnr", "mean of ever more fills, PSNR in the hole (dB)",
+                 sums.limit_psnr / rows->len);
     evaluate_add(result, "mean_fill_psnr", "mean-fill, PSNR in the hole (dB)",
                  sums.mean_psnr / rows->len);
     return true;
