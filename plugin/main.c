@@ -107,7 +107,8 @@ static GList *query_procedures(GimpPlugIn *plug_in)
 
     for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++)
         names = g_list_append(names, g_strdup(tasks[i]->procedure));
-    return g_list_append(names, g_strdup(PENTIMENTO_TEACH_PROCEDURE));
+    names = g_list_append(names, g_strdup(PENTIMENTO_TEACH_PROCEDURE));
+    return g_list_append(names, g_strdup(PENTIMENTO_MODELS_PROCEDURE));
 }
 
 void pentimento_procedure_describe(GimpProcedure *procedure, const char *label, const char *blurb,
@@ -138,7 +139,9 @@ static GimpProcedure *create_procedure(GimpPlugIn *plug_in, const char *name)
     for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++)
         if (g_str_equal(name, tasks[i]->procedure))
             return new_procedure(plug_in, tasks[i]);
-    return g_str_equal(name, PENTIMENTO_TEACH_PROCEDURE) ? pentimento_teach_new(plug_in) : NULL;
+    if (g_str_equal(name, PENTIMENTO_TEACH_PROCEDURE))
+        return pentimento_teach_new(plug_in);
+    return g_str_equal(name, PENTIMENTO_MODELS_PROCEDURE) ? pentimento_models_new(plug_in) : NULL;
 }
 
 /* Catalogues lie in locale/ beside the plug-in, under the whole suite's domain. */

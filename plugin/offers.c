@@ -1,9 +1,8 @@
 /* What a dialog offers. In: the rows of an open dialog. Out: the names of models and of what was
- * taught. The worker tells them, which may have to be started first, and to open the model, so that
- * it is asked from a thread. */
+ * taught, which the worker tells. */
 #include "offers.h"
 
-#include "worker-client.h"
+#include "question.h"
 #include "ui/adapter-chooser.h"
 #include "ui/model-chooser.h"
 
@@ -18,71 +17,13 @@ struct PentimentoOffers {
     guint patience;                  /* timer; 0 = none */
 };
 
-/* ---- asking ------------------------------------------------------------------------------ */
-
-typedef struct {
-    const char *method, *type;
-    GVariant *arguments;
-} Question;
-
-static void question_free(gpointer data)
-{
-    Question *question = data;
-
-    g_variant_unref(question->arguments);
-    g_free(question);
-}
-
-/* On a thread of its own. */
-static void put(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-    const Question *question = data;
-    GError *error = NULL;
-    GVariant *answer = pentimento_worker_ask(question->method, question->arguments, question->type,
-                                             cancellable, &error);
-
-    if (answer != NULL)
-        g_task_return_pointer(task, answer, (GDestroyNotify)g_variant_unref);
-    else
-        g_task_return_error(task, error);
-}
-
-/* Another question of the kind whose last one is *cancellable. */
-static void ask(PentimentoOffers *offers, GCancellable **cancellable, Question question,
-                GAsyncReadyCallback told)
-{
-    g_autoptr(GTask) task = NULL;
-
-    if (*cancellable != NULL)
-        g_cancellable_cancel(*cancellable);
-    g_clear_object(cancellable);
-    *cancellable = g_cancellable_new();
-    g_variant_ref_sink(question.arguments);
-    task = g_task_new(NULL, *cancellable, told, offers);
-    g_task_set_task_data(task, g_memdup2(&question, sizeof question), question_free);
-    g_task_run_in_thread(task, put);
-}
-
-/* The answer; NULL and perhaps an error where there is none. One that is cancelled comes when
- * `offers` may be gone: it is nobody's any more. */
-static GVariant *answer_of(GAsyncResult *result, GError **error)
-{
-    GCancellable *cancellable = g_task_get_cancellable(G_TASK(result));
-    g_autoptr(GVariant) answer = g_task_propagate_pointer(G_TASK(result), error);
-
-    if (!g_cancellable_is_cancelled(cancellable))
-        return g_steal_pointer(&answer);
-    g_clear_error(error);
-    return NULL;
-}
-
 /* ---- models ------------------------------------------------------------------------------ */
 
 /* What goes wrong here goes wrong below, too, and is told there. */
 static void on_models(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GVariant) answer = answer_of(result, &error);
+    g_autoptr(GVariant) answer = pentimento_question_answer(result, &error);
     const PentimentoOffers *offers = data;
     g_auto(GStrv) names = NULL;
 
@@ -97,7 +38,8 @@ static void on_models(GObject *source, GAsyncResult *result, gpointer data)
 static void on_adapters(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GVariant) answer = answer_of(result, &error), info = NULL, adapters = NULL;
+    g_autoptr(GVariant) answer = pentimento_question_answer(result, &error), info = NULL,
+                        adapters = NULL;
     PentimentoOffers *offers = data;
 
     if (error != NULL || answer != NULL)
@@ -131,9 +73,10 @@ static void ask_adapters(PentimentoOffers *offers)
     g_clear_handle_id(&offers->patience, g_source_remove);
     offers->patience = g_timeout_add(patience_ms, on_patience, offers);
     g_object_get(offers->config, "model", &model, NULL);
-    ask(offers, &offers->adapters,
-        (Question){"Inspect", "(a{sv})", g_variant_new("(s)", model != NULL ? model : "")},
-        on_adapters);
+    pentimento_question_ask(&offers->adapters,
+                            (PentimentoQuestion){"Inspect", "(a{sv})",
+                                                 g_variant_new("(s)", model != NULL ? model : "")},
+                            on_adapters, offers);
 }
 
 /* Removes NAME.safetensors from the user's adapters and nothing else: the name leads to no other
@@ -176,7 +119,9 @@ PentimentoOffers *pentimento_offers_new(GimpProcedureConfig *config,
 
     offers->config = config;
     offers->choosers = *choosers;
-    ask(offers, &offers->models, (Question){"Models", "(as)", g_variant_new("()")}, on_models);
+    pentimento_question_ask(&offers->models,
+                            (PentimentoQuestion){"Models", "(as)", g_variant_new("()")}, on_models,
+                            offers);
     if (choosers->adapter == NULL)
         return offers;
     pentimento_adapter_chooser_on_forget(choosers->adapter, on_forget, offers);
@@ -189,9 +134,7 @@ void pentimento_offers_free(PentimentoOffers *offers)
 {
     g_signal_handlers_disconnect_by_data(offers->config, offers);
     g_clear_handle_id(&offers->patience, g_source_remove);
-    g_cancellable_cancel(offers->models);
-    g_cancellable_cancel(offers->adapters);
-    g_clear_object(&offers->models);
-    g_clear_object(&offers->adapters);
+    pentimento_question_drop(&offers->models);
+    pentimento_question_drop(&offers->adapters);
     g_free(offers);
 }

@@ -61,6 +61,10 @@ extern const PentimentoTask pentimento_outpaint;
 #define PENTIMENTO_TEACH_PROCEDURE "plug-in-pentimento-teach"
 GimpProcedure *pentimento_teach_new(GimpPlugIn *plug_in);
 
+/* The procedure that shows the models (models.c), which has nothing to do with an image. */
+#define PENTIMENTO_MODELS_PROCEDURE "plug-in-pentimento-models"
+GimpProcedure *pentimento_models_new(GimpPlugIn *plug_in);
+
 /* What all procedures have: place in the menu, authors, image types. */
 void pentimento_procedure_describe(GimpProcedure *procedure, const char *label, const char *blurb,
                                    const char *help);

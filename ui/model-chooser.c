@@ -2,6 +2,7 @@
  * path; "" is the default model. */
 #include "ui/model-chooser.h"
 
+#include "ui/model-file.h"
 #include "ui/row.h"
 
 #include <glib/gi18n-lib.h>
@@ -92,41 +93,6 @@ void pentimento_model_chooser_set(GtkWidget *row, char *const *names)
     fill(chooser);
 }
 
-/* ---- elsewhere --------------------------------------------------------------------------- */
-
-static void add_filter(GtkFileChooser *files)
-{
-    GtkFileFilter *filter = gtk_file_filter_new();
-
-    gtk_file_filter_set_name(filter, _("Models (*.safetensors)"));
-    gtk_file_filter_add_pattern(filter, "*.safetensors");
-    gtk_file_chooser_add_filter(files, filter);
-}
-
-/* The path that the user picks; NULL where none. */
-static char *ask_elsewhere(GtkWidget *combo, int kind)
-{
-    const gboolean folder = kind == OTHER_FOLDER;
-    GtkWidget *dialog = gtk_file_chooser_dialog_new(
-        folder ? _("Folder of a Model") : _("File of a Model"),
-        GTK_WINDOW(gtk_widget_get_toplevel(combo)),
-        folder ? GTK_FILE_CHOOSER_ACTION_SELECT_FOLDER : GTK_FILE_CHOOSER_ACTION_OPEN, _("_Cancel"),
-        GTK_RESPONSE_CANCEL, _("_Open"), GTK_RESPONSE_ACCEPT, NULL);
-    char *path = NULL;
-
-    gtk_dialog_set_default_response(GTK_DIALOG(dialog), GTK_RESPONSE_ACCEPT);
-    if (!folder)
-        add_filter(GTK_FILE_CHOOSER(dialog));
-    if (gtk_dialog_run(GTK_DIALOG(dialog)) == GTK_RESPONSE_ACCEPT)
-        path = gtk_file_chooser_get_filename(GTK_FILE_CHOOSER(dialog));
-    gtk_widget_destroy(dialog);
-    if (path == NULL || g_utf8_validate(path, -1, NULL))
-        return path;
-    gimp_message(_("A model's path has to be in UTF-8: rename what is not."));
-    g_free(path);
-    return NULL;
-}
-
 /* ---- the widget -------------------------------------------------------------------------- */
 
 static void on_changed(GtkComboBox *combo, gpointer data)
@@ -141,7 +107,7 @@ static void on_changed(GtkComboBox *combo, gpointer data)
     gtk_tree_model_get(GTK_TREE_MODEL(chooser->store), &iter, COLUMN_KIND, &kind, COLUMN_VALUE,
                        &value, -1);
     if (kind != MODEL)
-        value = ask_elsewhere(GTK_WIDGET(combo), kind);
+        value = pentimento_model_file_ask(GTK_WIDGET(combo), kind == OTHER_FOLDER, NULL);
     if (value != NULL)
         g_object_set(chooser->config, "model", value, NULL); /* fills anew */
     else

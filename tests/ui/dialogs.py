@@ -1,10 +1,12 @@
 """The real dialogs in a real GIMP: OK, Undo, Repeat, Cancel while it works."""
+import shutil
+
 import teach
 
 from harness import *
 from screen import *
 
-EXTEND, FILL, MAKE, REIMAGINE, TEACH = range(5)  # places of the entries in the submenu
+EXTEND, FILL, MAKE, MODELS, REIMAGINE, TEACH = range(6)  # places of the entries in the submenu
 
 
 def content(image):
@@ -532,3 +534,71 @@ def test_teach_cancelled_by_the_worker():
     wait_for("the end of the worker", lambda: not processes(WORKER), 10)
     check(checkpoints("ended") and not os.path.exists(taught("ended")), "it can go on later")
     display.delete()
+
+
+DEFAULT_MODEL = os.path.join(os.environ["TEST_HERE"], "..", "..", "data", "models", "default")
+
+
+def models_folder():
+    return os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
+
+
+def pick(title, path):
+    """Writes a path into the open file chooser and accepts it."""
+    dialog(title)
+    keys("ctrl+l", "ctrl+a")
+    write(path)
+    until = time.monotonic() + 20
+    while xdotool("search", "--onlyvisible", "--name", f"^{title}$") and time.monotonic() < until:
+        time.sleep(0.5)
+        keys("Return")  # the first may only complete what was written
+
+
+def test_models():
+    elsewhere = os.path.join(os.environ["TEST_FOLDER"], "elsewhere")
+    model = os.path.join(elsewhere, "drawings")
+    shutil.copytree(DEFAULT_MODEL, model)
+    broken = os.path.join(elsewhere, "broken.safetensors")
+    open(broken, "wb").write(b"not a model")
+    show(photo(120, 100)[0]).delete()
+    choose(MODELS)  # no image is open
+    dialog("Models")
+    told()
+    shot("models")
+
+    keys("alt+f")
+    pick("File of a Model", broken)
+    told()
+    shot("models-broken")
+    check(not os.path.exists(models_folder()) or not os.listdir(models_folder()), "what is no model is not added")
+
+    dialog("Models")
+    keys("alt+o")
+    pick("Folder of a Model", model)
+    copied = os.path.join(models_folder(), "drawings")
+    wait_for("the copy", lambda: os.path.exists(os.path.join(copied, "model_index.json")), 30)
+    told()
+    dialog("Models")
+    shot("models-added")
+    check(os.listdir(models_folder()) == ["drawings"], "nothing else is there")
+    for file in ("unet/diffusion_pytorch_model.safetensors", "README.md"):
+        check(open(os.path.join(copied, file), "rb").read() == open(os.path.join(model, file), "rb").read(), file)
+
+    keys("alt+l")
+    shot("models-licence")
+    keys("alt+k", "alt+m")
+    time.sleep(2)
+    shot("models-checksums")
+    keys("alt+r")
+    dialog("Remove")
+    shot("models-remove")
+    keys("alt+r")
+    time.sleep(1)
+    if os.path.exists(copied):  # no trash in this folder
+        dialog("Delete")
+        keys("alt+d")
+    wait_for("the removal", lambda: not os.path.exists(copied), 10)
+    check(os.path.exists(os.path.join(model, "model_index.json")), "what was copied stays")
+    dialog("Models")
+    keys("alt+c")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)

@@ -4,7 +4,7 @@ import teach
 from harness import *
 from screen import *
 
-EXTEND, TEACH, MAKE, FILL, REIMAGINE = range(5)  # places of the entries in the submenu
+MODELS, EXTEND, TEACH, MAKE, FILL, REIMAGINE = range(6)  # places of the entries in the submenu
 
 
 def test_japanese():
@@ -86,3 +86,15 @@ def test_japanese_refusals():
     check("選択されていません" in answer.message, f"a refusal in Japanese: {answer.message}")
     answer = call(IMG2IMG, image, [layer], model="no-such-model")
     check("no-such-model" in answer.message and answer.message.endswith("。"), f"so is the worker's: {answer.message}")
+
+
+def test_japanese_models():
+    show(photo(120, 100)[0])
+    choose(MODELS)
+    dialog("モデル")
+    told()
+    shot("japanese-models")
+    keys("alt+l")
+    shot("japanese-licence")
+    keys("alt+c")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)

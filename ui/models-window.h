@@ -1,0 +1,52 @@
+/* The window that shows the models there are, and what each of them is. */
+#pragma once
+
+#include <gtk/gtk.h>
+#include <stdbool.h>
+
+typedef struct PentimentoModelsWindow PentimentoModelsWindow;
+
+/* What the user wants; called in the main loop. */
+typedef struct {
+    void (*chosen)(gpointer data); /* another model, or the first */
+    void (*add)(const char *path, bool link, gpointer data);
+    void (*remove)(const char *path, gpointer data); /* of the chosen one */
+    void (*check)(const char *path, gpointer data);  /* its checksums */
+    void (*stop)(gpointer data);                     /* what is at work */
+} PentimentoModelsEvents;
+
+/* Of the chosen model. */
+typedef struct {
+    const char *use, *weights; /* sentences */
+    const char *path, *licence;
+    guint64 bytes; /* on the disk */
+    int side;      /* pixels of pictures it was made for */
+    bool own;      /* the user may remove it */
+} PentimentoModelDetails;
+
+/* `events` and `data` outlive the window. */
+PentimentoModelsWindow *pentimento_models_window_new(const PentimentoModelsEvents *events,
+                                                     gpointer data);
+/* Until the user closes it. */
+void pentimento_models_window_run(PentimentoModelsWindow *window);
+void pentimento_models_window_free(PentimentoModelsWindow *window);
+/* For windows of questions. */
+GtkWidget *pentimento_models_window_widget(PentimentoModelsWindow *window);
+
+/* The models, NULL-terminated, below the default one, which is ""; chooses `name`. */
+void pentimento_models_window_set(PentimentoModelsWindow *window, char *const *names,
+                                  const char *name);
+/* The chosen one; free with g_free. */
+char *pentimento_models_window_chosen(PentimentoModelsWindow *window);
+
+void pentimento_models_window_describe(PentimentoModelsWindow *window,
+                                       const PentimentoModelDetails *details);
+/* What went wrong with the chosen one; `path`: of its file or folder, where that is the user's own
+ * all the same, else NULL. */
+void pentimento_models_window_fail(PentimentoModelsWindow *window, const char *text,
+                                   const char *path);
+void pentimento_models_window_set_checksums(PentimentoModelsWindow *window, const char *text);
+
+/* Something takes its time: what, and how far it is, 0..1; < 0: not known. NULL: no more. */
+void pentimento_models_window_work(PentimentoModelsWindow *window, const char *text,
+                                   double fraction);
