@@ -1,6 +1,8 @@
-/* The window one watches a picture come in: what it is heading for, a progress bar, Cancel, Stop
- * and Keep. In: what the worker tells. Out: the responses of a dialog. */
+/* The window one watches a picture come in: what it is heading for, a progress bar and a clock,
+ * Cancel, Stop and Keep. In: what the worker tells. Out: the responses of a dialog. */
 #include "ui/picture-window.h"
+
+#include "ui/clock.h"
 
 #include <glib/gi18n-lib.h>
 #include <libgimp/gimpui.h>
@@ -39,6 +41,7 @@ static void fill(PentimentoPictureWindow *window, GtkContainer *content)
     gtk_widget_set_size_request(window->bar, SIDE * 3 / 2, -1);
     gtk_box_pack_start(GTK_BOX(column), frame, TRUE, TRUE, 0);
     gtk_box_pack_start(GTK_BOX(column), window->bar, FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(column), pentimento_clock_new(), FALSE, FALSE, 0);
     gtk_container_set_border_width(GTK_CONTAINER(column), spacing);
     gtk_container_add(content, column);
     gtk_widget_show_all(column);

@@ -1,8 +1,9 @@
 /* The window one watches a teaching in: the curve of the losses, a picture of what the model makes
- * now, a progress bar, and Pause, Stop and Keep, Cancel. In: what the worker tells. Out: the
- * responses of a dialog. */
+ * now, a progress bar and a clock, and Pause, Stop and Keep, Cancel. In: what the worker tells.
+ * Out: the responses of a dialog. */
 #include "ui/teach-window.h"
 
+#include "ui/clock.h"
 #include "ui/loss-curve.h"
 
 #include <glib/gi18n-lib.h>
@@ -11,7 +12,7 @@
 #define PICTURE 220 /* pixels a side, for the curve's height and the sample */
 
 struct PentimentoTeachWindow {
-    GtkWidget *dialog, *curve, *sample, *bar;
+    GtkWidget *dialog, *curve, *sample, *bar, *clock;
     GtkWidget *pause, *keep;
 };
 
@@ -68,6 +69,7 @@ static void fill(PentimentoTeachWindow *window, GtkContainer *content)
                        FALSE, 0);
     gtk_box_pack_start(GTK_BOX(column), row, TRUE, TRUE, 0);
     gtk_box_pack_start(GTK_BOX(column), window->bar, FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(column), window->clock, FALSE, FALSE, 0);
     gtk_container_set_border_width(GTK_CONTAINER(column), spacing);
     gtk_container_add(content, column);
     gtk_widget_show_all(column);
@@ -84,6 +86,7 @@ PentimentoTeachWindow *pentimento_teach_window_new(const char *name, int steps, 
     window->curve = pentimento_loss_curve_new(steps);
     window->sample = gtk_image_new();
     window->bar = gtk_progress_bar_new();
+    window->clock = pentimento_clock_new();
     add_buttons(window);
     fill(window, GTK_CONTAINER(gtk_dialog_get_content_area(GTK_DIALOG(window->dialog))));
     g_signal_connect(window->dialog, "response", responded, data);
@@ -125,6 +128,7 @@ void pentimento_teach_window_sample(PentimentoTeachWindow *window, const char *p
 
 void pentimento_teach_window_set_paused(PentimentoTeachWindow *window, bool paused)
 {
+    pentimento_clock_set_running(window->clock, !paused);
     gtk_button_set_label(GTK_BUTTON(window->pause), paused ? _("_Resume") : _("_Pause"));
     gtk_progress_bar_set_text(GTK_PROGRESS_BAR(window->bar), paused ? _("Paused") : _("Starting"));
 }
