@@ -75,6 +75,8 @@ static bool list(PentimentoModelFiles *files, const char *name, int depth, GErro
 
 char *pentimento_model_configuration(const char *name)
 {
+    if (!g_str_has_suffix(name, PENTIMENTO_MODEL_SUFFIX))
+        return g_strdup("");
     return g_strdup_printf("%.*s.yaml", (int)(strlen(name) - strlen(PENTIMENTO_MODEL_SUFFIX)),
                            name);
 }
@@ -86,12 +88,10 @@ bool pentimento_model_files_list(PentimentoModelFiles *files, const char *path, 
 
     *files = (PentimentoModelFiles){.parent = g_path_get_dirname(full),
                                     .names = g_ptr_array_new_with_free_func(g_free)};
-    if (g_str_has_suffix(name, PENTIMENTO_MODEL_SUFFIX)) {
-        g_autofree char *configuration = pentimento_model_configuration(name);
-        g_autofree char *beside = g_build_filename(files->parent, configuration, NULL);
-        if (g_file_test(beside, G_FILE_TEST_IS_REGULAR) && !list(files, configuration, 0, error))
-            return false;
-    }
+    g_autofree char *configuration = pentimento_model_configuration(name);
+    g_autofree char *beside = g_build_filename(files->parent, configuration, NULL);
+    if (g_file_test(beside, G_FILE_TEST_IS_REGULAR) && !list(files, configuration, 0, error))
+        return false;
     return list(files, name, 0, error);
 }
 
@@ -142,7 +142,8 @@ char *pentimento_model_licence(const char *path)
         if (!tells_licence(base))
             continue;
         g_autofree char *words = read_text(full);
-        g_string_append_printf(text, "%s%s\n\n%s", text->len > 0 ? "\n\n" : "", name,
+        g_autofree char *title = g_utf8_make_valid(name, -1);
+        g_string_append_printf(text, "%s%s\n\n%s", text->len > 0 ? "\n\n" : "", title,
                                g_strchomp(words));
     }
     return g_string_free_and_steal(g_steal_pointer(&text));
@@ -183,7 +184,8 @@ char *pentimento_model_checksums(const char *path, const PentimentoFileWatch *wa
 
         if (!digest(full, sum, &done, files.bytes, watch, error))
             return NULL;
-        g_string_append_printf(text, "%s  %s\n", g_checksum_get_string(sum), name);
+        g_autofree char *title = g_utf8_make_valid(name, -1);
+        g_string_append_printf(text, "%s  %s\n", g_checksum_get_string(sum), title);
     }
     return g_string_free_and_steal(g_steal_pointer(&text));
 }

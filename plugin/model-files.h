@@ -21,7 +21,8 @@ bool pentimento_model_files_list(PentimentoModelFiles *files, const char *path, 
 void pentimento_model_files_clear(PentimentoModelFiles *files);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PentimentoModelFiles, pentimento_model_files_clear)
 
-/* The name of the configuration that may lie beside a single file. Free with g_free. */
+/* The configuration that may lie beside a single file of that name or path; "" of anything else.
+ * Free with g_free. */
 char *pentimento_model_configuration(const char *name);
 
 /* Told on the thread that works: bytes done, of how many. */

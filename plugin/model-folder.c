@@ -40,6 +40,15 @@ char *pentimento_model_find_own(const char *name)
     return NULL;
 }
 
+static bool set_errno(const char *path, GError **error)
+{
+    const int reason = errno;
+
+    g_set_error(error, G_IO_ERROR, g_io_error_from_errno(reason), "%s: %s", path,
+                g_strerror(reason));
+    return false;
+}
+
 /* ---- copying ----------------------------------------------------------------------------- */
 
 /* A model that is being copied. */
@@ -73,11 +82,8 @@ static bool copy(const PentimentoModelFiles *files, const char *folder,
         g_autoptr(GFile) from = g_file_new_for_path(path), to = g_file_new_for_path(copied);
         GStatBuf info;
 
-        if (g_mkdir_with_parents(around, 0777) != 0) {
-            g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", around,
-                        g_strerror(errno));
-            return false;
-        }
+        if (g_mkdir_with_parents(around, 0777) != 0)
+            return set_errno(around, error);
         if (!g_file_copy(from, to, G_FILE_COPY_TARGET_DEFAULT_PERMS, watch->cancellable, on_copied,
                          &work, error))
             return false;
@@ -105,20 +111,53 @@ static bool delete_all(const char *path, GError **error)
 
 /* ---- adding ------------------------------------------------------------------------------ */
 
-/* What the argument "model" calls it: its file or folder, without the ending. */
-static char *name_of(const char *path)
+/* What lies at its place in the user's folder; *name: what the argument "model" calls it. */
+static char *place_of(const char *from, const char *folder, char **name)
 {
-    char *name = g_path_get_basename(path);
+    g_autofree char *full = g_canonicalize_filename(from, NULL);
+    g_autofree char *base = g_path_get_basename(full);
 
-    if (g_str_has_suffix(name, PENTIMENTO_MODEL_SUFFIX))
-        name[strlen(name) - strlen(PENTIMENTO_MODEL_SUFFIX)] = '\0';
-    return name;
+    *name = g_strdup(base);
+    if (g_str_has_suffix(base, PENTIMENTO_MODEL_SUFFIX))
+        (*name)[strlen(base) - strlen(PENTIMENTO_MODEL_SUFFIX)] = '\0';
+    return g_build_filename(folder, base, NULL);
 }
 
-static bool check_name(const char *name, GError **error)
+/* What the worker would not find by a name is no model that can be added. */
+static bool check_kind(const char *from, GError **error)
 {
-    g_autofree char *own = pentimento_model_find_own(name);
+    g_autofree char *index = g_build_filename(from, "model_index.json", NULL);
+    const bool ending = g_str_has_suffix(from, PENTIMENTO_MODEL_SUFFIX);
 
+    if (g_file_test(from, G_FILE_TEST_IS_DIR)
+            ? !ending && g_file_test(index, G_FILE_TEST_IS_REGULAR)
+            : ending)
+        return true;
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_REGULAR_FILE,
+                _("%s is neither a folder with a model_index.json nor a .safetensors file: choose "
+                  "the folder in which the index is, or the file."),
+                from);
+    return false;
+}
+
+/* A link that leads nowhere is nothing. */
+static bool is_free(const char *folder, const char *name, const char *ending, GError **error)
+{
+    g_autofree char *file = g_strconcat(name, ending, NULL);
+    g_autofree char *path = g_build_filename(folder, file, NULL);
+    GStatBuf info;
+
+    if (g_lstat(path, &info) != 0)
+        return true;
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return delete_all(path, error);
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
+                _("There is %s already: remove it, or rename what is to be added."), path);
+    return false;
+}
+
+static bool check_name(const char *folder, const char *name, GError **error)
+{
     if (*name == '\0' || *name == '.' || !g_utf8_validate(name, -1, NULL) ||
         g_str_equal(name, DEFAULT_MODEL)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_FILENAME,
@@ -127,12 +166,9 @@ static bool check_name(const char *name, GError **error)
                     DEFAULT_MODEL);
         return false;
     }
-    if (own != NULL) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
-                    _("There is a model “%s” already: remove it, or rename the other one."), name);
-        return false;
-    }
-    return true;
+    return is_free(folder, name, "", error) &&
+           is_free(folder, name, PENTIMENTO_MODEL_SUFFIX, error) &&
+           is_free(folder, name, ".yaml", error);
 }
 
 static bool check_space(const char *folder, guint64 bytes, GError **error)
@@ -155,21 +191,50 @@ static bool check_space(const char *folder, guint64 bytes, GError **error)
     return false;
 }
 
-/* What a copy brought into `temporary` comes to lie in `folder`, the weights last. */
-static bool bring(const PentimentoModelFiles *files, const char *temporary, const char *folder,
-                  GError **error)
+/* Of a model and, first, the configuration beside it: links to what there is, in `folder`. */
+static bool make_links(const char *from, const char *beside, const char *folder, GError **error)
 {
-    for (guint i = 0; i < files->names->len; i++) {
-        g_auto(GStrv) parts = g_strsplit(g_ptr_array_index(files->names, i), "/", 2);
-        g_autofree char *from = g_build_filename(temporary, parts[0], NULL);
-        g_autofree char *to = g_build_filename(folder, parts[0], NULL);
-        g_autoptr(GFile) source = g_file_new_for_path(from), target = g_file_new_for_path(to);
+    const char *const targets[] = {beside, from};
 
-        if (g_file_test(from, G_FILE_TEST_EXISTS) &&
-            !g_file_move(source, target, G_FILE_COPY_NO_FALLBACK_FOR_MOVE, NULL, NULL, NULL, error))
+    for (size_t i = 0; i < G_N_ELEMENTS(targets); i++) {
+        g_autofree char *target = g_canonicalize_filename(targets[i], NULL);
+        g_autofree char *name = g_path_get_basename(target);
+        g_autofree char *link = g_build_filename(folder, name, NULL);
+        g_autoptr(GFile) file = g_file_new_for_path(link);
+
+        if (*targets[i] != '\0' && g_file_test(target, G_FILE_TEST_EXISTS) &&
+            !g_file_make_symbolic_link(file, target, NULL, error))
             return false;
     }
     return true;
+}
+
+static bool move(const char *from, const char *to, GError **error)
+{
+    g_autoptr(GFile) source = g_file_new_for_path(from), target = g_file_new_for_path(to);
+
+    return g_file_move(source, target,
+                       G_FILE_COPY_NOFOLLOW_SYMLINKS | G_FILE_COPY_NO_FALLBACK_FOR_MOVE, NULL, NULL,
+                       NULL, error);
+}
+
+/* What was made in `temporary` comes to its place, both or neither; the configuration first, so
+ * that nobody sees the model without it. */
+static bool bring(const char *temporary, const char *place, GError **error)
+{
+    g_autofree char *beside = pentimento_model_configuration(place);
+    g_autofree char *name = g_path_get_basename(place), *second = g_path_get_basename(beside);
+    g_autofree char *model = g_build_filename(temporary, name, NULL);
+    g_autofree char *configuration = g_build_filename(temporary, second, NULL);
+    const bool both = *beside != '\0' && g_file_test(configuration, G_FILE_TEST_EXISTS);
+
+    if (both && !move(configuration, beside, error))
+        return false;
+    if (move(model, place, error))
+        return true;
+    if (both)
+        delete_all(beside, NULL);
+    return false;
 }
 
 /* Of copies that were killed long ago. */
@@ -189,91 +254,69 @@ static void clear_stale(const char *folder)
     }
 }
 
-static bool add_copy(const char *from, const char *folder, const PentimentoFileWatch *watch,
-                     GError **error)
+/* Copies or links, in `temporary`. */
+static bool make(const char *from, bool link, const char *temporary,
+                 const PentimentoFileWatch *watch, GError **error)
 {
-    g_autofree char *temporary = g_build_filename(folder, ADDING "XXXXXX", NULL);
+    g_autofree char *beside = pentimento_model_configuration(from);
     g_auto(PentimentoModelFiles) files = {0};
-    bool added;
 
-    clear_stale(folder);
-    if (!pentimento_model_files_list(&files, from, error) ||
-        !check_space(folder, files.bytes, error))
-        return false;
-    if (g_mkdtemp_full(temporary, 0777) == NULL) {
-        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", folder,
-                    g_strerror(errno));
-        return false;
-    }
-    added = copy(&files, temporary, watch, error) && bring(&files, temporary, folder, error);
-    delete_all(temporary, NULL);
-    return added;
-}
-
-/* Links to the model and, of a file, to the configuration beside it. */
-static bool add_links(const char *from, const char *folder, GError **error)
-{
-    g_autofree char *full = g_canonicalize_filename(from, NULL);
-    g_autofree char *name = g_path_get_basename(full), *parent = g_path_get_dirname(full);
-    g_autofree char *beside = g_str_has_suffix(name, PENTIMENTO_MODEL_SUFFIX)
-                                  ? pentimento_model_configuration(name)
-                                  : g_strdup("");
-    const char *names[] = {beside, name};
-
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *target = g_build_filename(parent, names[i], NULL);
-        g_autofree char *link = g_build_filename(folder, names[i], NULL);
-        g_autoptr(GFile) file = g_file_new_for_path(link);
-
-        if (*names[i] != '\0' && g_file_test(target, G_FILE_TEST_EXISTS) &&
-            !g_file_make_symbolic_link(file, target, NULL, error))
-            return false;
-    }
-    return true;
+    if (link)
+        return make_links(from, beside, temporary, error);
+    return pentimento_model_files_list(&files, from, error) &&
+           check_space(temporary, files.bytes, error) && copy(&files, temporary, watch, error);
 }
 
 char *pentimento_model_add(const char *from, bool link, const PentimentoFileWatch *watch,
                            GError **error)
 {
-    g_autofree char *folder = pentimento_model_folder();
-    g_autofree char *name = name_of(from);
+    g_autofree char *folder = pentimento_model_folder(), *name = NULL;
+    g_autofree char *full = g_canonicalize_filename(from, NULL);
+    g_autofree char *place = place_of(full, folder, &name);
+    g_autofree char *temporary = g_build_filename(folder, ADDING "XXXXXX", NULL);
+    bool added;
 
     if (g_mkdir_with_parents(folder, 0777) != 0) {
-        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", folder,
-                    g_strerror(errno));
+        set_errno(folder, error);
         return NULL;
     }
-    if (!check_name(name, error) ||
-        !(link ? add_links(from, folder, error) : add_copy(from, folder, watch, error)))
+    clear_stale(folder);
+    if (!check_kind(full, error) || !check_name(folder, name, error))
         return NULL;
-    return g_steal_pointer(&name);
+    if (g_mkdtemp_full(temporary, 0777) == NULL) {
+        set_errno(folder, error);
+        return NULL;
+    }
+    added = make(full, link, temporary, watch, error) && bring(temporary, place, error);
+    delete_all(temporary, NULL);
+    return added ? g_steal_pointer(&name) : NULL;
 }
 
 /* ---- removing ---------------------------------------------------------------------------- */
 
+/* True, too, where there is nothing. */
 static bool remove_one(const char *path, bool for_good, GError **error)
 {
     g_autoptr(GFile) file = g_file_new_for_path(path);
+    GStatBuf info;
 
-    if (for_good || g_file_test(path, G_FILE_TEST_IS_SYMLINK))
+    if (g_lstat(path, &info) != 0)
+        return true;
+    if (for_good || S_ISLNK(info.st_mode))
         return delete_all(path, error);
     return g_file_trash(file, NULL, error);
 }
 
 bool pentimento_model_remove(const char *path, bool for_good, GError **error)
 {
-    g_autofree char *name = g_path_get_basename(path), *folder = pentimento_model_folder();
+    g_autofree char *beside = pentimento_model_configuration(path);
+    g_autofree char *folder = pentimento_model_folder();
 
     if (!pentimento_model_is_own(path)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
                     _("%s is none of your own models, which are in %s."), path, folder);
         return false;
     }
-    if (!remove_one(path, for_good, error))
-        return false;
-    if (!g_str_has_suffix(name, PENTIMENTO_MODEL_SUFFIX))
-        return true;
-    g_autofree char *configuration = pentimento_model_configuration(name);
-    g_autofree char *beside = g_build_filename(folder, configuration, NULL);
-    return !g_file_test(beside, G_FILE_TEST_EXISTS) || remove_one(beside, for_good, error);
+    return remove_one(path, for_good, error) &&
+           (*beside == '\0' || remove_one(beside, for_good, error));
 }

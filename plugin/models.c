@@ -11,11 +11,16 @@
 #include <glib/gi18n-lib.h>
 #include <libgimp/gimpui.h>
 
+#define PATIENCE_MS 3000
+
 typedef struct {
     PentimentoModelsWindow *window;
-    GCancellable *names, *inspection, *trial; /* of the last questions, or NULL */
-    char *wanted;                             /* the model to be chosen once the names are there */
-    struct Work *work;                        /* on files; NULL: none */
+    GCancellable *listing, *inspection, *trial; /* of the last questions, or NULL */
+    GCancellable *looking;                      /* at files; of the last look, or NULL */
+    guint patience;                             /* timer; 0 = none */
+    char **names;                               /* as last told; NULL: not yet */
+    char *wanted;                               /* to be chosen once the names are there */
+    struct Work *work;                          /* on files; NULL: none */
     guint timer;
 } Models;
 
@@ -28,17 +33,17 @@ static void on_names(GObject *source, GAsyncResult *result, gpointer data)
     g_autoptr(GError) error = NULL;
     g_autoptr(GVariant) answer = pentimento_question_answer(result, &error);
     Models *models = data;
-    g_auto(GStrv) names = NULL;
 
     if (error != NULL)
-        pentimento_models_window_fail(models->window, error->message, NULL);
+        pentimento_models_window_fail(models->window, error->message);
     if (answer == NULL)
         return;
-    g_variant_get(answer, "(^as)", &names);
-    pentimento_models_window_set(models->window, names, models->wanted);
+    g_strfreev(models->names);
+    g_variant_get(answer, "(^as)", &models->names);
+    pentimento_models_window_set(models->window, models->names, models->wanted);
 }
 
-/* Asks anew, to choose `name`. */
+/* Asks anew, to choose `name`; what is shown may be gone. */
 static void list(Models *models, const char *name)
 {
     PentimentoQuestion question = which;
@@ -46,65 +51,121 @@ static void list(Models *models, const char *name)
     question.arguments = g_variant_new("()");
     g_free(models->wanted);
     models->wanted = g_strdup(name);
-    pentimento_question_ask(&models->names, question, on_names, models);
+    pentimento_models_window_expect(models->window, NULL);
+    pentimento_question_ask(&models->listing, question, on_names, models);
 }
 
 /* ---- what one is ------------------------------------------------------------------------- */
 
-static PentimentoQuestion question_of(const char *model)
+/* What the worker says of a model, and then what its files tell. */
+typedef struct {
+    const Models *models;
+    GVariant *info;
+    char *path, *licence;
+    guint64 bytes;
+} Look;
+
+static void look_free(gpointer data)
 {
-    return (PentimentoQuestion){"Inspect", "(a{sv})", g_variant_new("(s)", model)};
+    Look *look = data;
+
+    g_variant_unref(look->info);
+    g_free(look->path);
+    g_free(look->licence);
+    g_free(look);
 }
 
-static void describe(const Models *models, GVariant *info)
+/* On a thread: the files may lie on a disk that has to wake up. */
+static void look_at_files(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-    const char *path = "", *dtype = "";
+    Look *look = data;
+
+    look->licence = pentimento_model_licence(look->path);
+    look->bytes = pentimento_model_bytes(look->path);
+    g_task_return_boolean(task, TRUE);
+}
+
+static void on_looked(GObject *source, GAsyncResult *result, gpointer data)
+{
+    const Look *look = g_task_get_task_data(G_TASK(result));
+    PentimentoModelDetails details = {
+        .path = look->path, .licence = look->licence, .bytes = look->bytes};
+    const char *dtype = "";
     guint64 parameters = 0;
     gboolean fills = FALSE;
-    PentimentoModelDetails details = {0};
 
-    g_variant_lookup(info, "path", "&s", &path);
-    g_variant_lookup(info, "dtype", "&s", &dtype);
-    g_variant_lookup(info, "parameters", "t", &parameters);
-    g_variant_lookup(info, "native-size", "i", &details.side);
-    g_variant_lookup(info, "concat-inpainting", "b", &fills);
-    g_autofree char *licence = pentimento_model_licence(path);
+    if (g_cancellable_is_cancelled(g_task_get_cancellable(G_TASK(result))))
+        return;
+    g_variant_lookup(look->info, "dtype", "&s", &dtype);
+    g_variant_lookup(look->info, "parameters", "t", &parameters);
+    g_variant_lookup(look->info, "native-size", "i", &details.side);
+    g_variant_lookup(look->info, "concat-inpainting", "b", &fills);
     /* a number, how numbers are kept (f16) */
     g_autofree char *weights =
         g_strdup_printf(_("%.1f million, %s"), (double)parameters / 1e6, dtype);
     details.use = fills ? _("Makes, changes and fills pictures")
                         : _("Makes and changes pictures; is not trained to fill holes");
     details.weights = weights;
-    details.path = path;
-    details.licence = licence;
-    details.bytes = pentimento_model_bytes(path);
-    details.own = pentimento_model_is_own(path);
-    pentimento_models_window_describe(models->window, &details);
+    details.own = pentimento_model_is_own(look->path);
+    pentimento_models_window_describe(look->models->window, &details);
 }
 
-/* One of the user's own that cannot be read can still be removed. */
+static void look_at(Models *models, GVariant *info)
+{
+    Look *look = g_new0(Look, 1);
+    g_autoptr(GTask) task = NULL;
+
+    look->models = models;
+    look->info = g_variant_ref(info);
+    g_variant_lookup(info, "path", "s", &look->path);
+    models->looking = g_cancellable_new();
+    task = g_task_new(NULL, models->looking, on_looked, NULL);
+    g_task_set_task_data(task, look, look_free);
+    g_task_run_in_thread(task, look_at_files);
+}
+
+static PentimentoQuestion question_of(const char *model)
+{
+    return (PentimentoQuestion){"Inspect", "(a{sv})", g_variant_new("(s)", model)};
+}
+
 static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GVariant) answer = pentimento_question_answer(result, &error), info = NULL;
-    const Models *models = data;
+    Models *models = data;
 
-    if (error != NULL) {
-        g_autofree char *name = pentimento_models_window_chosen(models->window);
-        g_autofree char *path = pentimento_model_find_own(name);
-        pentimento_models_window_fail(models->window, error->message, path);
-    }
-    if (answer == NULL)
+    if (error == NULL && answer == NULL)
         return;
+    g_clear_handle_id(&models->patience, g_source_remove);
+    if (error != NULL) {
+        pentimento_models_window_fail(models->window, error->message);
+        return;
+    }
     info = g_variant_get_child_value(answer, 0);
-    describe(models, info);
+    look_at(models, info);
 }
 
+static gboolean on_patience(gpointer data)
+{
+    Models *models = data;
+
+    models->patience = 0;
+    pentimento_models_window_fail(models->window, _("Waiting for other work to end…"));
+    return G_SOURCE_REMOVE;
+}
+
+/* One of the user's own can be removed whether or not it can be read. */
 static void on_chosen(gpointer data)
 {
     Models *models = data;
     g_autofree char *name = pentimento_models_window_chosen(models->window);
+    g_autofree char *own = pentimento_model_find_own(name);
 
+    pentimento_models_window_expect(models->window, own);
+    pentimento_question_drop(&models->looking);
+    g_clear_handle_id(&models->patience, g_source_remove);
+    models->patience = g_timeout_add(PATIENCE_MS, on_patience, models);
     pentimento_question_ask(&models->inspection, question_of(name), on_inspected, models);
 }
 
@@ -260,57 +321,64 @@ static char *checksums(const char *path, bool link, const PentimentoFileWatch *w
 static void on_checked(GObject *source, GAsyncResult *result, gpointer data)
 {
     Models *models = data;
+    const Work *work = g_task_get_task_data(G_TASK(result));
     g_autofree char *text = end_work(models, result);
 
     if (text != NULL)
-        pentimento_models_window_set_checksums(models->window, text);
+        pentimento_models_window_set_checksums(models->window, work->path, text);
 }
 
 static void on_check(const char *path, gpointer data)
 {
     begin_work(
-        data, (Work){.function = checksums, .text = _("Reading the model"), .path = g_strdup(path)},
+        data,
+        (Work){.function = checksums, .text = _("Computing checksums"), .path = g_strdup(path)},
         on_checked);
 }
 
 /* ---- removing ---------------------------------------------------------------------------- */
 
-static bool remove_model(const Models *models, const char *path)
+static void remove_model(GtkWidget *window, const char *path)
 {
-    GtkWidget *window = pentimento_models_window_widget(models->window);
     g_autoptr(GError) error = NULL;
-    bool removed = pentimento_model_remove(path, false, &error);
 
-    if (!removed && g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED) &&
-        pentimento_confirm(window, _("Delete"), _("_Delete"), _("Delete the model for good?"),
-                           _("There is no trash where it lies."))) {
+    if (pentimento_model_remove(path, false, &error))
+        return;
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED)) {
+        if (!pentimento_confirm(window, _("Delete"), _("_Delete"), _("Delete the model for good?"),
+                                _("There is no trash where it lies.")))
+            return;
         g_clear_error(&error);
-        removed = pentimento_model_remove(path, true, &error);
+        pentimento_model_remove(path, true, &error);
     }
-    if (!removed && !g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED))
+    if (error != NULL)
         gimp_message(error->message);
-    return removed;
 }
 
-static void on_remove(const char *path, gpointer data)
+/* `shown` goes when another model is shown, which may be while we ask. */
+static void on_remove(const char *shown, gpointer data)
 {
     Models *models = data;
     GtkWidget *window = pentimento_models_window_widget(models->window);
-    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *path = g_strdup(shown), *name = g_path_get_basename(path);
     /* a model */
     g_autofree char *question = g_strdup_printf(_("Remove “%s”?"), name);
+    /* a path */
+    g_autofree char *lost = g_strdup_printf(g_file_test(path, G_FILE_TEST_IS_SYMLINK)
+                                                ? _("%s is a link: the model stays where it is.")
+                                                : _("%s goes to the trash."),
+                                            path);
 
-    if (pentimento_confirm(window, _("Remove"), _("_Remove"), question,
-                           g_file_test(path, G_FILE_TEST_IS_SYMLINK)
-                               ? _("It is a link: the model stays where it is.")
-                               : _("It goes to the trash.")) &&
-        remove_model(models, path))
-        list(models, "");
+    if (!pentimento_confirm(window, _("Remove"), _("_Remove"), question, lost))
+        return;
+    remove_model(window, path);
+    list(models, "");
 }
 
 /* ---- the window -------------------------------------------------------------------------- */
 
-static void show(void)
+/* The names of the models when it is closed; NULL: they were never told. Free with g_strfreev. */
+static char **show(void)
 {
     static const PentimentoModelsEvents events = {on_chosen, on_add, on_remove, on_check, on_stop};
     Models models = {0};
@@ -322,29 +390,39 @@ static void show(void)
     on_stop(&models);
     while (models.work != NULL) /* clears away what it made */
         g_main_context_iteration(NULL, TRUE);
-    pentimento_question_drop(&models.names);
+    pentimento_question_drop(&models.listing);
     pentimento_question_drop(&models.inspection);
+    pentimento_question_drop(&models.looking);
+    g_clear_handle_id(&models.patience, g_source_remove);
     pentimento_models_window_free(models.window);
     g_free(models.wanted);
+    return models.names;
 }
 
 /* ---- the procedure ----------------------------------------------------------------------- */
 
+static char **ask_names(GError **error)
+{
+    g_autoptr(GVariant) answer =
+        pentimento_worker_ask(which.method, g_variant_new("()"), which.type, NULL, error);
+    char **names = NULL;
+
+    if (answer != NULL)
+        g_variant_get(answer, "(^as)", &names);
+    return names;
+}
+
 static GimpValueArray *run(GimpProcedure *procedure, GimpProcedureConfig *config, gpointer data)
 {
-    g_autoptr(GVariant) answer = NULL;
     GimpRunMode mode = GIMP_RUN_NONINTERACTIVE;
     GimpValueArray *values;
     GError *error = NULL;
     g_auto(GStrv) names = NULL;
 
     g_object_get(config, "run-mode", &mode, NULL);
-    if (mode == GIMP_RUN_INTERACTIVE)
-        show();
-    answer = pentimento_worker_ask(which.method, g_variant_new("()"), which.type, NULL, &error);
-    if (answer == NULL)
+    names = mode == GIMP_RUN_INTERACTIVE ? show() : ask_names(&error);
+    if (error != NULL)
         return pentimento_answer_error(procedure, error);
-    g_variant_get(answer, "(^as)", &names);
     values = gimp_procedure_new_return_values(procedure, GIMP_PDB_SUCCESS, NULL);
     GIMP_VALUES_SET_STRV(values, 1, names);
     return values;

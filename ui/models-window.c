@@ -2,6 +2,7 @@
  * the user chooses, adds, removes. */
 #include "ui/models-window.h"
 
+#include "ui/confirm.h"
 #include "ui/model-file.h"
 
 #include <glib/gi18n-lib.h>
@@ -21,6 +22,7 @@ struct PentimentoModelsWindow {
     GtkListStore *store;
     char *path; /* of the chosen one, once it is known */
     bool own, working;
+    guint pulse; /* timer, while it is not known how far work is; 0 = none */
 };
 
 /* ---- the list ---------------------------------------------------------------------------- */
@@ -41,11 +43,11 @@ static void set_text(GtkWidget *view, const char *text)
     gtk_text_buffer_set_text(gtk_text_view_get_buffer(GTK_TEXT_VIEW(view)), text, -1);
 }
 
-/* What the next one is may take a moment to know. */
-static void forget(PentimentoModelsWindow *window)
+void pentimento_models_window_expect(PentimentoModelsWindow *window, const char *path)
 {
-    g_clear_pointer(&window->path, g_free);
-    window->own = false;
+    g_free(window->path);
+    window->path = g_strdup(path);
+    window->own = path != NULL;
     for (int i = 0; i < N_DETAILS; i++)
         gtk_label_set_text(GTK_LABEL(window->details[i]), "");
     gtk_widget_hide(window->failure);
@@ -59,9 +61,6 @@ static void on_selected(GtkTreeSelection *selection, gpointer data)
 {
     PentimentoModelsWindow *window = data;
 
-    if (!gtk_tree_selection_get_selected(selection, NULL, NULL))
-        return; /* while the list is filled anew */
-    forget(window);
     window->events->chosen(window->data);
 }
 
@@ -279,7 +278,7 @@ static GtkWidget *new_pages(PentimentoModelsWindow *window)
 
 static GtkWidget *new_work(PentimentoModelsWindow *window)
 {
-    GtkWidget *stop = new_button(window, _("S_top"), _("Ends it; nothing is left of it"), on_stop);
+    GtkWidget *stop = new_button(window, _("S_top"), _("Ends what is at work"), on_stop);
 
     window->work = gtk_box_new(GTK_ORIENTATION_HORIZONTAL, SPACING);
     window->bar = gtk_progress_bar_new();
@@ -311,18 +310,24 @@ PentimentoModelsWindow *pentimento_models_window_new(const PentimentoModelsEvent
     gtk_box_pack_start(GTK_BOX(content), column, TRUE, TRUE, 0);
     gtk_widget_show_all(column);
     gimp_window_set_transient(GTK_WINDOW(window->dialog));
-    forget(window);
+    pentimento_models_window_expect(window, NULL);
     return window;
 }
 
 void pentimento_models_window_run(PentimentoModelsWindow *window)
 {
-    gtk_dialog_run(GTK_DIALOG(window->dialog));
+    do
+        gtk_dialog_run(GTK_DIALOG(window->dialog));
+    while (window->working &&
+           !pentimento_confirm(window->dialog, _("Close"), _("_Close"),
+                               _("Something is at work. Close all the same?"),
+                               _("It ends then; a model that is not added yet is not added.")));
 }
 
 void pentimento_models_window_free(PentimentoModelsWindow *window)
 {
     g_signal_handlers_disconnect_by_data(selection_of(window), window);
+    g_clear_handle_id(&window->pulse, g_source_remove);
     gtk_widget_destroy(window->dialog);
     g_object_unref(window->store);
     g_free(window->path);
@@ -336,28 +341,28 @@ GtkWidget *pentimento_models_window_widget(PentimentoModelsWindow *window)
 
 /* ---- what it is told --------------------------------------------------------------------- */
 
-static void append(PentimentoModelsWindow *window, const char *name, const char *text,
-                   const char *chosen)
+static void append(PentimentoModelsWindow *window, const char *name, const char *text, bool chosen)
 {
     GtkTreeIter iter;
 
     gtk_list_store_insert_with_values(window->store, &iter, -1, COLUMN_NAME, name, COLUMN_TEXT,
                                       text, -1);
-    if (g_str_equal(name, chosen))
+    if (chosen)
         gtk_tree_selection_select_iter(selection_of(window), &iter);
 }
 
 void pentimento_models_window_set(PentimentoModelsWindow *window, char *const *names,
                                   const char *name)
 {
-    gtk_tree_selection_set_mode(selection_of(window),
-                                GTK_SELECTION_NONE); /* no choice of its own */
+    GtkTreeSelection *selection = selection_of(window);
+
+    g_signal_handlers_block_by_func(selection, on_selected, window);
     gtk_list_store_clear(window->store);
-    gtk_tree_selection_set_mode(selection_of(window), GTK_SELECTION_SINGLE);
-    append(window, "", _("Default model"), name);
+    append(window, "", _("Default model"), true);
     for (size_t i = 0; names[i] != NULL; i++)
-        append(window, names[i], names[i], name);
-    gtk_tree_selection_set_mode(selection_of(window), GTK_SELECTION_BROWSE);
+        append(window, names[i], names[i], g_str_equal(names[i], name));
+    g_signal_handlers_unblock_by_func(selection, on_selected, window);
+    on_selected(selection, window);
 }
 
 char *pentimento_models_window_chosen(PentimentoModelsWindow *window)
@@ -382,38 +387,44 @@ void pentimento_models_window_describe(PentimentoModelsWindow *window,
                                     [BYTES] = bytes,
                                     [PATH] = details->path};
 
-    forget(window);
-    window->path = g_strdup(details->path);
+    pentimento_models_window_expect(window, details->path);
     window->own = details->own;
     for (int i = 0; i < N_DETAILS; i++)
         gtk_label_set_text(GTK_LABEL(window->details[i]), texts[i]);
-    set_text(window->licence,
-             *details->licence != '\0' ? details->licence : _("No licence lies beside it."));
+    set_text(window->licence, *details->licence != '\0'
+                                  ? details->licence
+                                  : _("It brings no text about its licence: see where it "
+                                      "came from."));
     settle(window);
 }
 
-void pentimento_models_window_fail(PentimentoModelsWindow *window, const char *text,
-                                   const char *path)
+void pentimento_models_window_fail(PentimentoModelsWindow *window, const char *text)
 {
-    forget(window);
-    window->path = g_strdup(path);
-    window->own = path != NULL;
     gtk_label_set_text(GTK_LABEL(window->failure), text);
     gtk_widget_hide(window->grid);
     gtk_widget_show(window->failure);
-    settle(window);
 }
 
-void pentimento_models_window_set_checksums(PentimentoModelsWindow *window, const char *text)
+void pentimento_models_window_set_checksums(PentimentoModelsWindow *window, const char *path,
+                                            const char *text)
 {
-    set_text(window->checksums, text);
+    if (g_strcmp0(window->path, path) == 0)
+        set_text(window->checksums, text);
+}
+
+static gboolean pulse(gpointer bar)
+{
+    gtk_progress_bar_pulse(bar);
+    return G_SOURCE_CONTINUE;
 }
 
 void pentimento_models_window_work(PentimentoModelsWindow *window, const char *text,
                                    double fraction)
 {
+    const guint interval_ms = 100;
     GtkProgressBar *bar = GTK_PROGRESS_BAR(window->bar);
 
+    g_clear_handle_id(&window->pulse, g_source_remove);
     if (window->working != (text != NULL)) {
         window->working = text != NULL;
         settle(window);
@@ -424,5 +435,5 @@ void pentimento_models_window_work(PentimentoModelsWindow *window, const char *t
     if (fraction >= 0.0)
         gtk_progress_bar_set_fraction(bar, MIN(fraction, 1.0));
     else
-        gtk_progress_bar_pulse(bar);
+        window->pulse = g_timeout_add(interval_ms, pulse, bar);
 }

@@ -27,7 +27,7 @@ typedef struct {
 /* `events` and `data` outlive the window. */
 PentimentoModelsWindow *pentimento_models_window_new(const PentimentoModelsEvents *events,
                                                      gpointer data);
-/* Until the user closes it. */
+/* Until the user closes it, and means it where something is at work. */
 void pentimento_models_window_run(PentimentoModelsWindow *window);
 void pentimento_models_window_free(PentimentoModelsWindow *window);
 /* For windows of questions. */
@@ -39,13 +39,16 @@ void pentimento_models_window_set(PentimentoModelsWindow *window, char *const *n
 /* The chosen one; free with g_free. */
 char *pentimento_models_window_chosen(PentimentoModelsWindow *window);
 
+/* What the chosen one is, is not known yet; `path` is where it lies if it is the user's own, else
+ * NULL. */
+void pentimento_models_window_expect(PentimentoModelsWindow *window, const char *path);
 void pentimento_models_window_describe(PentimentoModelsWindow *window,
                                        const PentimentoModelDetails *details);
-/* What went wrong with the chosen one; `path`: of its file or folder, where that is the user's own
- * all the same, else NULL. */
-void pentimento_models_window_fail(PentimentoModelsWindow *window, const char *text,
-                                   const char *path);
-void pentimento_models_window_set_checksums(PentimentoModelsWindow *window, const char *text);
+/* Why nothing can be told of it. */
+void pentimento_models_window_fail(PentimentoModelsWindow *window, const char *text);
+/* Those of the model at `path`, where it is still the chosen one. */
+void pentimento_models_window_set_checksums(PentimentoModelsWindow *window, const char *path,
+                                            const char *text);
 
 /* Something takes its time: what, and how far it is, 0..1; < 0: not known. NULL: no more. */
 void pentimento_models_window_work(PentimentoModelsWindow *window, const char *text,

@@ -4,6 +4,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <utime.h>
 
 #define ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" /* of "abc" */
 
@@ -168,6 +169,96 @@ static void test_link(void)
     check_text(from, "unet/weights.safetensors", "weights");
 }
 
+/* Of a file its configuration is linked, too; where the model has gone since, another may come. */
+static void test_link_of_file(void)
+{
+    g_autofree char *around = downloads(), *folder = pentimento_model_folder();
+    g_autofree char *from = in(around, "one.safetensors"), *second = in(around, "one.yaml");
+    g_autofree char *path = in(folder, "one.safetensors"), *beside = in(folder, "one.yaml");
+    const PentimentoFileWatch watch = {0};
+    g_autoptr(GError) error = NULL;
+
+    put(around, "one.safetensors", "abc");
+    put(around, "one.yaml", "model:");
+    g_autofree char *name = pentimento_model_add(from, true, &watch, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_file_test(path, G_FILE_TEST_IS_SYMLINK));
+    g_assert_true(g_file_test(beside, G_FILE_TEST_IS_SYMLINK));
+    check_text(folder, "one.yaml", "model:");
+    g_assert_cmpint(g_unlink(from) | g_unlink(second), ==, 0);
+
+    g_autofree char *newer = in(around, "newer/one.safetensors");
+    put(around, "newer/one.safetensors", "another");
+    g_autofree char *again = pentimento_model_add(newer, false, &watch, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(count(folder), ==, 1); /* the old configuration is not the new model's */
+    check_text(folder, "one.safetensors", "another");
+    g_assert_true(pentimento_model_remove(path, true, &error));
+
+    /* links that lead nowhere go, too */
+    put(around, "one.safetensors", "abc");
+    put(around, "one.yaml", "model:");
+    g_autofree char *third = pentimento_model_add(from, true, &watch, &error);
+    g_assert_cmpint(g_unlink(from) | g_unlink(second), ==, 0);
+    g_autofree char *found = pentimento_model_find_own("one");
+    g_assert_cmpstr(found, ==, path);
+    g_assert_true(pentimento_model_remove(path, false, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(count(folder), ==, 0);
+}
+
+/* A configuration that is nobody's would become the new model's. */
+static void test_stray(void)
+{
+    g_autofree char *around = downloads(), *folder = pentimento_model_folder();
+    g_autofree char *from = in(around, "one.safetensors");
+    const PentimentoFileWatch watch = {0};
+    g_autoptr(GError) error = NULL;
+
+    put(around, "one.safetensors", "abc");
+    put(folder, "one.yaml", "of another");
+    g_assert_null(pentimento_model_add(from, false, &watch, &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS);
+    g_assert_cmpuint(count(folder), ==, 1);
+}
+
+/* What no name would lead to. */
+static void test_kinds(void)
+{
+    g_autofree char *bare = make_folder("bare"), *index = in(bare, "model_index.json");
+    g_autofree char *ending = make_folder("net.safetensors"), *around = downloads();
+    g_autofree char *other = in(around, "one.ckpt"), *folder = pentimento_model_folder();
+    const char *const names[] = {bare, ending, other, "/no/such/folder"};
+    const PentimentoFileWatch watch = {0};
+
+    put(around, "one.ckpt", "abc");
+    g_assert_cmpint(g_unlink(index), ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_null(pentimento_model_add(names[i], false, &watch, &error));
+        g_assert_error(error, G_IO_ERROR, G_IO_ERROR_NOT_REGULAR_FILE);
+    }
+    g_assert_cmpuint(count(folder), ==, 0);
+}
+
+/* What a killed copy left goes, unless it may still be at work. */
+static void test_stale(void)
+{
+    g_autofree char *from = make_folder("net"), *folder = pentimento_model_folder();
+    g_autofree char *old = in(folder, ".adding-old"), *young = in(folder, ".adding-new");
+    const PentimentoFileWatch watch = {0};
+    const struct utimbuf long_ago = {0};
+    g_autoptr(GError) error = NULL;
+
+    put(folder, ".adding-old/net/model_index.json", "{}");
+    put(folder, ".adding-new/net/model_index.json", "{}");
+    g_assert_cmpint(g_utime(old, (struct utimbuf *)&long_ago), ==, 0);
+    g_autofree char *name = pentimento_model_add(from, true, &watch, &error);
+    g_assert_no_error(error);
+    g_assert_false(g_file_test(old, G_FILE_TEST_EXISTS));
+    g_assert_true(g_file_test(young, G_FILE_TEST_EXISTS));
+}
+
 static void test_cancelled(void)
 {
     g_autofree char *from = make_folder("net"), *folder = pentimento_model_folder();
@@ -228,6 +319,10 @@ int main(int argc, char **argv)
     g_test_add_func("/model-folder/texts", test_texts);
     g_test_add_func("/model-folder/file", test_file);
     g_test_add_func("/model-folder/link", test_link);
+    g_test_add_func("/model-folder/link-of-file", test_link_of_file);
+    g_test_add_func("/model-folder/stray", test_stray);
+    g_test_add_func("/model-folder/kinds", test_kinds);
+    g_test_add_func("/model-folder/stale", test_stale);
     g_test_add_func("/model-folder/cancelled", test_cancelled);
     g_test_add_func("/model-folder/refusals", test_refusals);
     g_test_add_func("/model-folder/endless", test_endless);

@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#define LEAST_ERROR 1e-6 /* of pixels that are 8 bits deep: the variance is an estimate, too */
+
 static bool is_texture(const EvaluateRow *row)
 {
     return strcmp(row->style, "texture") == 0;
@@ -86,7 +88,7 @@ static double limit_psnr(double psnr, double power, const LdmTensor *mean, const
 {
     double variance = (power - hole_power(mean, hole)) * n / (n - 1.0);
 
-    return -10.0 * log10(pow(10.0, -psnr / 10.0) - variance / n);
+    return -10.0 * log10(MAX(pow(10.0, -psnr / 10.0) - variance / n, LEAST_ERROR));
 }
 
 void evaluate_hole_clear(EvaluateHole *hole)
@@ -175,8 +177,9 @@ bool evaluate_fills(const EvaluateTask *task, LdmModel *model, EvaluateResult *r
                  sums.mean_distance / rows->len);
     evaluate_add(result, "fill_mean_psnr", "mean of the fills, PSNR in the hole (dB)",
                  sums.psnr / rows->len);
-    evaluate_add(result, "fill_limit_psnr", "mean of ever more fills, PSNR in the hole (dB)",
-                 sums.limit_psnr / rows->len);
+    if (task->samples > 1)
+        evaluate_add(result, "fill_limit_psnr", "mean of ever more fills, PSNR in the hole (dB)",
+                     sums.limit_psnr / rows->len);
     evaluate_add(result, "mean_fill_psnr", "mean-fill, PSNR in the hole (dB)",
                  sums.mean_psnr / rows->len);
     return true;
