@@ -15,8 +15,8 @@ static void add_prompts(GimpProcedure *procedure)
         G_PARAM_READWRITE | GIMP_PARAM_DONT_SERIALIZE);
     gimp_procedure_add_string_argument(
         procedure, "model", _("_Model"),
-        _("Which model makes the picture. Scripts give its name, or the path of a diffusers folder "
-          "or a single file; empty = the default model"),
+        _("Which model makes the picture. Scripts give its name, or the full path of a diffusers "
+          "folder or a single file; empty = the default model"),
         "", G_PARAM_READWRITE);
 }
 

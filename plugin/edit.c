@@ -25,7 +25,8 @@ static bool have_done(const PentimentoTask *task, const PentimentoCall *call,
     bool done = false;
 
     if (!pentimento_region_check_size(region, error) ||
-        (job.picture = pentimento_pixels_read(region, error)) < 0)
+        (job.picture =
+             pentimento_pixels_read(region, pentimento_output_replaces(call->config), error)) < 0)
         return false;
     if (masked)
         job.mask = pentimento_mask_read(region, error);

@@ -1,6 +1,6 @@
 /* plug-in-pentimento-generate: a picture from words.
  * In: arguments, and perhaps an image. Out: a new layer in the middle of it, above the selected
- * one; with no image open, a new image of the picture's size. */
+ * one; with no image open, or none any more, a new image of the picture's size. */
 #include "result.h"
 
 #include <glib/gi18n-lib.h>
@@ -53,13 +53,11 @@ static bool run(const PentimentoTask *task, const PentimentoCall *call, Pentimen
 
     if (!pentimento_task_work(task, call, &job, &series, error))
         return false;
-    if (call->image != NULL && !gimp_image_is_valid(call->image)) {
-        pentimento_set_error(error, EXECUTION_ERROR,
-                             _("The image is no longer there: nothing was changed."));
-        return false;
-    }
     outcome->seed = series.made[0].seed;
-    outcome->layer = place(task, call->image, &series, error);
+    /* where the image was closed meanwhile, the picture needs another */
+    outcome->layer =
+        place(task, call->image != NULL && gimp_image_is_valid(call->image) ? call->image : NULL,
+              &series, error);
     if (outcome->layer == NULL)
         return false;
     pentimento_result_notes(gimp_item_get_image(GIMP_ITEM(outcome->layer)), &series.made[0].reply);

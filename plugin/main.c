@@ -83,16 +83,17 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
 
     gegl_init(NULL, NULL);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        pentimento_prompts_recall(task, config);
+        pentimento_prompts_recall(task->procedure, config);
     if (call.live && !ask(task, procedure, &call, &error))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        pentimento_prompts_keep(task, config); /* whatever comes of the run */
+        pentimento_prompts_keep(task->procedure, config); /* whatever comes of the run */
     if (!task->run(task, &call, &outcome, &error))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE) {
-        if (image == NULL)
-            gimp_display_new(gimp_item_get_image(GIMP_ITEM(outcome.layer)));
+        GimpImage *shown = gimp_item_get_image(GIMP_ITEM(outcome.layer));
+        if (shown != image)
+            gimp_display_new(shown);
         gimp_displays_flush();
     }
     values = gimp_procedure_new_return_values(procedure, GIMP_PDB_SUCCESS, NULL);

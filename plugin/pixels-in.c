@@ -1,6 +1,5 @@
 /* Pixels on their way out of GIMP: layer and selection become sealed memory files for the worker.
- * In: a region. Out: float32 arrays of its frame's size, rows from the top, without padding. babl
- * converts from the layer's own precision, gamma and colour profile, once. */
+ * In: a region. Out: float32 arrays of its frame's size, rows from the top, without padding. */
 #include "pixels-in.h"
 
 #include "pixel-grid.h"
@@ -88,16 +87,9 @@ static void average(const float *rows, size_t width, size_t factor, float *out)
     }
 }
 
-static void read_pixels(GeglBuffer *buffer, const GeglRectangle *rectangle, float *out)
-{
-    gegl_buffer_get(buffer, rectangle, 1.0, babl_format("R'G'B'A float"), out, GEGL_AUTO_ROWSTRIDE,
-                    GEGL_ABYSS_NONE);
-    pentimento_snap(gegl_buffer_get_format(buffer), out,
-                    (size_t)rectangle->width * rectangle->height * 4);
-}
-
 /* Not by GEGL, whose reduction comes before the grid: the same layer has to make the same bytes. */
-static void read_reduced(GeglBuffer *buffer, const GeglRectangle *rectangle, int factor, float *out)
+static void read_reduced(const PentimentoSource *source, const GeglRectangle *rectangle, int factor,
+                         float *out)
 {
     const size_t width = (size_t)(rectangle->width / factor);
     const size_t count = width * (size_t)factor * (size_t)factor;
@@ -105,18 +97,17 @@ static void read_reduced(GeglBuffer *buffer, const GeglRectangle *rectangle, int
     g_autofree float *pixels = g_new(float, 4 * count);
 
     for (int y = 0; y < rectangle->height / factor; y++, rows.y += factor, out += width * 4) {
-        read_pixels(buffer, &rows, pixels);
+        pentimento_source_read(source, &rows, pixels);
         average(pixels, width, (size_t)factor, out);
     }
 }
 
-int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangle, int factor,
-                              GError **error)
+int pentimento_rectangle_read(const PentimentoSource *source, const GeglRectangle *rectangle,
+                              int factor, GError **error)
 {
     const int width = rectangle->width / factor, height = rectangle->height / factor;
     const size_t count = (size_t)width * height;
     const size_t bytes = count * 4 * sizeof(float);
-    GeglBuffer *buffer;
     float *map;
     int fd;
 
@@ -130,18 +121,19 @@ int pentimento_rectangle_read(GimpDrawable *layer, const GeglRectangle *rectangl
     fd = open_memory("pentimento-picture", bytes, &map, error);
     if (fd < 0)
         return -1;
-    buffer = gimp_drawable_get_buffer(layer);
     if (factor > 1)
-        read_reduced(buffer, rectangle, factor, map);
+        read_reduced(source, rectangle, factor, map);
     else
-        read_pixels(buffer, rectangle, map);
-    g_object_unref(buffer);
+        pentimento_source_read(source, rectangle, map);
     return seal(fd, map, bytes);
 }
 
-int pentimento_pixels_read(const PentimentoRegion *region, GError **error)
+int pentimento_pixels_read(const PentimentoRegion *region, bool change, GError **error)
 {
-    return pentimento_rectangle_read(GIMP_DRAWABLE(region->layer), &region->frame, 1, error);
+    g_auto(PentimentoSource) source = pentimento_source_open(
+        GIMP_DRAWABLE(region->layer), (PentimentoSight){.filtered = !change});
+
+    return pentimento_rectangle_read(&source, &region->frame, 1, error);
 }
 
 /* It is as large as the image; beyond it nothing is selected. */

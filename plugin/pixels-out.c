@@ -9,6 +9,8 @@
 #include <glib/gi18n-lib.h>
 #include <math.h>
 
+#define MOST_COMPONENTS 4
+
 static const Babl *picture_format(void)
 {
     return babl_format("R'G'B'A float"); /* sRGB curve and gamut, straight alpha */
@@ -134,6 +136,60 @@ static bool work_rectangle(const PentimentoRegion *region, const PentimentoReply
         work, &region->bounds, GEGL_RECTANGLE(reply->x, reply->y, reply->width, reply->height));
 }
 
+/* What of a pixel may change: groups hand their lock down, and colour components can be off. */
+typedef struct {
+    size_t components, size;      /* of the drawable's format: so many, so many bytes each */
+    bool active[MOST_COMPONENTS]; /* in the format's order, opacity last where there is any */
+    bool keep_opacity, all_active;
+} Freedom;
+
+static bool is_alpha_locked(GimpItem *item)
+{
+    for (; item != NULL; item = gimp_item_get_parent(item))
+        if (gimp_layer_get_lock_alpha(GIMP_LAYER(item)))
+            return true;
+    return false;
+}
+
+static Freedom freedom_of(const PentimentoRegion *region, const Babl *format)
+{
+    static const GimpChannelType colours[][3] = {
+        [GIMP_RGB] = {GIMP_CHANNEL_RED, GIMP_CHANNEL_GREEN, GIMP_CHANNEL_BLUE},
+        [GIMP_GRAY] = {GIMP_CHANNEL_GRAY},
+        [GIMP_INDEXED] = {GIMP_CHANNEL_INDEXED},
+    };
+    const GimpImageBaseType base = gimp_image_get_base_type(region->image);
+    const size_t components = (size_t)babl_format_get_n_components(format);
+    const bool has_opacity = gimp_drawable_has_alpha(GIMP_DRAWABLE(region->layer));
+    Freedom free = {
+        .components = components,
+        .size = (size_t)babl_format_get_bytes_per_pixel(format) / components,
+        .keep_opacity = is_alpha_locked(GIMP_ITEM(region->layer)),
+        .all_active = true,
+    };
+
+    for (size_t c = 0; c < components; c++) {
+        const bool opacity = has_opacity && c == components - 1;
+        const GimpChannelType channel = opacity ? GIMP_CHANNEL_ALPHA : colours[base][c];
+
+        free.active[c] = gimp_image_get_component_active(region->image, channel);
+        free.all_active = free.all_active && free.active[c];
+        if (opacity && !free.active[c])
+            free.keep_opacity = true;
+    }
+    return free;
+}
+
+static void take_pixel(const Freedom *free, const guint8 *made, guint8 *target)
+{
+    if (free->all_active)
+        memcpy(target, made, free->components * free->size);
+    else
+        for (size_t c = 0; c < free->components; c++)
+            if (free->active[c])
+                memcpy(target + c * free->size, made + c * free->size, free->size);
+}
+
 /* Overwrites in `bytes` (the bounds, in the drawable's own format) those pixels whose blend factor
  * is above 0. Row by row: `row` is room for one row of floats, `made` for one of the format. */
 static void blend_rows(const PentimentoRegion *region, const PentimentoReply *reply,
@@ -142,7 +198,7 @@ static void blend_rows(const PentimentoRegion *region, const PentimentoReply *re
     const Babl *format = gegl_buffer_get_format(buffer);
     const Babl *fish = babl_fish(picture_format(), format);
     const size_t size = babl_format_get_bytes_per_pixel(format);
-    const bool keep_opacity = gimp_layer_get_lock_alpha(region->layer);
+    const Freedom free = freedom_of(region, format);
     GeglRectangle work;
     g_autofree float *row = NULL;
     g_autofree guint8 *made = NULL;
@@ -162,12 +218,12 @@ static void blend_rows(const PentimentoRegion *region, const PentimentoReply *re
         pentimento_snap(format, row, (size_t)work.width * 4);
         for (int x = 0; x < work.width; x++)
             blend_pixel(row + 4 * x, reply->pixels + 4 * (first + x), reply->alpha[first + x],
-                        keep_opacity);
+                        free.keep_opacity);
         pentimento_snap(format, row, (size_t)work.width * 4);
         babl_process(fish, row, made, work.width);
         for (int x = 0; x < work.width; x++)
             if (reply->alpha[first + x] > 0)
-                memcpy(target + x * size, made + x * size, size);
+                take_pixel(&free, made + x * size, target + x * size);
     }
 }
 
@@ -175,7 +231,8 @@ static void blend_rows(const PentimentoRegion *region, const PentimentoReply *re
  * more, in linear light: soft masks would count twice, and in half and float pixels may change
  * where nothing is selected. So it is followed by writing the very bytes over the rectangle that
  * the undo step holds. */
-static void write_with_undo(const PentimentoRegion *region, GeglBuffer *buffer, const guint8 *bytes)
+static bool write_with_undo(const PentimentoRegion *region, GeglBuffer *buffer, const guint8 *bytes,
+                            GError **error)
 {
     GimpDrawable *drawable = GIMP_DRAWABLE(region->layer);
     const GeglRectangle *bounds = &region->bounds;
@@ -184,10 +241,16 @@ static void write_with_undo(const PentimentoRegion *region, GeglBuffer *buffer, 
 
     gegl_buffer_set(shadow, bounds, 0, format, bytes, GEGL_AUTO_ROWSTRIDE);
     g_object_unref(shadow);
-    gimp_drawable_merge_shadow(drawable, TRUE);
+    if (!gimp_drawable_merge_shadow(drawable, TRUE)) {
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("GIMP does not let the pixels of this layer be changed: have the "
+                               "result as a new layer."));
+        return false;
+    }
     gegl_buffer_set(buffer, bounds, 0, format, bytes, GEGL_AUTO_ROWSTRIDE);
     gegl_buffer_flush(buffer);
     gimp_drawable_update(drawable, bounds->x, bounds->y, bounds->width, bounds->height);
+    return true;
 }
 
 bool pentimento_layer_replace(const PentimentoRegion *region, const PentimentoReply *reply,
@@ -197,6 +260,7 @@ bool pentimento_layer_replace(const PentimentoRegion *region, const PentimentoRe
     const Babl *format = gegl_buffer_get_format(buffer);
     const size_t count = (size_t)region->bounds.width * region->bounds.height;
     g_autofree guint8 *bytes = g_try_malloc_n(count, babl_format_get_bytes_per_pixel(format));
+    bool written;
 
     if (bytes == NULL) {
         pentimento_set_error(error, EXECUTION_ERROR,
@@ -208,7 +272,7 @@ bool pentimento_layer_replace(const PentimentoRegion *region, const PentimentoRe
     gegl_buffer_get(buffer, &region->bounds, 1.0, format, bytes, GEGL_AUTO_ROWSTRIDE,
                     GEGL_ABYSS_NONE);
     blend_rows(region, reply, buffer, bytes);
-    write_with_undo(region, buffer, bytes);
+    written = write_with_undo(region, buffer, bytes, error);
     g_object_unref(buffer);
-    return true;
+    return written;
 }

@@ -265,7 +265,7 @@ static char *prompts_file(void)
     return g_build_filename(g_get_user_state_dir(), "pentimento", "prompts", NULL);
 }
 
-void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *config)
+void pentimento_prompts_recall(const char *procedure, GimpProcedureConfig *config)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autofree char *path = prompts_file();
@@ -274,8 +274,7 @@ void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *
     if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL))
         return;
     for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
-        g_autofree char *text =
-            g_key_file_get_string(file, task->procedure, prompt_arguments[i], NULL);
+        g_autofree char *text = g_key_file_get_string(file, procedure, prompt_arguments[i], NULL);
 
         if (text != NULL && has(config, prompt_arguments[i]))
             g_object_set(config, prompt_arguments[i], text, NULL);
@@ -283,7 +282,7 @@ void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *
 }
 
 /* Failing to write is no failure of the run, whose picture is there: it is only said. */
-void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *config)
+void pentimento_prompts_keep(const char *procedure, GimpProcedureConfig *config)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(GError) error = NULL;
@@ -299,7 +298,7 @@ void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *co
         if (!has(config, prompt_arguments[i]))
             continue;
         g_object_get(config, prompt_arguments[i], &text, NULL);
-        g_key_file_set_string(file, task->procedure, prompt_arguments[i], text ? text : "");
+        g_key_file_set_string(file, procedure, prompt_arguments[i], text ? text : "");
     }
     content = g_key_file_to_data(file, &length, NULL);
     chmod(path, 0600); /* one that is there already keeps its mode when it is replaced */

@@ -34,7 +34,8 @@ void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GV
 bool pentimento_settings_take(GimpLayer *layer, GimpProcedureConfig *config);
 bool pentimento_prompts_take(GimpLayer *layer, GimpProcedureConfig *config);
 
-/* The prompts of the last run, for Repeat and for the dialog. GIMP's own record of last-used
- * values would carry them into saved images, so they are kept in the user's state folder. */
-void pentimento_prompts_recall(const PentimentoTask *task, GimpProcedureConfig *config);
-void pentimento_prompts_keep(const PentimentoTask *task, GimpProcedureConfig *config);
+/* The prompts of a procedure's last run, for Repeat and for the dialog. GIMP's own record of
+ * last-used values would carry them into saved images, so they are kept in the user's state folder.
+ */
+void pentimento_prompts_recall(const char *procedure, GimpProcedureConfig *config);
+void pentimento_prompts_keep(const char *procedure, GimpProcedureConfig *config);

@@ -107,21 +107,26 @@ static int model_side(const PentimentoLesson *lesson, GError **error)
     return MAX(side, 1);
 }
 
-/* Where the layer has a colour at all, which is all that the worker takes of it. */
-static GeglRectangle opaque_part(GimpDrawable *layer, const GeglRectangle *part)
+/* What people see of the layer is learnt. */
+static PentimentoSource source_of(const Place *place)
 {
-    int left = part->width, right = -1, top = 0, bottom = -1;
-    g_autofree float *alpha = g_new(float, part->width);
-    GeglBuffer *buffer;
+    return pentimento_source_open(place->layer, (PentimentoSight){true, true});
+}
 
-    if (!gimp_drawable_has_alpha(layer))
+/* Where the layer shows a colour at all, which is all that the worker takes of it. */
+static GeglRectangle opaque_part(const Place *place)
+{
+    const GeglRectangle *part = &place->part;
+    int left = part->width, right = -1, top = 0, bottom = -1;
+    g_auto(PentimentoSource) source = source_of(place);
+    g_autofree float *row = g_new(float, 4 * (size_t)part->width);
+
+    if (source.mask == NULL && source.scratch == NULL && !gimp_drawable_has_alpha(place->layer))
         return *part;
-    buffer = gimp_drawable_get_buffer(layer);
     for (int y = 0; y < part->height; y++) {
-        gegl_buffer_get(buffer, GEGL_RECTANGLE(part->x, part->y + y, part->width, 1), 1.0,
-                        babl_format("A float"), alpha, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+        pentimento_source_read(&source, GEGL_RECTANGLE(part->x, part->y + y, part->width, 1), row);
         for (int x = 0; x < part->width; x++) {
-            if (!(alpha[x] > 0.0f))
+            if (!(row[4 * x + 3] > 0.0f))
                 continue;
             left = MIN(left, x);
             right = MAX(right, x);
@@ -129,7 +134,6 @@ static GeglRectangle opaque_part(GimpDrawable *layer, const GeglRectangle *part)
             bottom = y;
         }
     }
-    g_object_unref(buffer);
     return right < 0
                ? *part
                : *GEGL_RECTANGLE(part->x + left, part->y + top, right - left + 1, bottom - top + 1);
@@ -144,7 +148,7 @@ static bool fit(GArray *places, int side, GError **error)
         Place *place = &g_array_index(places, Place, i);
         GeglRectangle *part = &place->part;
 
-        *part = opaque_part(place->layer, part);
+        *part = opaque_part(place);
         place->factor = MAX(1, MIN(part->width, part->height) / (ENOUGH * side));
         part->width -= part->width % place->factor;
         part->height -= part->height % place->factor;
@@ -161,17 +165,20 @@ static void picture_clear(gpointer data)
 
 GArray *pentimento_lesson_read(const PentimentoLesson *lesson, GError **error)
 {
-    g_autoptr(GArray) places = find(lesson, error);
     g_autoptr(GArray) pictures = g_array_new(FALSE, FALSE, sizeof(PentimentoPicture));
-    const int side = places != NULL ? model_side(lesson, error) : 0;
+    g_autoptr(GArray) places = NULL;
+    int side;
 
-    if (side == 0 || !fit(places, side, error))
+    /* after a worker that may be busy for minutes: layers may go meanwhile */
+    if (pentimento_lesson_count(lesson, error) == 0 || (side = model_side(lesson, error)) == 0 ||
+        (places = find(lesson, error)) == NULL || !fit(places, side, error))
         return NULL;
     g_array_set_clear_func(pictures, picture_clear);
     for (guint i = 0; i < places->len; i++) {
         const Place *place = &g_array_index(places, Place, i);
+        g_auto(PentimentoSource) source = source_of(place);
         PentimentoPicture picture = {
-            pentimento_rectangle_read(place->layer, &place->part, place->factor, error),
+            pentimento_rectangle_read(&source, &place->part, place->factor, error),
             place->part.width / place->factor, place->part.height / place->factor};
 
         if (picture.fd < 0)

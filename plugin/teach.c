@@ -80,9 +80,6 @@ static char *learn(const PentimentoLesson *lesson, const GArray *pictures, bool 
 
 /* ---- the procedure ----------------------------------------------------------------------- */
 
-static const PentimentoTask recalled = {
-    .procedure = PENTIMENTO_TEACH_PROCEDURE}; /* under which words are kept */
-
 /* What was taught under the name is asked about before another takes its place. */
 static bool may_replace(GtkWidget *dialog, GimpProcedureConfig *config)
 {
@@ -98,6 +95,23 @@ static bool may_replace(GtkWidget *dialog, GimpProcedureConfig *config)
                               _("What was taught under this name is lost once the new teaching is "
                                 "over; pictures made with it stay as they are. To keep both, give "
                                 "another name."));
+}
+
+/* Repeat asks nothing, so it replaces nothing. */
+static bool check_new(GimpProcedureConfig *config, GError **error)
+{
+    g_autofree char *name = name_of(config), *file = NULL;
+
+    if (!pentimento_teach_name_fits(name))
+        return true; /* is refused later */
+    file = pentimento_teach_file(name);
+    if (!g_file_test(file, G_FILE_TEST_EXISTS))
+        return true;
+    pentimento_set_error(error, CALLING_ERROR,
+                         _("“%s” was taught before: choose Teach… to replace it, or to give "
+                           "another name."),
+                         name);
+    return false;
 }
 
 static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError **error)
@@ -166,11 +180,13 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
 
     gegl_init(NULL, NULL);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        pentimento_prompts_recall(&recalled, config);
-    if (run_mode == GIMP_RUN_INTERACTIVE && !ask(procedure, &lesson, &error))
+        pentimento_prompts_recall(PENTIMENTO_TEACH_PROCEDURE, config);
+    if ((run_mode == GIMP_RUN_INTERACTIVE && !ask(procedure, &lesson, &error)) ||
+        (run_mode == GIMP_RUN_WITH_LAST_VALS && !check_new(config, &error)))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        pentimento_prompts_keep(&recalled, config); /* a killed run has to be asked for again */
+        /* a killed run has to be asked for again */
+        pentimento_prompts_keep(PENTIMENTO_TEACH_PROCEDURE, config);
     path = teach(&lesson, run_mode == GIMP_RUN_INTERACTIVE, &error);
     if (path == NULL)
         return pentimento_answer_error(procedure, error);
@@ -206,8 +222,8 @@ static void add_arguments(GimpProcedure *procedure)
         PENTIMENTO_MAX_TEACH_STEPS, 300, G_PARAM_READWRITE);
     gimp_procedure_add_string_argument(
         procedure, "model", _("_Model"),
-        _("Which model learns. Scripts give its name, or the path of a diffusers folder or a "
-          "single file; empty = the default model"),
+        _("Which model learns. Scripts give its name, or the full path of a diffusers folder or "
+          "a single file; empty = the default model"),
         "", G_PARAM_READWRITE);
     gimp_procedure_add_int_argument(procedure, "seed", _("See_d"),
                                     _("The same seed and pictures teach the same"), 0, G_MAXINT32,

@@ -76,7 +76,8 @@ static void add_unlisted(const Chooser *chooser, const char *value)
     const char *problem = gone ? _("no longer there") : "";
     g_autofree char *hint = hint_of(base, "", problem);
 
-    add(chooser, (Row){value, base, problem, hint, FALSE});
+    add(chooser,
+        (Row){value, base, problem, chooser->failure != NULL ? chooser->failure : hint, FALSE});
 }
 
 static gboolean find(const Chooser *chooser, const char *value, GtkTreeIter *iter)

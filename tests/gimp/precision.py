@@ -124,13 +124,17 @@ def test_colour_profile():
 
 
 def test_transparent_pixels():
-    """Lock alpha keeps every pixel's opacity; what is hidden under full transparency stays outside."""
-    for lock in (False, True):
+    """Lock alpha, a group's too, keeps every pixel's opacity; what is hidden under full transparency stays outside."""
+    for lock in (None, "layer", "group"):
         image, layer = photo(precision=Gimp.Precision.U16_NON_LINEAR, alpha=True)
         image.select_rectangle(Gimp.ChannelOps.REPLACE, 30, 30, 20, 20)
         layer.edit_clear()
         feathered(image, 10, 10, 60, 60, 6.0)
-        layer.set_lock_alpha(lock)
+        group = Gimp.GroupLayer.new(image, "group")
+        image.insert_layer(group, None, 0)
+        image.reorder_item(layer, group, 0)
+        layer.set_lock_alpha(lock == "layer")
+        group.set_lock_alpha(lock == "group")
         old, selection, before = floats(layer), selection_over(image, layer), pixels(layer, raw(layer))
         call_ok(INPAINT, image, [layer], output="replace")
         new = floats(layer)
@@ -138,4 +142,24 @@ def test_transparent_pixels():
         check((old[30:50, 30:50, 3] == 0).all(), "there is a hole to begin with")
         if lock:
             check((new[..., 3] == old[..., 3]).all(), "lock alpha keeps the opacity")
-        check(layer.get_lock_alpha() == lock, "the lock is kept")
+        check(layer.get_lock_alpha() == (lock == "layer"), "the lock is kept")
+
+
+def test_components_that_are_off():
+    """As GIMP's own filters do, Replace leaves them byte for byte as they are."""
+    channel = Gimp.ChannelType
+    for precision in Gimp.Precision.U8_NON_LINEAR, Gimp.Precision.HALF_LINEAR:
+        for base, off, names in ((None, [0], [channel.RED]), (None, [1, 3], [channel.GREEN, channel.ALPHA]),
+                                 ("gray", [1], [channel.ALPHA])):
+            image, layer = photo(precision=precision, base=base, alpha=True)
+            feathered(image)
+            for name in names:
+                image.set_component_active(name, False)
+            before = pixels(layer, raw(layer)).copy()
+            call_ok(INPAINT, image, [layer], output="replace")
+            after = pixels(layer, raw(layer))
+            each = before.shape[-1] // (2 if base else 4)
+            for c in range(before.shape[-1] // each):
+                part = slice(c * each, (c + 1) * each)
+                same = (before[..., part] == after[..., part]).all()
+                check(same == (c in off) or (c == before.shape[-1] // each - 1 and same), f"{base} {names} {c}: {same}")

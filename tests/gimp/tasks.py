@@ -66,6 +66,24 @@ def test_img2img_strength_0_is_the_source():
     check(abs(floats(answer.layer) - floats(layer)).max() <= 0.5 / 255, "strength 0 keeps the picture")
 
 
+def test_filters_of_the_layer():
+    """A new layer goes by what is seen, and what changes the pixels themselves by these: the filters come on top again."""
+    for arguments in {}, {"base": "gray"}, {"precision": Gimp.Precision.FLOAT_LINEAR}, {"alpha": True}:
+        image, layer = photo(**arguments)
+        plain = floats(layer)
+        layer.append_filter(Gimp.DrawableFilter.new(layer, "gegl:invert-gamma", "inverted"))
+        image.clean_all()
+        before = state(image)
+        new = call_ok(IMG2IMG, image, [layer], strength=0.0).layer
+        check(abs(floats(new)[..., :3] - (1 - plain[..., :3])).max() <= 1.5 / 255, f"{arguments}: what is seen")
+        image.remove_layer(new)
+        check(state(image) == before and len(Gimp.get_images()) == 1, "nothing else has changed")
+        call_ok(IMG2IMG, image, [layer], strength=0.0, output="replace")
+        check(abs(floats(layer) - plain).max() <= 0.5 / 255, f"{arguments}: what the layer holds")
+        check(len(layer.get_filters()) == 1, "the filter stays")
+        image.delete()
+
+
 def test_inpaint_a_soft_selection():
     image, layer = photo()
     feathered(image)

@@ -85,6 +85,44 @@ def test_colours_of_transparent_pixels():
     check(made[0] == made[1], "they are not learnt")
 
 
+def test_what_a_layer_mask_hides():
+    """Is as little learnt as what was erased; a filter counts as it is seen."""
+    made = []
+    for masked in False, True:
+        image, layer = photo(160, 128, alpha=True)
+        image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 0, 40, 128)
+        if masked:
+            mask = layer.create_mask(Gimp.AddMaskType.WHITE)
+            layer.add_mask(mask)
+            Gimp.context_set_foreground(Gegl.Color.new("black"))
+            mask.edit_fill(Gimp.FillType.FOREGROUND)
+            layer.append_filter(Gimp.DrawableFilter.new(layer, "gegl:invert-gamma", "inverted"))
+        else:
+            layer.append_filter(Gimp.DrawableFilter.new(layer, "gegl:invert-gamma", "inverted"))
+            layer.merge_filters()
+            layer.edit_clear()
+        Gimp.Selection.none(image)
+        made.append(learnt(image, [layer], "cut out"))
+    check(made[0] == made[1], "it learns the same")
+
+
+def test_repeat_replaces_nothing():
+    image, layer = photo()
+    before = learnt(image, [layer], "kept")
+    folder = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "prompts"), "w") as file:
+        file.write(f"[{TEACH}]\nname=kept\ndescription=\n")
+    procedure = Gimp.get_pdb().lookup_procedure(TEACH)
+    config = procedure.create_config()
+    config.set_property("image", image)
+    config.set_core_object_array("drawables", [layer])
+    config.set_property("run-mode", Gimp.RunMode.WITH_LAST_VALS)
+    answer = Taught(procedure.run(config))
+    check(not answer.ok and "was taught before" in answer.message, answer.message)
+    check(open(adapter("kept"), "rb").read() == before, "the file is as it was")
+
+
 def test_memory_too_small():
     """Blank layers take none in GIMP, and 4 GB each on their way."""
     available = next(int(line.split()[1]) * 1024 for line in open("/proc/meminfo") if line.startswith("MemAvailable"))

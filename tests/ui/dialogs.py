@@ -471,6 +471,24 @@ def test_teach_when_the_image_was_closed():
     check(not private("closed image"), "nothing was begun")
 
 
+def test_generate_when_the_image_was_closed():
+    image, layer = photo(120, 100)
+    display = show(image)
+    choose(MAKE)
+    dialog("Generate")
+    write("a red ball")
+    display.delete()
+    time.sleep(1)
+    check(not image.is_valid(), "the image is gone")
+    keys("alt+o")
+    wait_for("another image", lambda: len(Gimp.get_images()) == 1, 60)
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    time.sleep(0.5)
+    shot("generated-anew")
+    check(prompts(Gimp.get_images()[0].get_layers()[0])["prompt"] == "a red ball", "the picture is not lost")
+    check(xdotool("search", "--onlyvisible", "--name", "128x128"), "and is shown")
+
+
 def worker_seconds():
     """Processor time of the worker."""
     fields = open(f"/proc/{processes(WORKER)[0]}/stat").read().rsplit(")", 1)[1].split()
