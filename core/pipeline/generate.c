@@ -235,8 +235,9 @@ static bool unchanged(LdmLine *line, GError **error)
 
 /* ---- begin and end ---- */
 
-/* Their memory is taken while the loop waits. */
-static bool open_previews(LdmLine *line, GError **error)
+/* Their memory is taken while the loop waits. Where there is none for them, a picture that nobody
+ * sees coming is better than no picture. */
+static bool open_previews(LdmLine *line, uint64_t available, GError **error)
 {
     LdmLinePlan *plan = &line->plan;
     const size_t latent[] = {1, plan->h, plan->w, plan->z};
@@ -246,7 +247,10 @@ static bool open_previews(LdmLine *line, GError **error)
         return true;
     if (!ldm_previews_open(&line->previews, line->model, latent, &bytes, error))
         return false;
-    plan->bytes[LDM_STAGE_DENOISE] += bytes;
+    if (plan->bytes[LDM_STAGE_DENOISE] + bytes <= available)
+        plan->bytes[LDM_STAGE_DENOISE] += bytes;
+    else
+        line->previews.decoder = NULL;
     return true;
 }
 
@@ -262,7 +266,7 @@ static bool line_begin(LdmLine *line, GError **error)
     }
     if (!ldm_adapters_add(line->model, line->request, &line->adapters, error) ||
         !ldm_line_plan(line->model, line->request, line->area, available, &line->plan, error) ||
-        !open_previews(line, error) ||
+        !open_previews(line, available, error) ||
         !ldm_plan_fits(ldm_line_plan_peak(&line->plan), available, error))
         return false;
     line->result = g_new0(LdmResult, 1);

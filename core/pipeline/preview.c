@@ -15,10 +15,12 @@
 #include <math.h>
 #include <string.h>
 
-#define SHARE 10 /* at most one part of so many of the time goes to previews */
+#define SHARE 10                     /* at most one part of so many of the time goes to previews */
+#define SIDE  (2 * LDM_PREVIEW_SIDE) /* most pixels of a picture that is then reduced */
 
 struct LdmPreviewDecoder {
-    char *path; /* of the tiny decoder; NULL: the map */
+    char *asked; /* the path that was asked for; NULL: whatever shows the model */
+    char *path;  /* of the tiny decoder; NULL: the map */
     LdmTinySource *source;
     LdmParams *params;
     LdmTinyDecoder *tiny;
@@ -34,6 +36,7 @@ void ldm_preview_decoder_free(LdmPreviewDecoder *decoder)
     ldm_tiny_source_free(decoder->source);
     ldm_tensor_free(decoder->map);
     g_free(decoder->path);
+    g_free(decoder->asked);
     g_free(decoder);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmPreviewDecoder, ldm_preview_decoder_free)
@@ -65,16 +68,30 @@ static bool open_tiny(LdmPreviewDecoder *decoder, const LdmModelInfo *info, GErr
     return ldm_part_bind(&decoder->source->part, decoder->params, error);
 }
 
-static LdmPreviewDecoder *decoder_new(const LdmModel *model, char *path, GCancellable *cancellable,
-                                      GError **error)
+static LdmPreviewDecoder *decoder_new(const LdmModel *model, const char *path,
+                                      GCancellable *cancellable, GError **error)
 {
     g_autoptr(LdmPreviewDecoder) decoder = g_new0(LdmPreviewDecoder, 1);
-    decoder->path = path;
+    decoder->path = g_strdup(path);
     if (path == NULL)
         decoder->map = ldm_preview_map(model, cancellable, error);
     if (path != NULL ? !open_tiny(decoder, &model->info, error) : decoder->map == NULL)
         return NULL;
     return g_steal_pointer(&decoder);
+}
+
+/* The tiny decoder that was asked for, or the one that lies with the model; where that one is
+ * broken, or there is none, the map, so that no picture fails by what only shows it. */
+static LdmPreviewDecoder *find_decoder(const LdmModel *model, const LdmMonitor *monitor,
+                                       GError **error)
+{
+    g_autofree char *found = ldm_tiny_source_find(model->info.path);
+    LdmPreviewDecoder *decoder = NULL;
+    if (monitor->preview_decoder != NULL)
+        return decoder_new(model, monitor->preview_decoder, monitor->cancellable, error);
+    if (found != NULL)
+        decoder = decoder_new(model, found, monitor->cancellable, NULL);
+    return decoder != NULL ? decoder : decoder_new(model, NULL, monitor->cancellable, error);
 }
 
 /* ---- one picture ---- */
@@ -134,13 +151,47 @@ static void hand_on(const LdmMonitor *monitor, LdmPreview *preview, const LdmTen
     ldm_aligned_free(floats);
 }
 
+/* Cells of the latent that the tiny decoder sees: of a large one no more than make up a picture of
+ * SIDE, so that neither time nor memory grow with what is only looked at. */
+static void seen_cells(const LdmPreviews *previews, const size_t latent[4], size_t *h, size_t *w)
+{
+    size_t f = (size_t)ldm_tiny_factor(&previews->decoder->source->config);
+    double scale = MIN(1.0, (double)MAX(SIDE / f, 1) / (double)MAX(latent[1], latent[2]));
+    *h = MAX((size_t)rint(scale * (double)latent[1]), 1);
+    *w = MAX((size_t)rint(scale * (double)latent[2]), 1);
+}
+
+/* Means of cells; NULL where there is no memory for them. */
+static LdmTensor *reduce(const LdmTensor *x0, size_t h, size_t w, GCancellable *cancellable)
+{
+    const size_t *from = x0->shape;
+    LdmTensor *reduced = ldm_tensor_new_nhwc(1, h, w, from[3], NULL);
+    void *scratch = ldm_aligned_alloc(ldm_resample_scratch(from[1], from[2], from[3], h, w), 1,
+                                      _("the preview"), NULL);
+    if (reduced != NULL && scratch != NULL)
+        ldm_resample(LDM_RESAMPLE_BOX, from[1], from[2], from[3], x0->data, h, w, reduced->data,
+                     scratch, cancellable);
+    else
+        g_clear_pointer(&reduced, ldm_tensor_free);
+    ldm_aligned_free(scratch);
+    return reduced;
+}
+
 static LdmTensor *decode(const LdmPreviews *previews, const LdmTensor *x0)
 {
     const LdmPreviewDecoder *decoder = previews->decoder;
+    GCancellable *cancellable = previews->monitor->cancellable;
+    g_autoptr(LdmTensor) reduced = NULL;
+    size_t h, w;
     if (decoder->map != NULL)
         return ldm_rgb_map_apply(decoder->map, x0, NULL);
-    return ldm_network_run(forward, decoder->tiny, x0, NULL, NULL, previews->monitor->cancellable,
-                           NULL);
+    seen_cells(previews, x0->shape, &h, &w);
+    if (h < x0->shape[1] || w < x0->shape[2]) {
+        x0 = reduced = reduce(x0, h, w, cancellable);
+        if (reduced == NULL)
+            return NULL;
+    }
+    return ldm_network_run(forward, decoder->tiny, x0, NULL, NULL, cancellable, NULL);
 }
 
 /* ---- a run's ---- */
@@ -150,13 +201,23 @@ static bool measure(const LdmPreviews *previews, const size_t latent[4], size_t 
 {
     LdmTensor z = {LDM_F32, 4, {latent[0], latent[1], latent[2], latent[3]}, NULL};
     const LdmTinyDecoder *tiny = previews->decoder->tiny;
-    size_t h = previews->geometry->H, w = previews->geometry->W, network = 0;
+    size_t h = latent[1], w = latent[2], network = 0, f = 1;
     LdmPreview preview;
     double flops;
-    if (tiny != NULL && !ldm_network_measure(forward, tiny, &z, &network, &flops, error))
-        return false;
+    *bytes = 0;
+    if (tiny != NULL) {
+        f = (size_t)ldm_tiny_factor(&previews->decoder->source->config);
+        seen_cells(previews, latent, &h, &w);
+        if (h < latent[1] || w < latent[2])
+            *bytes = h * w * latent[3] * sizeof(float) +
+                     ldm_resample_scratch(latent[1], latent[2], latent[3], h, w);
+        z.shape[1] = h;
+        z.shape[2] = w;
+        if (!ldm_network_measure(forward, tiny, &z, &network, &flops, error))
+            return false;
+    }
     lay_size(previews->geometry, &preview);
-    *bytes = network + h * w * 3 * sizeof(float) + resize_bytes(&preview, h, w);
+    *bytes += network + h * f * w * f * 3 * sizeof(float) + resize_bytes(&preview, h * f, w * f);
     return true;
 }
 
@@ -167,13 +228,11 @@ bool ldm_previews_open(LdmPreviews *previews, LdmModel *model, const size_t late
     *bytes = 0;
     if (monitor == NULL || monitor->preview == NULL)
         return true;
-    char *path = monitor->preview_decoder != NULL ? g_strdup(monitor->preview_decoder)
-                                                  : ldm_tiny_source_find(model->info.path);
-    if (model->preview != NULL && g_strcmp0(model->preview->path, path) == 0) {
-        g_free(path);
-    } else {
+    if (model->preview == NULL || g_strcmp0(model->preview->asked, monitor->preview_decoder) != 0) {
         g_clear_pointer(&model->preview, ldm_preview_decoder_free);
-        model->preview = decoder_new(model, path, monitor->cancellable, error);
+        model->preview = find_decoder(model, monitor, error);
+        if (model->preview != NULL)
+            model->preview->asked = g_strdup(monitor->preview_decoder);
     }
     previews->decoder = model->preview;
     return previews->decoder != NULL && measure(previews, latent, bytes, error);

@@ -16,7 +16,8 @@ typedef struct {
     gint64 next;                      /* monotonic time before which there is none */
 } LdmPreviews;
 
-/* Opens the tiny decoder that the monitor names, or the model's own, or makes the linear map;
+/* Opens the tiny decoder that the monitor names, or the model's own, or (none, or a broken one)
+ * makes the linear map;
  * *bytes of memory are needed to show a latent [1, h, w, z]. Nothing is done, and nothing needed,
  * where nobody asks. Errors: those of files, SHAPE (a decoder of other latents), MEMORY, CANCELLED.
  */

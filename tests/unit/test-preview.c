@@ -5,6 +5,7 @@
 #include "made-array.h"
 #include "made-model.h"
 #include "pipeline/preview-map.h"
+#include "pipeline/preview.h"
 #include "weights/tiny.h"
 
 #include <glib/gstdio.h>
@@ -325,6 +326,84 @@ static void test_own(void)
     g_free(by_own.pixels);
 }
 
+/* Mean brightness of the window's left and right halves, 0 and 1. */
+static void halves_of_preview(const Watch *watch, double halves[2])
+{
+    int n = watch->width * watch->height;
+
+    for (int i = 0; i < n * 3; i++)
+        halves[i / 3 % watch->width >= watch->width / 2] += watch->pixels[i] / 255.0 / n / 1.5;
+}
+
+static void halves_of_result(const LdmResult *result, double halves[2])
+{
+    size_t n = ldm_tensor_count(result->pixels) / 4, width = result->pixels->shape[2];
+
+    for (size_t i = 0; i < n * 3; i++)
+        halves[i / 3 % width >= width / 2] +=
+            (double)ldm_tensor_f32(result->pixels)[i / 3 * 4 + i % 3] / (double)n / 1.5;
+}
+
+/* Of a large latent the tiny decoder sees means of cells: the same picture, and no more memory. */
+static void test_own_large(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmModel) whole = ldm_model_load(NULL, &error);
+    g_autoptr(LdmRequest) request = request_new(768, 72);
+    g_autoptr(GCancellable) finish = g_cancellable_new();
+    Watch watch = {.finish_at = 2, .finish = finish};
+    LdmMonitor monitor = {.preview = on_preview, .preview_data = &watch, .finish = finish};
+    const size_t sides[] = {64, 1024};
+    double shown[2] = {0}, made[2] = {0};
+    size_t bytes[2];
+
+    g_autoptr(LdmResult) result = ldm_generate(whole, request, &monitor, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(watch.width, ==, 256);
+    g_assert_cmpint(watch.height, ==, 24);
+    halves_of_preview(&watch, shown);
+    halves_of_result(result, made);
+    for (int i = 0; i < 2; i++)
+        g_assert_cmpfloat(fabs(shown[i] - made[i]), <, 0.06);
+    for (int i = 0; i < 2; i++) {
+        const size_t side = sides[i], z = (size_t)ldm_model_info(whole)->latent_channels;
+        const LdmPrepared geometry = {
+            .H = side * 8, .W = side * 8, .inner_h = side * 8, .inner_w = side * 8};
+        LdmPreviews previews = {.monitor = &monitor, .geometry = &geometry};
+        g_assert_true(
+            ldm_previews_open(&previews, whole, (size_t[]){1, side, side, z}, &bytes[i], &error));
+    }
+    g_assert_cmpuint(bytes[1], <, 3 * bytes[0]); /* 256 times the cells */
+    g_free(watch.pixels);
+}
+
+/* A broken one that lies with the model is as good as none; one that was asked for is not. */
+static void test_broken(void)
+{
+    g_autofree char *preview = g_build_filename(folder, "bare", "preview", NULL);
+    g_autofree char *config = g_build_filename(preview, "config.json", NULL);
+    g_autoptr(LdmRequest) request = request_new(64, 64);
+    g_autoptr(GError) error = NULL;
+    Watch by_map = {0}, by_broken = {0};
+    LdmMonitor monitor = {.preview = on_preview, .preview_data = &by_map};
+
+    g_autoptr(LdmResult) alone = run(request, &monitor);
+    made_text(folder, "bare/preview", "config.json", "{");
+    g_autoptr(LdmModel) broken = ldm_model_load(ldm_model_info(model)->path, &error);
+    g_assert_no_error(error);
+    monitor.preview_data = &by_broken;
+    g_autoptr(LdmResult) watched = ldm_generate(broken, request, &monitor, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(by_broken.count, ==, 6);
+    g_assert_cmpmem(by_map.pixels, 64 * 64 * 3, by_broken.pixels, 64 * 64 * 3);
+    monitor = (LdmMonitor){.preview = on_preview, .preview_decoder = preview};
+    g_assert_null(ldm_generate(broken, request, &monitor, &error));
+    g_assert_nonnull(error);
+    g_assert_cmpint(g_unlink(config) | g_rmdir(preview), ==, 0);
+    g_free(by_map.pixels);
+    g_free(by_broken.pixels);
+}
+
 static void assert_found(const char *name, const char *expected)
 {
     g_autofree char *path = g_build_filename(folder, name, NULL);
@@ -382,6 +461,8 @@ int main(int argc, char **argv)
     g_test_add_func("/preview/finished", test_finished);
     g_test_add_func("/preview/tiny", test_tiny);
     g_test_add_func("/preview/own", test_own);
+    g_test_add_func("/preview/own-large", test_own_large);
+    g_test_add_func("/preview/broken", test_broken);
     g_test_add_func("/preview/find", test_find);
     int status = g_test_run();
     ldm_model_unref(model);
