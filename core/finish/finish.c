@@ -85,7 +85,7 @@ bool ldm_finish(LdmTensor *decoded, const LdmPrepared *p, const LdmRequest *requ
     bool repaint = request->task != LDM_TASK_GENERATE;
     if (!ldm_tensor_check_finite(decoded, "decode", error))
         return false;
-    if (repaint && !ldm_match_colour(decoded, p, p->H / p->cells->shape[1], error))
+    if (request->mask != NULL && !ldm_match_colour(decoded, p, p->H / p->cells->shape[1], error))
         return false;
     result->window = p->window;
     result->scale = p->scale;

@@ -88,10 +88,10 @@ static char **model_folders(void)
 
 char *ldm_model_find(const char *name, GError **error)
 {
-    bool given = name != NULL && name[0] != '\0';
-    if (given && g_file_test(name, G_FILE_TEST_EXISTS))
+    bool given = name != NULL && name[0] != '\0', path = given && strchr(name, '/') != NULL;
+    if (path && g_file_test(name, G_FILE_TEST_EXISTS))
         return g_strdup(name);
-    if (given && strchr(name, '/') != NULL) {
+    if (path) {
         ldm_set_error(error, MISSING, _("there is no model at %s: check the path"), name);
         return NULL;
     }
@@ -105,6 +105,8 @@ char *ldm_model_find(const char *name, GError **error)
         if (g_file_test(file, G_FILE_TEST_EXISTS))
             return g_steal_pointer(&file);
     }
+    if (given && g_file_test(name, G_FILE_TEST_EXISTS))
+        return g_strdup(name); /* in the folder we are in */
     g_autofree char *searched = g_strjoinv(", ", folders);
     ldm_set_error(error, MISSING,
                   _("there is no model “%s” in %s: put one there, or give its path"), wanted,

@@ -48,3 +48,7 @@ bool ldm_model_check_trainable(const LdmModel *model, GError **error);
 
 /* False and UNSUPPORTED where only the autoencoder was loaded. */
 bool ldm_model_check_denoiser(const LdmModel *model, GError **error);
+
+/* Adds what tells the model from any other, and from itself once it was trained further, to a
+ * digest: path, the numbers of its configuration, samples of all its arrays. */
+void ldm_model_digest(const LdmModel *model, GChecksum *sum);

@@ -164,6 +164,14 @@ static bool fill_rows(const LdmTrainAdapter *adapter, float *rows, GError **erro
         ldm_set_error(error, INVALID, _("meaning is empty: give a word that comes near"));
         return false;
     }
+    for (size_t i = 1; i <= n; i++)
+        if (ids[i] < 0 || ids[i] >= text->vocab_size) {
+            ldm_set_error(error, FORMAT,
+                          _("the model's tokenizer has the token %d, but its text encoder only %d "
+                            "of them: get the model again from where it came"),
+                          (int)ids[i], text->vocab_size);
+            return false;
+        }
     for (size_t i = 0; i < adapter->options.vectors; i++)
         ldm_convert_to_f32((const uint8_t *)table->data + (size_t)ids[1 + i % n] * bytes,
                            table->dtype, rows + i * width, width);

@@ -334,6 +334,11 @@ static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
         ldm_set_error(error, FORMAT, _("%s is damaged"), path);
         return false;
     }
+    if (json_object_get_int_member_with_default(object, "version", 0) != VERSION) {
+        ldm_set_error(error, UNSUPPORTED, _("%s was written by another version of the program"),
+                      path);
+        return false;
+    }
     if (strcmp(settings, checkpoints->settings) == 0)
         return true;
     g_autofree char *other = difference(settings, checkpoints->settings);

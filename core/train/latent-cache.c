@@ -132,7 +132,10 @@ static size_t part_length(const LdmDataset *dataset, size_t part)
     return MIN(PART, ldm_dataset_length(dataset) - part * PART);
 }
 
-/* An example's rows (zeros where it is of no use); *used: 0, else 1 + its bucket. */
+#define UNREAD (-1.0f)
+
+/* An example's rows (zeros where it is of no use); *used: 0, where its picture could not be read
+ * UNREAD, else 1 + its bucket. */
 static bool make_example(Maker *maker, size_t example, float *used, GError **error)
 {
     const LdmCacheInfo *info = &maker->cache->info;
@@ -151,7 +154,9 @@ static bool make_example(Maker *maker, size_t example, float *used, GError **err
         g_propagate_error(error, g_steal_pointer(&reason));
         return false;
     }
-    *used = result == LDM_LATENT_ROWS_SKIPPED ? 0.0f : (float)(1 + bucket);
+    *used = result != LDM_LATENT_ROWS_SKIPPED ? (float)(1 + bucket)
+            : picture != NULL                 ? 0.0f
+                                              : UNREAD;
     if (result == LDM_LATENT_ROWS_SKIPPED)
         g_ptr_array_add(info->skipped, ldm_dataset_fault(maker->dataset, example, reason));
     return true;
@@ -203,10 +208,27 @@ static bool add_example(LdmLatentCache *cache, size_t example, float used)
     return true;
 }
 
-/* `made` just now: why pictures were skipped is known already. */
-static bool map_part(LdmLatentCache *cache, size_t part, const char *path,
-                     const LdmDataset *dataset, bool made, GError **error)
+/* Whether a picture that could not be read when its part was made can be by now. */
+static bool reads_now(const Maker *maker, size_t part, const float *used, size_t length)
 {
+    const LdmCacheSource *source = maker->source;
+
+    for (size_t i = 0; i < length; i++) {
+        const char *path = ldm_dataset_at(maker->dataset, part * PART + i)->path;
+        if (used[i] != UNREAD)
+            continue;
+        g_autoptr(LdmTensor) picture = source->read(path, source->read_data, NULL);
+        if (picture != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* `made` just now: why pictures were skipped is known already. */
+static bool map_part(const Maker *maker, size_t part, const char *path, bool made, GError **error)
+{
+    LdmLatentCache *cache = maker->cache;
+    const LdmDataset *dataset = maker->dataset;
     const LdmCacheInfo *info = &cache->info;
     size_t length = part_length(dataset, part);
     g_autoptr(LdmFiles) files = ldm_files_new();
@@ -220,6 +242,8 @@ static bool map_part(LdmLatentCache *cache, size_t part, const char *path,
         ldm_set_error(error, FORMAT, _("%s is damaged"), path);
         return false;
     }
+    if (!made && reads_now(maker, part, (const float *)used->data, length))
+        return false;
     for (size_t i = 0; i < length; i++) {
         size_t example = part * PART + i;
         float value = ((const float *)used->data)[i];
@@ -235,18 +259,16 @@ static bool map_part(LdmLatentCache *cache, size_t part, const char *path,
     return true;
 }
 
-/* A part that is there and whole is taken as it is. */
+/* A part that is there and whole is taken as it is, unless a picture of it has come since. */
 static bool open_part(Maker *maker, size_t part, GError **error)
 {
     LdmLatentCache *cache = maker->cache;
     g_autofree char *name = g_strdup_printf("%06zu.safetensors", part);
     g_autofree char *path = g_build_filename(cache->folder, name, NULL);
 
-    if (g_file_test(path, G_FILE_TEST_EXISTS) &&
-        map_part(cache, part, path, maker->dataset, false, NULL))
+    if (g_file_test(path, G_FILE_TEST_EXISTS) && map_part(maker, part, path, false, NULL))
         return true;
-    return make_part(maker, part, path, error) &&
-           map_part(cache, part, path, maker->dataset, true, error);
+    return make_part(maker, part, path, error) && map_part(maker, part, path, true, error);
 }
 
 static bool open_parts(Maker *maker, GError **error)

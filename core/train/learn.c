@@ -19,8 +19,7 @@
 #define CROPS   96
 #define REACH   1 /* sides of the window, from it on every side, where crops come from */
 #define ZOOM    1.25
-#define SAMPLED 256 /* bytes of each of the model's arrays that tell it from others */
-#define KEPT    8   /* pictures that stay learnt */
+#define KEPT    8 /* pictures that stay learnt */
 
 typedef struct {
     const LdmLearn *learn;
@@ -82,18 +81,6 @@ static void digest_text(GChecksum *sum, const char *text)
     g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
 }
 
-/* The beginning of every array: another training, or another model, differs in all of them. */
-static void digest_model(GChecksum *sum, const LdmParams *params)
-{
-    for (size_t i = 0; i < ldm_params_length(params); i++) {
-        const LdmParam *param = ldm_params_at(params, i);
-        const void *data = param->stored ? (const void *)param->q8.bytes : param->data;
-        size_t bytes = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
-        digest_text(sum, param->name);
-        g_checksum_update(sum, data, (gssize)MIN(bytes, SAMPLED));
-    }
-}
-
 /* What tells one content of a file from another. */
 static void digest_file(GChecksum *sum, const char *path)
 {
@@ -120,7 +107,6 @@ static void digest_adapters(GChecksum *sum, const LdmRequest *request)
 
 static char *digest(const LdmLearn *learn, const LdmCrops *crops, const LdmTrainOptions *o)
 {
-    const LdmModel *model = learn->model;
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autofree char *settings =
         g_strdup_printf(VERSION " %d %zu %.17g %.17g %.17g %zu %s %s", learn->request->learn,
@@ -128,11 +114,7 @@ static char *digest(const LdmLearn *learn, const LdmCrops *crops, const LdmTrain
                         o->adapter.rank, o->adapter.targets, learn->request->prompt);
 
     digest_text(sum, settings);
-    digest_text(sum, model->info.path);
-    digest_model(sum, model->unet_params);
-    digest_model(sum, model->vae_params);
-    if (model->text_params != NULL)
-        digest_model(sum, model->text_params);
+    ldm_model_digest(learn->model, sum);
     digest_adapters(sum, learn->request);
     ldm_crops_digest(crops, sum);
     return g_strndup(g_checksum_get_string(sum), 32);
@@ -161,8 +143,10 @@ static void lesson_clear(Lesson *lesson)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Lesson, lesson_clear)
 
+/* What is used again is kept longest. */
 static bool is_done(const Lesson *lesson)
 {
+    g_utime(lesson->folder, NULL); /* where it is there */
     return g_file_test(lesson->file, G_FILE_TEST_IS_REGULAR);
 }
 

@@ -77,8 +77,13 @@ void pentimento_launch_harden(void)
 {
     /* 1 and not 0: the kernel then does not even start a core_pattern program */
     const struct rlimit no_core = {1, 1};
+    struct rlimit files; /* each job that waits holds its pictures' */
 
     setrlimit(RLIMIT_CORE, &no_core);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     setpriority(PRIO_PROCESS, 0, NICENESS);
     umask(0077);

@@ -20,7 +20,8 @@
 #include <math.h>
 #include <unistd.h>
 
-#define LARGE 256 /* pixels a side: from here on a step takes long, and batches much memory */
+#define VERSION "teach 1" /* of all that is not in the digest by itself */
+#define LARGE   256 /* pixels a side: from here on a step takes long, and batches much memory */
 
 static const char *const actions[] = {
     [PENTIMENTO_TEACH] = "teach",
@@ -249,15 +250,19 @@ static char *folder_of(const PentimentoTeaching *teaching)
     return g_build_filename(g_get_user_cache_dir(), "pentimento", "teach", teaching->name, NULL);
 }
 
-/* Of everything that the adapter depends on; names the pictures, too. */
+/* Of everything that the adapter depends on; names the pictures, too. Another model at the same
+ * path, and another program's settings, begin anew. */
 static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
 {
+    const LdmTrainOptions o = options_of(teaching, model);
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autofree char *settings = g_strdup_printf(
-        "%s\n%s\n%s\n%d %" G_GINT64_FORMAT "\n", teaching->name, teaching->description,
-        ldm_model_info(model)->path, teaching->steps, teaching->seed);
+        VERSION "\n%s\n%s\n%d %" G_GINT64_FORMAT " %zu %.17g %.17g %.17g %zu %s\n", teaching->name,
+        teaching->description, teaching->steps, teaching->seed, o.loop.batch, o.loop.optimiser.rate,
+        o.loss.snr_gamma, o.drop, o.adapter.rank, o.adapter.targets);
 
     g_checksum_update(sum, (const guchar *)settings, -1);
+    ldm_model_digest(model, sum);
     for (guint i = 0; i < teaching->pictures->len; i++) {
         const LdmTensor *picture = g_ptr_array_index(teaching->pictures, i);
         g_autofree char *content = g_compute_checksum_for_data(

@@ -367,13 +367,19 @@ static void test_estimate(void)
     g_assert_true(with.seconds > 0.0 && without.besides > 0.0);
 }
 
-static void refuse(const Place *place, const LdmTrainOptions *options, const char *part)
+static void refuse_as(const Place *place, const LdmTrainOptions *options, int code,
+                      const char *part)
 {
     g_autoptr(GError) error = NULL;
     g_auto(Watch) watch = {0};
     g_assert_false(train(place, "refused", options, &watch, &error));
-    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_assert_error(error, LDM_ERROR, code);
     g_assert_nonnull(strstr(error->message, part));
+}
+
+static void refuse(const Place *place, const LdmTrainOptions *options, const char *part)
+{
+    refuse_as(place, options, LDM_ERROR_INVALID, part);
 }
 
 static void test_refusals(void)
@@ -389,6 +395,15 @@ static void test_refusals(void)
     word.adapter.vectors = 1;
     word.adapter.meaning[0] = '\0';
     refuse(&place, &word, "meaning");
+    g_autofree char *vocab = g_build_filename(place.model_folder, "tokenizer", "vocab.json", NULL);
+    g_autofree char *words = NULL;
+    g_assert_true(g_file_get_contents(vocab, &words, NULL, NULL));
+    g_autoptr(GString) wrong = g_string_new(words);
+    g_assert_cmpuint(g_string_replace(wrong, "\"a</w>\":", "\"a</w>\":1000", 0), ==, 1);
+    g_assert_true(g_file_set_contents(vocab, wrong->str, -1, NULL));
+    g_strlcpy(word.adapter.meaning, "a", sizeof word.adapter.meaning);
+    refuse_as(&place, &word, LDM_ERROR_FORMAT, "token 1000");
+    g_assert_true(g_file_set_contents(vocab, words, -1, NULL));
     word.adapter.word[0] = '\0';
     refuse(&place, &word, "<cat>");
 }

@@ -103,6 +103,17 @@ static void test_find(void)
     g_assert_cmpstr(mine, ==, inner);
     g_assert_true(g_str_has_suffix(single, "/single.safetensors"));
     g_assert_cmpstr(path, ==, inner);
+    /* a name means an installed model first, and then what lies where we are */
+    g_autofree char *here = g_get_current_dir();
+    made_text(folder, "mine", "note", "x");
+    made_text(folder, "beside", "note", "x");
+    g_assert_cmpint(g_chdir(folder), ==, 0);
+    g_autofree char *again = ldm_model_find("mine", &error);
+    g_autofree char *beside = ldm_model_find("beside", &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(g_chdir(here), ==, 0);
+    g_assert_cmpstr(again, ==, inner);
+    g_assert_cmpstr(beside, ==, "beside");
     refused("no-such-model", LDM_ERROR_MISSING, "no-such-model|/nonexistent|pentimento/models");
     refused("/no/such/model", LDM_ERROR_MISSING, "/no/such/model");
     g_setenv("PENTIMENTO_MODEL_PATH", before != NULL ? before : "", TRUE);
@@ -132,6 +143,42 @@ static void test_folder(void)
     g_assert_false(model->config.schedule.final_alpha_one);
     g_assert_cmpint(model->config.schedule.steps_offset, ==, 1);
     g_assert_cmpint(ldm_model_info(model)->native_size, ==, 128);
+    made_model_free(made);
+}
+
+static char *digest_of(const char *path)
+{
+    g_autoptr(LdmModel) model = made_load(path);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+
+    ldm_model_digest(model, sum);
+    return g_strdup(g_checksum_get_string(sum));
+}
+
+/* Another training at the same place, or another schedule, is another model. */
+static void test_digest(void)
+{
+    LdmModelConfig config = made_config(false, MADE_WORDS);
+    MadeModel *made = made_model_new(&config);
+    g_autofree char *path = in_folder("digest");
+    made_folder(made, path);
+    g_autofree char *first = digest_of(path), *same = digest_of(path);
+    g_assert_cmpstr(first, ==, same);
+    const LdmParam *last = ldm_params_at(made->params[LDM_PART_TEXT],
+                                         ldm_params_length(made->params[LDM_PART_TEXT]) - 1);
+    ((guint16 *)last->data)[0] ^= 1;
+    made_folder(made, path);
+    g_autofree char *other = digest_of(path);
+    g_assert_cmpstr(first, !=, other);
+    g_autofree char *schedule = g_build_filename(path, "scheduler", "scheduler_config.json", NULL);
+    g_autofree char *text = NULL;
+    g_assert_true(g_file_get_contents(schedule, &text, NULL, NULL));
+    g_autoptr(GString) changed = g_string_new(text);
+    g_assert_cmpuint(g_string_replace(changed, "\"beta_end\":0.012", "\"beta_end\":0.02", 0), ==,
+                     1);
+    g_assert_true(g_file_set_contents(schedule, changed->str, -1, NULL));
+    g_autofree char *later = digest_of(path);
+    g_assert_cmpstr(other, !=, later);
     made_model_free(made);
 }
 
@@ -543,6 +590,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/find", test_find);
     g_test_add_func("/model/data-path", test_data_path);
     g_test_add_func("/model/folder", test_folder);
+    g_test_add_func("/model/digest", test_digest);
     g_test_add_func("/model/folder-forms", test_folder_forms);
     g_test_add_func("/model/folder-faults", test_folder_faults);
     g_test_add_func("/model/tensor-faults", test_tensor_faults);

@@ -1,0 +1,39 @@
+/* What tells one model from another. In: a model. Out: a digest of where it lies, what its
+ * configuration says of numbers, and the beginnings of its arrays. */
+#include "pipeline/model.h"
+
+#include <string.h>
+
+#define SAMPLED 256 /* bytes of each array: another training differs in all of them */
+
+static void digest_text(GChecksum *sum, const char *text)
+{
+    g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
+}
+
+static void digest_arrays(GChecksum *sum, const LdmParams *params)
+{
+    for (size_t i = 0; params != NULL && i < ldm_params_length(params); i++) {
+        const LdmParam *param = ldm_params_at(params, i);
+        const void *data = param->stored ? (const void *)param->q8.bytes : param->data;
+        size_t bytes = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
+        digest_text(sum, param->name);
+        g_checksum_update(sum, data, (gssize)MIN(bytes, SAMPLED));
+    }
+}
+
+void ldm_model_digest(const LdmModel *model, GChecksum *sum)
+{
+    const LdmVaeConfig *vae = &model->config.vae;
+    const LdmScheduleConfig *schedule = &model->config.schedule;
+    g_autofree char *numbers = g_strdup_printf(
+        "%.17g %.17g %d %d %d %d %.17g %.17g %d %d %d", vae->scale_factor, vae->shift_factor,
+        vae->norm_groups, model->config.unet.norm_groups, model->config.unet.hole, schedule->betas,
+        schedule->beta_start, schedule->beta_end, schedule->train_steps, schedule->prediction,
+        schedule->zero_terminal_snr);
+    digest_text(sum, model->info.path);
+    digest_text(sum, numbers);
+    digest_arrays(sum, model->unet_params);
+    digest_arrays(sum, model->vae_params);
+    digest_arrays(sum, model->text_params);
+}
