@@ -13,15 +13,17 @@ static void question_free(gpointer data)
 }
 
 /* On a thread of its own. */
-static void put(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+static void answer(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
     const PentimentoQuestion *question = data;
     GError *error = NULL;
-    GVariant *answer = pentimento_worker_ask(question->method, question->arguments, question->type,
-                                             cancellable, &error);
+    GVariant *told = question->put != NULL
+                         ? question->put(question->arguments, cancellable, &error)
+                         : pentimento_worker_ask(question->method, question->arguments,
+                                                 question->type, cancellable, &error);
 
-    if (answer != NULL)
-        g_task_return_pointer(task, answer, (GDestroyNotify)g_variant_unref);
+    if (told != NULL)
+        g_task_return_pointer(task, told, (GDestroyNotify)g_variant_unref);
     else
         g_task_return_error(task, error);
 }
@@ -36,7 +38,7 @@ void pentimento_question_ask(GCancellable **cancellable, PentimentoQuestion ques
     g_variant_ref_sink(question.arguments);
     task = g_task_new(NULL, *cancellable, told, data);
     g_task_set_task_data(task, g_memdup2(&question, sizeof question), question_free);
-    g_task_run_in_thread(task, put);
+    g_task_run_in_thread(task, answer);
 }
 
 void pentimento_question_drop(GCancellable **cancellable)

@@ -4,10 +4,12 @@
 
 #include <gio/gio.h>
 
-/* One of the worker's other methods (core/worker/protocol.h). */
+/* One of the worker's other methods (core/worker/protocol.h), or what a function gets out of it. */
 typedef struct {
     const char *method, *type; /* type: of the answer */
     GVariant *arguments;       /* floating: consumed */
+    /* on the thread; NULL: the method is called */
+    GVariant *(*put)(GVariant *arguments, GCancellable *cancellable, GError **error);
 } PentimentoQuestion;
 
 /* Another question of the kind whose last one is *cancellable (NULL: the first): that one is given

@@ -1,6 +1,7 @@
 /* What a teaching will take, told in its dialog before it begins. In: the config as it is edited.
  * Out: a label's text. The worker measures on the model, which takes a while, so it is asked from a
  * thread; the number of steps then only multiplies. */
+#include "question.h"
 #include "teach.h"
 
 #include <glib/gi18n-lib.h>
@@ -8,9 +9,9 @@
 struct PentimentoEstimate {
     PentimentoLesson lesson;
     GtkLabel *label;
-    guint timer;               /* 0 = none */
-    GCancellable *cancellable; /* of the last question */
-    guint64 bytes, free;       /* the last answer; bytes 0 = none */
+    guint timer;            /* 0 = none */
+    GCancellable *question; /* of the last one, or NULL */
+    guint64 bytes, free;    /* the last answer; bytes 0 = none */
     double step_seconds, other_seconds;
 };
 
@@ -47,35 +48,31 @@ static void show_answer(const PentimentoEstimate *estimate)
 
 /* ---- asking ------------------------------------------------------------------------------ */
 
-/* On a thread of its own; the task's data are the options. */
-static void measure(GTask *task, gpointer source, gpointer options, GCancellable *cancellable)
+/* On a thread of its own. */
+static GVariant *measure(GVariant *options, GCancellable *cancellable, GError **error)
 {
     const PentimentoJob job = {.task = "teach", .options = options, .picture = -1, .mask = -1};
     const PentimentoWatch watch = {.cancellable = cancellable};
     g_autoptr(GMainContext) context = g_main_context_new();
     g_auto(PentimentoReply) reply = {0};
-    GError *error = NULL;
+    bool done;
 
     g_main_context_push_thread_default(context);
-    if (pentimento_worker_run(&job, &watch, &reply, &error))
-        g_task_return_pointer(task, g_variant_ref(reply.values), (GDestroyNotify)g_variant_unref);
-    else
-        g_task_return_error(task, error);
+    done = pentimento_worker_run(&job, &watch, &reply, error);
     g_main_context_pop_thread_default(context);
+    return done ? g_variant_ref(reply.values) : NULL;
 }
 
 static void on_measured(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GVariant) values = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(GVariant) values = pentimento_question_answer(result, &error);
     PentimentoEstimate *estimate = data;
 
-    if (g_cancellable_is_cancelled(g_task_get_cancellable(G_TASK(result))))
-        return; /* `estimate` may be gone */
-    if (values == NULL) {
+    if (error != NULL)
         gtk_label_set_text(estimate->label, error->message);
+    if (values == NULL)
         return;
-    }
     g_variant_lookup(values, "bytes", "t", &estimate->bytes);
     g_variant_lookup(values, "free", "t", &estimate->free);
     g_variant_lookup(values, "step-seconds", "d", &estimate->step_seconds);
@@ -85,9 +82,7 @@ static void on_measured(GObject *source, GAsyncResult *result, gpointer data)
 
 static void drop_question(PentimentoEstimate *estimate)
 {
-    if (estimate->cancellable != NULL)
-        g_cancellable_cancel(estimate->cancellable);
-    g_clear_object(&estimate->cancellable);
+    pentimento_question_drop(&estimate->question);
     g_clear_handle_id(&estimate->timer, g_source_remove);
 }
 
@@ -97,7 +92,6 @@ static gboolean ask(gpointer data)
     g_autoptr(GVariant) options = pentimento_lesson_options(&estimate->lesson, "estimate");
     g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(options);
     g_autoptr(GError) error = NULL;
-    g_autoptr(GTask) task = NULL;
     guint count = pentimento_lesson_count(&estimate->lesson, &error);
 
     estimate->timer = 0;
@@ -106,11 +100,10 @@ static gboolean ask(gpointer data)
         return G_SOURCE_REMOVE;
     }
     g_variant_dict_insert(&dict, "count", "i", (int)count);
-    estimate->cancellable = g_cancellable_new();
-    task = g_task_new(NULL, estimate->cancellable, on_measured, estimate);
-    g_task_set_task_data(task, g_variant_ref_sink(g_variant_dict_end(&dict)),
-                         (GDestroyNotify)g_variant_unref);
-    g_task_run_in_thread(task, measure);
+    pentimento_question_ask(
+        &estimate->question,
+        (PentimentoQuestion){.arguments = g_variant_dict_end(&dict), .put = measure}, on_measured,
+        estimate);
     return G_SOURCE_REMOVE;
 }
 
