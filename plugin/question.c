@@ -1,5 +1,5 @@
-/* Questions to the worker. In: a method and its arguments. Out: the answer, in the main loop of who
- * asked, unless it was given up meanwhile. */
+/* Questions to the worker. In: a method, or a function that uses it, and its arguments. Out: the
+ * answer, in the main loop of who asked, unless it was given up meanwhile. */
 #include "question.h"
 
 #include "worker-client.h"
