@@ -18,8 +18,9 @@ typedef struct {
     bool filtered, masked;
 } PentimentoSight;
 
-/* A layer that is gone, too, has a source, which is clear. */
-PentimentoSource pentimento_source_open(GimpDrawable *layer, PentimentoSight sight);
+/* Errors: a layer that is gone, filters that cannot be merged; *source is clear then. */
+bool pentimento_source_open(PentimentoSource *source, GimpDrawable *layer, PentimentoSight sight,
+                            GError **error);
 void pentimento_source_clear(PentimentoSource *source);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PentimentoSource, pentimento_source_clear)
 

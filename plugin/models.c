@@ -18,7 +18,6 @@ typedef struct {
     GCancellable *listing, *inspection, *trial; /* of the last questions, or NULL */
     GCancellable *looking;                      /* at files; of the last look, or NULL */
     guint patience;                             /* timer; 0 = none */
-    char **names;                               /* as last told; NULL: not yet */
     char *wanted;                               /* to be chosen once the names are there */
     struct Work *work;                          /* on files; NULL: none */
     guint timer;
@@ -32,15 +31,15 @@ static void on_names(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GVariant) answer = pentimento_question_answer(result, &error);
-    Models *models = data;
+    const Models *models = data;
+    g_auto(GStrv) names = NULL;
 
     if (error != NULL)
         pentimento_models_window_fail(models->window, error->message);
     if (answer == NULL)
         return;
-    g_strfreev(models->names);
-    g_variant_get(answer, "(^as)", &models->names);
-    pentimento_models_window_set(models->window, models->names, models->wanted);
+    g_variant_get(answer, "(^as)", &names);
+    pentimento_models_window_set(models->window, names, models->wanted);
 }
 
 /* Asks anew, to choose `name`; what is shown may be gone. */
@@ -377,8 +376,7 @@ static void on_remove(const char *shown, gpointer data)
 
 /* ---- the window -------------------------------------------------------------------------- */
 
-/* The names of the models when it is closed; NULL: they were never told. Free with g_strfreev. */
-static char **show(void)
+static void show(void)
 {
     static const PentimentoModelsEvents events = {on_chosen, on_add, on_remove, on_check, on_stop};
     Models models = {0};
@@ -396,7 +394,6 @@ static char **show(void)
     g_clear_handle_id(&models.patience, g_source_remove);
     pentimento_models_window_free(models.window);
     g_free(models.wanted);
-    return models.names;
 }
 
 /* ---- the procedure ----------------------------------------------------------------------- */
@@ -420,7 +417,10 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpProcedureConfig *config
     g_auto(GStrv) names = NULL;
 
     g_object_get(config, "run-mode", &mode, NULL);
-    names = mode == GIMP_RUN_INTERACTIVE ? show() : ask_names(&error);
+    if (mode == GIMP_RUN_INTERACTIVE)
+        show();
+    /* who has closed the window is not told once more of a worker that does not answer */
+    names = ask_names(mode == GIMP_RUN_INTERACTIVE ? NULL : &error);
     if (error != NULL)
         return pentimento_answer_error(procedure, error);
     values = gimp_procedure_new_return_values(procedure, GIMP_PDB_SUCCESS, NULL);

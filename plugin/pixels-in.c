@@ -130,9 +130,11 @@ int pentimento_rectangle_read(const PentimentoSource *source, const GeglRectangl
 
 int pentimento_pixels_read(const PentimentoRegion *region, bool change, GError **error)
 {
-    g_auto(PentimentoSource) source = pentimento_source_open(
-        GIMP_DRAWABLE(region->layer), (PentimentoSight){.filtered = !change});
+    g_auto(PentimentoSource) source = {0};
 
+    if (!pentimento_source_open(&source, GIMP_DRAWABLE(region->layer),
+                                (PentimentoSight){.filtered = !change}, error))
+        return -1;
     return pentimento_rectangle_read(&source, &region->frame, 1, error);
 }
 

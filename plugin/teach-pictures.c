@@ -108,21 +108,24 @@ static int model_side(const PentimentoLesson *lesson, GError **error)
 }
 
 /* What people see of the layer is learnt. */
-static PentimentoSource source_of(const Place *place)
+static bool open_source(const Place *place, PentimentoSource *source, GError **error)
 {
-    return pentimento_source_open(place->layer, (PentimentoSight){true, true});
+    return pentimento_source_open(source, place->layer, (PentimentoSight){true, true}, error);
 }
 
-/* Where the layer shows a colour at all, which is all that the worker takes of it. */
-static GeglRectangle opaque_part(const Place *place)
+/* Leaves of its part that where the layer shows a colour at all, which is all that the worker takes
+ * of it. */
+static bool leave_opaque(Place *place, GError **error)
 {
-    const GeglRectangle *part = &place->part;
+    GeglRectangle *part = &place->part;
     int left = part->width, right = -1, top = 0, bottom = -1;
-    g_auto(PentimentoSource) source = source_of(place);
+    g_auto(PentimentoSource) source = {0};
     g_autofree float *row = g_new(float, 4 * (size_t)part->width);
 
+    if (!open_source(place, &source, error))
+        return false;
     if (source.mask == NULL && source.scratch == NULL && !gimp_drawable_has_alpha(place->layer))
-        return *part;
+        return true;
     for (int y = 0; y < part->height; y++) {
         pentimento_source_read(&source, GEGL_RECTANGLE(part->x, part->y + y, part->width, 1), row);
         for (int x = 0; x < part->width; x++) {
@@ -134,9 +137,9 @@ static GeglRectangle opaque_part(const Place *place)
             bottom = y;
         }
     }
-    return right < 0
-               ? *part
-               : *GEGL_RECTANGLE(part->x + left, part->y + top, right - left + 1, bottom - top + 1);
+    if (right >= 0)
+        *part = *GEGL_RECTANGLE(part->x + left, part->y + top, right - left + 1, bottom - top + 1);
+    return true;
 }
 
 /* Chooses what of each place is read, and how large; false and an error where it is too much. */
@@ -148,7 +151,8 @@ static bool fit(GArray *places, int side, GError **error)
         Place *place = &g_array_index(places, Place, i);
         GeglRectangle *part = &place->part;
 
-        *part = opaque_part(place);
+        if (!leave_opaque(place, error))
+            return false;
         place->factor = MAX(1, MIN(part->width, part->height) / (ENOUGH * side));
         part->width -= part->width % place->factor;
         part->height -= part->height % place->factor;
@@ -176,11 +180,12 @@ GArray *pentimento_lesson_read(const PentimentoLesson *lesson, GError **error)
     g_array_set_clear_func(pictures, picture_clear);
     for (guint i = 0; i < places->len; i++) {
         const Place *place = &g_array_index(places, Place, i);
-        g_auto(PentimentoSource) source = source_of(place);
-        PentimentoPicture picture = {
-            pentimento_rectangle_read(&source, &place->part, place->factor, error),
-            place->part.width / place->factor, place->part.height / place->factor};
+        g_auto(PentimentoSource) source = {0};
+        PentimentoPicture picture = {-1, place->part.width / place->factor,
+                                     place->part.height / place->factor};
 
+        if (open_source(place, &source, error))
+            picture.fd = pentimento_rectangle_read(&source, &place->part, place->factor, error);
         if (picture.fd < 0)
             return NULL;
         g_array_append_val(pictures, picture);

@@ -45,6 +45,8 @@ static void set_text(GtkWidget *view, const char *text)
 
 void pentimento_models_window_expect(PentimentoModelsWindow *window, const char *path)
 {
+    if (g_strcmp0(path, window->path) != 0)
+        set_text(window->checksums, "");
     g_free(window->path);
     window->path = g_strdup(path);
     window->own = path != NULL;
@@ -53,7 +55,6 @@ void pentimento_models_window_expect(PentimentoModelsWindow *window, const char 
     gtk_widget_hide(window->failure);
     gtk_widget_show(window->grid);
     set_text(window->licence, "");
-    set_text(window->checksums, "");
     settle(window);
 }
 
@@ -424,7 +425,8 @@ void pentimento_models_window_work(PentimentoModelsWindow *window, const char *t
     const guint interval_ms = 100;
     GtkProgressBar *bar = GTK_PROGRESS_BAR(window->bar);
 
-    g_clear_handle_id(&window->pulse, g_source_remove);
+    if (text == NULL || fraction >= 0.0)
+        g_clear_handle_id(&window->pulse, g_source_remove);
     if (window->working != (text != NULL)) {
         window->working = text != NULL;
         settle(window);
@@ -434,6 +436,6 @@ void pentimento_models_window_work(PentimentoModelsWindow *window, const char *t
     gtk_progress_bar_set_text(bar, text);
     if (fraction >= 0.0)
         gtk_progress_bar_set_fraction(bar, MIN(fraction, 1.0));
-    else
+    else if (window->pulse == 0)
         window->pulse = g_timeout_add(interval_ms, pulse, bar);
 }

@@ -26,13 +26,22 @@ void ldm_model_digest(const LdmModel *model, GChecksum *sum)
 {
     const LdmVaeConfig *vae = &model->config.vae;
     const LdmScheduleConfig *schedule = &model->config.schedule;
+    const LdmTextConfig *text = &model->config.text;
     g_autofree char *numbers = g_strdup_printf(
         "%.17g %.17g %d %d %d %d %.17g %.17g %d %d %d", vae->scale_factor, vae->shift_factor,
         vae->norm_groups, model->config.unet.norm_groups, model->config.unet.hole, schedule->betas,
         schedule->beta_start, schedule->beta_end, schedule->train_steps, schedule->prediction,
         schedule->zero_terminal_snr);
+    g_autofree char *words =
+        g_strdup_printf("%d %d %d %d %.17g %.17g", text->heads, text->tokens, text->quick_gelu,
+                        text->skip_last, text->norm_eps, model->config.unet.norm_eps);
     digest_text(sum, model->info.path);
     digest_text(sum, numbers);
+    digest_text(sum, words);
+    for (int i = 0; i < model->config.unet.levels; i++) {
+        g_autofree char *heads = g_strdup_printf("%d", model->config.unet.heads[i]);
+        digest_text(sum, heads);
+    }
     digest_arrays(sum, model->unet_params);
     digest_arrays(sum, model->vae_params);
     digest_arrays(sum, model->text_params);

@@ -328,15 +328,15 @@ static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
 
     if (object == NULL)
         return false;
+    if (json_object_get_int_member_with_default(object, "version", 0) != VERSION) {
+        ldm_set_error(error, UNSUPPORTED, _("%s was written by another version of the program"),
+                      path);
+        return false;
+    }
     const char *text = member_string(object, "state");
     const char *settings = member_string(object, "settings");
     if (text == NULL || settings == NULL || !states_parse(text, states, count)) {
         ldm_set_error(error, FORMAT, _("%s is damaged"), path);
-        return false;
-    }
-    if (json_object_get_int_member_with_default(object, "version", 0) != VERSION) {
-        ldm_set_error(error, UNSUPPORTED, _("%s was written by another version of the program"),
-                      path);
         return false;
     }
     if (strcmp(settings, checkpoints->settings) == 0)
@@ -421,7 +421,8 @@ bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *const *opti
             g_set_str(&checkpoints->passed_over, first != NULL ? first->message : NULL);
             return true;
         }
-        bool refused = g_error_matches(reason, LDM_ERROR, LDM_ERROR_INVALID);
+        bool refused = g_error_matches(reason, LDM_ERROR, LDM_ERROR_INVALID) ||
+                       g_error_matches(reason, LDM_ERROR, LDM_ERROR_UNSUPPORTED);
         if (first == NULL)
             first = g_steal_pointer(&reason);
         if (refused)

@@ -1,7 +1,8 @@
 /* The latent cache. In: a data set and a model's encoder. Out: a folder of mapped safetensors
  * files, each of PART examples: "latents" [examples * variants, floats], "used" [examples]. It is
  * named by a digest of all that the numbers depend on, so that a changed picture or option makes
- * another. What is stopped or killed meanwhile goes on with the first file that is not there. */
+ * another; a picture that could not be read is tried again. What is stopped or killed meanwhile
+ * goes on with the first file that is not there. */
 #include "train/latent-cache.h"
 
 #include "base/error.h"

@@ -106,6 +106,7 @@ static char *settings_text(const Run *run)
     append_used(text, "full-holes", o->full_holes, 0.0);
     append_used(text, "hole-drop", o->hole_drop, 1.0);
     append_used(text, "timestep-shift", o->timestep_shift, 1.0);
+    append_used(text, "left-out", ldm_latent_cache_info(run->cache)->skipped->len, 0.0);
     if (run->adapter != NULL) {
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
         g_string_append_printf(text, " %s", adapter);

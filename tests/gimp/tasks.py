@@ -70,6 +70,8 @@ def test_filters_of_the_layer():
     """A new layer goes by what is seen, and what changes the pixels themselves by these: the filters come on top again."""
     for arguments in {}, {"base": "gray"}, {"precision": Gimp.Precision.FLOAT_LINEAR}, {"alpha": True}:
         image, layer = photo(**arguments)
+        layer.set_offsets(7, -5)
+        layer.set_lock_position(True)
         plain = floats(layer)
         layer.append_filter(Gimp.DrawableFilter.new(layer, "gegl:invert-gamma", "inverted"))
         image.clean_all()

@@ -106,6 +106,23 @@ def test_what_a_layer_mask_hides():
     check(made[0] == made[1], "it learns the same")
 
 
+def test_a_group_as_it_is_seen():
+    """With its filter and its mask, and whatever its opacity."""
+    image, layer = photo(160, 128)
+    layer.append_filter(Gimp.DrawableFilter.new(layer, "gegl:invert-gamma", "inverted"))
+    layer.merge_filters()
+    plain = learnt(image, [layer], "seen")
+    image, layer = photo(160, 128)
+    group = Gimp.GroupLayer.new(image, "group")
+    image.insert_layer(group, None, 0)
+    image.reorder_item(layer, group, 0)
+    group.append_filter(Gimp.DrawableFilter.new(group, "gegl:invert-gamma", "inverted"))
+    group.set_opacity(40)
+    group.set_visible(False)
+    check(learnt(image, [group], "seen") == plain, "it learns the same")
+    check(len(Gimp.get_images()) == 2, "no image is left behind")
+
+
 def test_repeat_replaces_nothing():
     image, layer = photo()
     before = learnt(image, [layer], "kept")

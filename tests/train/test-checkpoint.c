@@ -276,6 +276,32 @@ static void test_damage(void)
     }
 }
 
+/* One that a newer program wrote is no damage: nothing goes on from an older one, which would then
+ * take its place. */
+static void test_version(void)
+{
+    g_autofree char *folder = folder_new();
+    g_auto(Run) run = run_new();
+    g_autoptr(LdmCheckpoints) checkpoints = open_folder(folder, SETTINGS);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+
+    for (int i = 0; i < 2; i++) {
+        run_step(&run);
+        g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
+    }
+    g_autofree char *path = newest(folder, ".json");
+    g_assert_true(g_file_get_contents(path, &text, NULL, &error));
+    g_autoptr(GString) other = g_string_new(text);
+    g_assert_cmpuint(g_string_replace(other, "\"version\" : 1", "\"version\" : 2", 0), ==, 1);
+    g_assert_cmpuint(g_string_replace(other, "\"state\"", "\"estate\"", 0), ==, 1);
+    g_assert_true(g_file_set_contents(path, other->str, -1, &error));
+    g_assert_false(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, path));
+    made_remove(folder);
+}
+
 /* One that cannot be read and lies ahead takes nobody's place, also where one alone is kept. */
 static void test_damage_ahead(void)
 {
@@ -411,6 +437,7 @@ int main(int argc, char **argv)
     g_test_add_func("/checkpoint/resume", test_resume);
     g_test_add_func("/checkpoint/refusals", test_refusals);
     g_test_add_func("/checkpoint/damage", test_damage);
+    g_test_add_func("/checkpoint/version", test_version);
     g_test_add_func("/checkpoint/damage-ahead", test_damage_ahead);
     g_test_add_func("/checkpoint/full-disk", test_full_disk);
     g_test_add_func("/checkpoint/kills", test_kills);
