@@ -95,6 +95,9 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
         if (shown != image)
             gimp_display_new(shown);
         gimp_displays_flush();
+        /* GIMP would keep the last values in the image that is gone, and complain of it */
+        if (image != NULL && !gimp_image_is_valid(image))
+            return gimp_procedure_new_return_values(procedure, GIMP_PDB_CANCEL, NULL);
     }
     values = gimp_procedure_new_return_values(procedure, GIMP_PDB_SUCCESS, NULL);
     GIMP_VALUES_SET_LAYER(values, 1, outcome.layer);

@@ -488,6 +488,7 @@ def test_generate_when_the_image_was_closed():
     shot("generated-anew")
     check(prompts(Gimp.get_images()[0].get_layers()[0])["prompt"] == "a red ball", "the picture is not lost")
     check(xdotool("search", "--onlyvisible", "--name", "128x128"), "and is shown")
+    check(not xdotool("search", "--onlyvisible", "--name", "GIMP Message"), "without a complaint")
 
 
 def worker_seconds():
