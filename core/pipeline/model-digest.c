@@ -2,14 +2,9 @@
  * configuration says of numbers, and the beginnings of its arrays. */
 #include "pipeline/model.h"
 
-#include <string.h>
+#include "base/digest.h"
 
 #define SAMPLED 256 /* bytes of each array: another training differs in all of them */
-
-static void digest_text(GChecksum *sum, const char *text)
-{
-    g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
-}
 
 static void digest_arrays(GChecksum *sum, const LdmParams *params)
 {
@@ -17,7 +12,7 @@ static void digest_arrays(GChecksum *sum, const LdmParams *params)
         const LdmParam *param = ldm_params_at(params, i);
         const void *data = param->stored ? (const void *)param->q8.bytes : param->data;
         size_t bytes = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
-        digest_text(sum, param->name);
+        ldm_digest_text(sum, param->name);
         g_checksum_update(sum, data, (gssize)MIN(bytes, SAMPLED));
     }
 }
@@ -35,12 +30,12 @@ void ldm_model_digest(const LdmModel *model, GChecksum *sum)
     g_autofree char *words =
         g_strdup_printf("%d %d %d %d %.17g %.17g", text->heads, text->tokens, text->quick_gelu,
                         text->skip_last, text->norm_eps, model->config.unet.norm_eps);
-    digest_text(sum, model->info.path);
-    digest_text(sum, numbers);
-    digest_text(sum, words);
+    ldm_digest_text(sum, model->info.path);
+    ldm_digest_text(sum, numbers);
+    ldm_digest_text(sum, words);
     for (int i = 0; i < model->config.unet.levels; i++) {
         g_autofree char *heads = g_strdup_printf("%d", model->config.unet.heads[i]);
-        digest_text(sum, heads);
+        ldm_digest_text(sum, heads);
     }
     digest_arrays(sum, model->unet_params);
     digest_arrays(sum, model->vae_params);

@@ -85,10 +85,10 @@ static LdmPreviewDecoder *decoder_new(const LdmModel *model, const char *path,
 static LdmPreviewDecoder *find_decoder(const LdmModel *model, const LdmMonitor *monitor,
                                        GError **error)
 {
-    g_autofree char *found = ldm_tiny_source_find(model->info.path);
     LdmPreviewDecoder *decoder = NULL;
     if (monitor->preview_decoder != NULL)
         return decoder_new(model, monitor->preview_decoder, monitor->cancellable, error);
+    g_autofree char *found = ldm_tiny_source_find(model->info.path);
     if (found != NULL)
         decoder = decoder_new(model, found, monitor->cancellable, NULL);
     return decoder != NULL ? decoder : decoder_new(model, NULL, monitor->cancellable, error);

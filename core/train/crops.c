@@ -3,6 +3,7 @@
  * to anything: they are filled from around them and have alpha 0. */
 #include "train/crops.h"
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "prepare/prepare.h"
 #include "tensor/tensor.h"
@@ -84,7 +85,7 @@ void ldm_crops_digest(const LdmCrops *crops, GChecksum *sum)
                                             part.x, part.y, part.width, part.height, crops->side,
                                             crops->scale, crops->zoom, (guint64)crops->seed);
 
-    g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
+    ldm_digest_text(sum, text);
     for (int y = 0; y < part.height; y++) {
         for (int x = 0; x < part.width; x++) {
             const float *rgba = known_pixel(crops, &part, part.x + x, part.y + y);

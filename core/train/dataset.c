@@ -2,6 +2,7 @@
  * on nothing but their names. Lists come from anywhere: lines are limited and checked. */
 #include "train/dataset.h"
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "weights/file.h"
 #include "weights/json.h"
@@ -78,7 +79,7 @@ void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum)
             g_checksum_update(sum, (const guchar *)"missing", -1);
         g_autofree char *text = g_strdup_printf("%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT, name,
                                                 (gint64)status.st_size, (gint64)status.st_mtime);
-        g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
+        ldm_digest_text(sum, text);
     }
 }
 

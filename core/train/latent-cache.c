@@ -5,6 +5,7 @@
  * goes on with the first file that is not there. */
 #include "train/latent-cache.h"
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/folder.h"
 #include "pipeline/model.h"
@@ -75,11 +76,6 @@ const float *ldm_latent_cache_full_hole(const LdmLatentCache *cache, size_t buck
 
 /* ---- the key ---- */
 
-static void digest_text(GChecksum *sum, const char *text)
-{
-    g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
-}
-
 /* Latents are the encoder's: another decoder finds them as they are. */
 static bool decodes(const char *name)
 {
@@ -95,7 +91,7 @@ static void digest_encoder(GChecksum *sum, const LdmParams *vae)
         size_t bytes = ldm_dtype_size(param->dtype);
         for (int k = 0; k < param->rank; k++)
             bytes *= param->shape[k];
-        digest_text(sum, param->name);
+        ldm_digest_text(sum, param->name);
         g_checksum_update(sum, param->data, (gssize)bytes);
     }
 }
@@ -111,7 +107,7 @@ static char *make_key(const LdmModel *model, const LdmDataset *dataset, const Ld
                         crop, o->augment.flip, (guint64)o->augment.seed, o->variants, o->holes,
                         o->buckets ? " buckets" : "", o->augment.partly ? " partly" : "",
                         o->holes && model->info.hole == LDM_HOLE_FILLED ? " filled" : "");
-    digest_text(sum, text);
+    ldm_digest_text(sum, text);
     digest_encoder(sum, model->vae_params);
     ldm_dataset_digest(dataset, sum);
     return g_strndup(g_checksum_get_string(sum), 32);

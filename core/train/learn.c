@@ -3,6 +3,7 @@
  * across the hole: what lies in it is never seen, and counts nothing in the loss. */
 #include "train/learn.h"
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/folder.h"
 #include "pipeline/adapters.h"
@@ -76,11 +77,6 @@ static LdmCrops crops_of(const LdmLearn *learn)
 
 /* ---- the digest ---- */
 
-static void digest_text(GChecksum *sum, const char *text)
-{
-    g_checksum_update(sum, (const guchar *)text, (gssize)strlen(text) + 1);
-}
-
 /* What tells one content of a file from another. */
 static void digest_file(GChecksum *sum, const char *path)
 {
@@ -90,7 +86,7 @@ static void digest_file(GChecksum *sum, const char *path)
         return; /* loading it will say so */
     g_autofree char *text = g_strdup_printf("%s %lld %lld.%09ld", path, (long long)info.st_size,
                                             (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-    digest_text(sum, text);
+    ldm_digest_text(sum, text);
 }
 
 static void digest_adapters(GChecksum *sum, const LdmRequest *request)
@@ -98,7 +94,7 @@ static void digest_adapters(GChecksum *sum, const LdmRequest *request)
     for (char **lora = request->loras; lora != NULL && *lora != NULL; lora++) {
         double weight;
         g_autofree char *path = ldm_adapters_lora_path(*lora, &weight, NULL);
-        digest_text(sum, *lora);
+        ldm_digest_text(sum, *lora);
         digest_file(sum, path);
     }
     for (char **word = request->embeddings; word != NULL && *word != NULL; word++)
@@ -108,12 +104,11 @@ static void digest_adapters(GChecksum *sum, const LdmRequest *request)
 static char *digest(const LdmLearn *learn, const LdmCrops *crops, const LdmTrainOptions *o)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    g_autofree char *settings =
-        g_strdup_printf(VERSION " %d %zu %.17g %.17g %.17g %zu %s %s", learn->request->learn,
-                        o->loop.batch, o->loop.optimiser.rate, o->loss.snr_gamma, o->drop,
-                        o->adapter.rank, o->adapter.targets, learn->request->prompt);
+    g_autofree char *options = ldm_train_adapter_text(o);
+    g_autofree char *settings = g_strdup_printf(VERSION " %d %s %s", learn->request->learn, options,
+                                                learn->request->prompt);
 
-    digest_text(sum, settings);
+    ldm_digest_text(sum, settings);
     ldm_model_digest(learn->model, sum);
     digest_adapters(sum, learn->request);
     ldm_crops_digest(crops, sum);

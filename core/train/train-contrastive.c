@@ -4,6 +4,7 @@
 #include "train/train-contrastive.h"
 
 #include "base/checked.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "tensor/tensor.h"
@@ -64,7 +65,7 @@ static char *settings_text(const Run *run)
     ldm_dataset_digest(run->dataset, sum);
     for (size_t i = 0; i < ldm_dataset_length(run->dataset); i++) {
         const char *caption = ldm_dataset_at(run->dataset, i)->caption;
-        g_checksum_update(sum, (const guchar *)caption, (gssize)strlen(caption) + 1);
+        ldm_digest_text(sum, caption);
     }
     return g_strdup_printf("side=%zu channels=%zu levels=%zu width=%zu data=%.32s", tower->side,
                            tower->channels, tower->levels, tower->width,

@@ -59,6 +59,12 @@ LdmTrainOptions ldm_train_adapter_defaults(LdmAdapterKind kind)
 
 /* ---- options ---- */
 
+char *ldm_train_adapter_text(const LdmTrainOptions *o)
+{
+    return g_strdup_printf("%zu %.17g %.17g %.17g %zu %s", o->loop.batch, o->loop.optimiser.rate,
+                           o->loss.snr_gamma, o->drop, o->adapter.rank, o->adapter.targets);
+}
+
 static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GError **error)
 {
     size_t f = (size_t)model->info.downsampling, side = o->latents.augment.side;

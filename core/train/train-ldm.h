@@ -29,6 +29,10 @@ LdmTrainOptions ldm_train_defaults(void);
 /* The same for an adapter: no dropout, since the model can be guided already. */
 LdmTrainOptions ldm_train_adapter_defaults(LdmAdapterKind kind);
 
+/* Those of an adapter's options that its weights depend on besides seed and steps, as a text for
+ * digests; free with g_free. */
+char *ldm_train_adapter_text(const LdmTrainOptions *options);
+
 /* Trains `model`, which must not be computed with afterwards, and writes it to `folder`; with an
  * adapter the model stays as it was, and the adapter's file is written. Cancelling
  * saves a checkpoint of the last whole step; the error is then CANCELLED. Errors: INVALID (options;

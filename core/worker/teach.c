@@ -254,12 +254,12 @@ static char *folder_of(const PentimentoTeaching *teaching)
  * path, and another program's settings, begin anew. */
 static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
 {
-    const LdmTrainOptions o = options_of(teaching, model);
+    const LdmTrainOptions options = options_of(teaching, model);
+    g_autofree char *adapter = ldm_train_adapter_text(&options);
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    g_autofree char *settings = g_strdup_printf(
-        VERSION "\n%s\n%s\n%d %" G_GINT64_FORMAT " %zu %.17g %.17g %.17g %zu %s\n", teaching->name,
-        teaching->description, teaching->steps, teaching->seed, o.loop.batch, o.loop.optimiser.rate,
-        o.loss.snr_gamma, o.drop, o.adapter.rank, o.adapter.targets);
+    g_autofree char *settings =
+        g_strdup_printf(VERSION "\n%s\n%s\n%d %" G_GINT64_FORMAT " %s\n", teaching->name,
+                        teaching->description, teaching->steps, teaching->seed, adapter);
 
     g_checksum_update(sum, (const guchar *)settings, -1);
     ldm_model_digest(model, sum);
