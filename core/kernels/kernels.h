@@ -6,8 +6,8 @@
  *
  * One source per group (gemm conv norm act attention resample convert), compiled once per
  * instruction set by a thin file (base, AVX2, AVX-512, NEON); the table is picked at run time, and
- * PENTIMENTO_CPU=base|avx2|avx512|neon forces one; amx is avx512 with bf16 on AMX. Each has a plain
- * C twin in tests/kernels. */
+ * PENTIMENTO_CPU=base|avx2|avx512|neon forces one; amx, what a processor with it takes by itself,
+ * is avx512 with bf16 on AMX. Each has a plain C twin in tests/kernels. */
 #pragma once
 
 #include "ldm.h"
@@ -23,6 +23,9 @@ const char *ldm_kernels_name(void);
 
 /* True where products of bf16 numbers with f32 sums are faster than those of f32 here. */
 bool ldm_kernels_have_bf16(void);
+
+/* True where they are so much faster (AMX) that they beat Winograd in f32, too. */
+bool ldm_kernels_prefer_bf16(void);
 
 /* The instruction set that multiplies 8-bit weights: "base", "avx2", "avx512" (VNNI), "neon". */
 const char *ldm_kernels_q8_name(void);

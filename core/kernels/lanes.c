@@ -57,9 +57,11 @@ static const LdmPairs *pick_pairs(void)
 #ifdef __x86_64__
     if (ldm_lanes() != &ldm_lanes_avx512 || !__builtin_cpu_supports("avx512bf16"))
         return NULL;
-    /* Only who asks gets AMX: it has run on an emulator, no processor has shown its speed. */
-    bool wanted = g_strcmp0(g_getenv("PENTIMENTO_CPU"), "amx") == 0;
-    return wanted && may_use_amx() ? &ldm_pairs_amx : &ldm_pairs_avx512;
+    const char *wanted = g_getenv("PENTIMENTO_CPU");
+    bool refused = g_strcmp0(wanted, ldm_lanes_avx512.name) == 0;
+    /* looked at before it is trusted: hypervisors let tiles through in ways of their own */
+    bool amx = !refused && may_use_amx() && ldm_pairs_amx_agrees();
+    return amx ? &ldm_pairs_amx : &ldm_pairs_avx512;
 #elif defined __aarch64__
     if (ldm_lanes() == &ldm_lanes_neon && (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0)
         return &ldm_pairs_neon;
@@ -81,6 +83,11 @@ const LdmPairs *ldm_pairs(void)
 bool ldm_kernels_have_bf16(void)
 {
     return ldm_pairs() != NULL;
+}
+
+bool ldm_kernels_prefer_bf16(void)
+{
+    return ldm_pairs() != NULL && ldm_pairs()->beats_winograd;
 }
 
 static const LdmQ8Lanes *pick_q8(void)

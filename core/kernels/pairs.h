@@ -25,6 +25,9 @@ typedef struct {
 
 #ifdef __x86_64__
 extern const LdmPairs ldm_pairs_avx512, ldm_pairs_amx;
+
+/* Whether this processor's tile multiplies as it should; only where it may be used. */
+bool ldm_pairs_amx_agrees(void);
 #elif defined __aarch64__
 extern const LdmPairs ldm_pairs_neon;
 #endif

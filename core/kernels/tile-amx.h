@@ -1,6 +1,6 @@
 /* The register tile of bf16 pairs on AMX, whose eight registers hold 16 rows of 16 words: four are
  * of C, two of A, two of B. The including file says what the instructions are, on registers
- * known at compile time: AMX_CONFIGURE(config), AMX_RELEASE(), AMX_LOAD(r, p, bytes a row),
+ * known at compile time: AMX_CONFIGURE(config), AMX_ZERO(r), AMX_LOAD(r, p, bytes a row),
  * AMX_STORE(r, p, bytes a row), AMX_MULTIPLY(c, a, b). */
 #pragma once
 
@@ -32,6 +32,40 @@ static AmxConfig amx_config(int rows)
     return config;
 }
 
+/* Shaping the registers takes as long as a dozen products and waits for those before, so a thread's
+ * keep their shape from tile to tile. Nothing else in a process with this library uses them. */
+static void amx_shape(int rows)
+{
+    static _Thread_local int shaped;
+    if (shaped == rows)
+        return;
+    const AmxConfig config = amx_config(rows);
+    AMX_CONFIGURE(config);
+    shaped = rows;
+}
+
+/* C as it lies, or zeros: the quarters that a tile of this size has. */
+static void load_sums(const float *c, size_t bytes, bool add, bool lower, bool right)
+{
+    const float *c_lower = c + SIDE * (bytes / sizeof *c);
+    if (!add) {
+        AMX_ZERO(0);
+        AMX_ZERO(1);
+        if (lower) {
+            AMX_ZERO(2);
+            AMX_ZERO(3);
+        }
+        return;
+    }
+    AMX_LOAD(0, c, bytes);
+    if (right)
+        AMX_LOAD(1, c + SIDE, bytes);
+    if (lower)
+        AMX_LOAD(2, c_lower, bytes);
+    if (lower && right)
+        AMX_LOAD(3, c_lower + SIDE, bytes);
+}
+
 /* The last words of A and B, with zeros up to a whole register. */
 typedef struct {
     float a[AMX_ROWS * SIDE], b[SIDE * NR];
@@ -51,17 +85,8 @@ static void tile(int rows, const LdmTile *t)
     const bool lower = rows > SIDE, right = t->vectors > 1;
     const size_t c_bytes = t->ldc * sizeof(float), b_bytes = NR * sizeof(float);
     float *c = t->c, *c_lower = c + SIDE * t->ldc;
-    const AmxConfig config = amx_config(rows);
-    AMX_CONFIGURE(config);
-    if (t->add) {
-        AMX_LOAD(0, c, c_bytes);
-        if (right)
-            AMX_LOAD(1, c + SIDE, c_bytes);
-        if (lower)
-            AMX_LOAD(2, c_lower, c_bytes);
-        if (lower && right)
-            AMX_LOAD(3, c_lower + SIDE, c_bytes);
-    } /* else they are zeros from the start */
+    amx_shape(rows);
+    load_sums(c, c_bytes, t->add, lower, right);
     AmxEdge edge;
     const size_t steps = ldm_parts(t->K, SIDE);
     for (size_t i = 0; i < t->segments * steps; i++) {
@@ -96,5 +121,4 @@ static void tile(int rows, const LdmTile *t)
         AMX_STORE(2, c_lower, c_bytes);
     if (lower && right)
         AMX_STORE(3, c_lower + SIDE, c_bytes);
-    AMX_RELEASE();
 }

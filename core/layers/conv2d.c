@@ -62,14 +62,21 @@ LdmConv ldm_conv2d_kernel(const LdmConv2d *layer, const LdmTensor *x)
                      .bias = ldm_param_weights(layer->bias)};
 }
 
+/* The same as this pass multiplies it. */
+static LdmConv kernel_of(const LdmPass *pass, const LdmConv2d *layer, const LdmTensor *x)
+{
+    LdmConv conv = ldm_conv2d_kernel(layer, x);
+    conv.bf16 = ldm_pass_bf16(pass);
+    conv.bf16_taps = ldm_pass_bf16_taps(pass);
+    return conv;
+}
+
 /* affine: what x is read through ([N, 2, in]), or NULL; takes all three over. */
 static LdmTensor *convolve(LdmPass *pass, const LdmConv2d *layer, LdmTensor *x, LdmTensor *affine,
                            LdmTensor *residual)
 {
     size_t Ho, Wo;
-    LdmConv conv = ldm_conv2d_kernel(layer, x);
-    conv.bf16 = ldm_pass_bf16(pass);
-    conv.bf16_taps = ldm_pass_bf16_taps(pass);
+    LdmConv conv = kernel_of(pass, layer, x);
     ldm_conv_output(&conv, &Ho, &Wo);
     LdmTensor *y = residual != NULL ? ldm_pass_over(pass, residual)
                                     : ldm_pass_nhwc(pass, conv.N, Ho, Wo, layer->out);
@@ -114,7 +121,7 @@ LdmTensor *ldm_conv2d_forward(LdmPass *pass, const LdmConv2d *layer, LdmTensor *
 LdmTensor *ldm_conv2d_normed_forward(LdmPass *pass, const LdmConv2d *layer, const LdmNorm *norm,
                                      LdmTensor *x, LdmTensor *residual)
 {
-    LdmConv conv = ldm_conv2d_kernel(layer, x); /* who does not record rounds no taps */
+    LdmConv conv = kernel_of(pass, layer, x);
     if (!ldm_pass_fuses(pass) || ldm_pass_q8(pass, layer->weight) ||
         layer->weight->adapter != NULL || !ldm_conv_reads_normed(&conv))
         return ldm_conv2d_forward(pass, layer, ldm_group_norm_forward(pass, norm, x, true),

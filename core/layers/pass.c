@@ -89,7 +89,8 @@ bool ldm_pass_bf16(const LdmPass *pass)
 
 bool ldm_pass_bf16_taps(const LdmPass *pass)
 {
-    return pass->bf16 && pass->records; /* whether or not it does at the moment */
+    /* records: whether or not it does at the moment */
+    return pass->bf16 && (pass->records || ldm_kernels_prefer_bf16());
 }
 
 void ldm_pass_set_q8(LdmPass *pass, bool q8)

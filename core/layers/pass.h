@@ -44,8 +44,8 @@ typedef void (*LdmPassProgress)(double flops_done, void *data);
 void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data);
 
 /* Lets products and attention round what they multiply to bf16, where the processor gains by it
- * (ldm_kernels_have_bf16); of a pass that records, there and back, and larger convolutions, too.
- * Set it in the plan as well. */
+ * (ldm_kernels_have_bf16), there and back; larger convolutions, too, of a pass that records and
+ * where ldm_kernels_prefer_bf16. Set it in the plan as well. */
 void ldm_pass_set_bf16(LdmPass *pass, bool bf16);
 bool ldm_pass_bf16(const LdmPass *pass);
 bool ldm_pass_bf16_taps(const LdmPass *pass); /* of larger convolutions */

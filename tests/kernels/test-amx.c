@@ -7,6 +7,7 @@
 static struct {
     uint8_t rows[8];
     float words[8][16][16];
+    int shapes; /* how often they were given */
 } amx;
 
 static void twin_configure(uint8_t palette, const uint8_t *rows, const uint16_t *row_bytes)
@@ -18,6 +19,7 @@ static void twin_configure(uint8_t palette, const uint8_t *rows, const uint16_t 
     }
     memcpy(amx.rows, rows, sizeof amx.rows);
     memset(amx.words, 0, sizeof amx.words);
+    amx.shapes++;
 }
 
 static void twin_move(int r, float *p, size_t bytes, bool out)
@@ -25,6 +27,12 @@ static void twin_move(int r, float *p, size_t bytes, bool out)
     g_assert_cmpint(amx.rows[r], >, 0);
     for (int i = 0; i < amx.rows[r]; i++, p += bytes / sizeof *p)
         memcpy(out ? p : amx.words[r][i], out ? amx.words[r][i] : p, 64);
+}
+
+static void twin_zero(int r)
+{
+    g_assert_cmpint(amx.rows[r], >, 0);
+    memset(amx.words[r], 0, sizeof amx.words[r]);
 }
 
 static float half_of(float word, int k)
@@ -45,7 +53,7 @@ static void twin_multiply(int c, int a, int b)
 }
 
 #define AMX_CONFIGURE(config)  twin_configure(config.palette, config.rows, config.row_bytes)
-#define AMX_RELEASE()          memset(amx.rows, 0, sizeof amx.rows)
+#define AMX_ZERO(r)            twin_zero(r)
 #define AMX_LOAD(r, p, bytes)  twin_move(r, (float *)(p), bytes, false)
 #define AMX_STORE(r, p, bytes) twin_move(r, p, bytes, true)
 #define AMX_MULTIPLY(c, a, b)  twin_multiply(c, a, b)
@@ -105,6 +113,7 @@ static void test_tile(void)
         for (size_t i = 0; i < G_N_ELEMENTS(depths); i++)
             for (int vectors = 1; vectors <= 2; vectors++)
                 check(rows, vectors, depths[i], (rows + i) % 2 == 0);
+    g_assert_cmpint(amx.shapes, ==, AMX_ROWS); /* once for each number of rows */
 }
 
 int main(int argc, char **argv)
