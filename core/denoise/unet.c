@@ -209,10 +209,13 @@ static void skip_push(Run *run, LdmTensor *h)
     run->skips[run->n_skips++] = ldm_pass_keep(run->pass, h);
 }
 
-/* Resblock j of a level and the transformer after it. */
-static LdmTensor *level_step(Run *run, const Level *level, int j, LdmTensor *h)
+/* Resblock j of a level, on the way up with the latest skip beside h, and the transformer after
+ * it. */
+static LdmTensor *level_step(Run *run, const Level *level, int j, bool up, LdmTensor *h)
 {
-    h = ldm_resblock_forward(run->pass, &level->resblocks[j], h, run->time);
+    const LdmResblock *block = &level->resblocks[j];
+    h = up ? ldm_resblock_joined_forward(run->pass, block, h, run->skips[--run->n_skips], run->time)
+           : ldm_resblock_forward(run->pass, block, h, run->time);
     if (level->transformers != NULL)
         h = ldm_transformer_forward(run->pass, &level->transformers[j], h, run->context);
     return h;
@@ -226,7 +229,7 @@ static LdmTensor *down_forward(Run *run, LdmTensor *h, int skips)
     for (int i = 0; i < unet->config.levels; i++) {
         const Level *level = &unet->down[i];
         for (int j = 0; j < level->layers && run->n_skips < skips; j++) {
-            h = level_step(run, level, j, h);
+            h = level_step(run, level, j, false, h);
             skip_push(run, h);
         }
         if (i + 1 < unet->config.levels && run->n_skips < skips) {
@@ -255,8 +258,7 @@ static LdmTensor *up_forward(Run *run, LdmTensor *h)
         for (int j = 0; j < level->layers; j++) {
             if (remember && run->n_skips == SHALLOW_LAYERS)
                 ldm_pass_remember(run->pass, unet, h, run->timestep);
-            h = ldm_concat_forward(run->pass, h, run->skips[--run->n_skips]);
-            h = level_step(run, level, j, h);
+            h = level_step(run, level, j, true, h);
         }
         if (i + 1 < unet->config.levels) {
             const LdmTensor *next = run->skips[run->n_skips - 1];
@@ -279,10 +281,8 @@ static LdmTensor *shallow_forward(Run *run, LdmTensor *x)
         return NULL;
     x = ldm_conv2d_forward(run->pass, &unet->conv_in, ldm_pass_keep(run->pass, x), NULL);
     ldm_pass_drop(run->pass, down_forward(run, x, SHALLOW_LAYERS));
-    for (int j = last->layers - SHALLOW_LAYERS; j < last->layers; j++) {
-        h = ldm_concat_forward(run->pass, h, run->skips[--run->n_skips]);
-        h = level_step(run, last, j, h);
-    }
+    for (int j = last->layers - SHALLOW_LAYERS; j < last->layers; j++)
+        h = level_step(run, last, j, true, h);
     return h;
 }
 

@@ -66,6 +66,20 @@ static void ask_residual(const GemmJob *job, size_t m, int rows, size_t n)
             __builtin_prefetch(g->residual + (m + i) * g->N + n + v);
 }
 
+/* X's row m from column k on, and how far apart its rows are there. */
+static const float *row_from(const LdmGemm *g, size_t m, size_t k, size_t *ld)
+{
+    size_t own = g->K - g->K_joined;
+    *ld = k < own ? own : g->K_joined;
+    return k < own ? g->x + m * own + k : g->joined + m % g->joined_rows * g->K_joined + k - own;
+}
+
+/* Rows from m on that lie one after another everywhere, `most` at most. */
+static size_t rows_together(const LdmGemm *g, size_t m, size_t most)
+{
+    return g->joined != NULL ? MIN(most, g->joined_rows - m % g->joined_rows) : most;
+}
+
 static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, size_t k0,
                        size_t depth, size_t n0, size_t columns)
 {
@@ -73,18 +87,21 @@ static void gemm_strip(const GemmJob *job, GemmScratch *s, size_t m, int rows, s
     const size_t NR = 2 * job->lanes->width;
     bool in_place = g->residual == g->y, last = k0 + depth == g->K;
     const float *residual = in_place ? NULL : g->residual;
-    LdmTile t = {.segments = 1, .lda = g->K, .ldc = g->N, .add = k0 > 0 || in_place};
-    t.K = ldm_pairs_words(job->pairs, depth);
-    t.a = ldm_pairs_strip(job->pairs, g->x + m * g->K + k0, &t.lda, (size_t)rows, depth, s->strip,
-                          STRIP_PITCH);
+    LdmTile t = {.segments = 1, .ldc = g->N, .add = k0 > 0 || in_place};
+    const float *x = row_from(g, m, k0, &t.lda);
+    const size_t ld = t.lda;
     /* The next strip comes into the cache while this one is multiplied. */
-    const float *next = m + 2 * rows <= g->M ? g->x + (m + rows) * g->K + k0 : NULL;
+    const float *next = rows_together(g, m, 2 * rows) == 2 * (size_t)rows && m + 2 * rows <= g->M
+                            ? x + rows * ld
+                            : NULL;
+    t.K = ldm_pairs_words(job->pairs, depth);
+    t.a = ldm_pairs_strip(job->pairs, x, &t.lda, (size_t)rows, depth, s->strip, STRIP_PITCH);
     for (size_t n = 0; n < columns; n += NR) {
         t.b = s->b + n * t.K;
         t.c = g->y + m * g->N + n0 + n;
         if (last && residual != NULL)
             ask_residual(job, m, rows, n0 + n);
-        ldm_tile_ahead_strip(&t, next, g->K, depth, n / NR);
+        ldm_tile_ahead_strip(&t, next, ld, depth, n / NR);
         ldm_tile_by(job->tile, NR / 2, rows, MIN(NR, columns - n), &t, s->corner);
     }
     if (!last || (g->bias.data == NULL && residual == NULL))
@@ -163,11 +180,14 @@ static void gemm_task(size_t index, int thread, void *data)
     size_t m0 = index / job->n_blocks * job->block_rows;
     size_t columns = MIN(job->block_columns, g->N - n0), m1 = MIN(m0 + job->block_rows, g->M);
     ldm_bias_f32(g->bias, n0, columns, PANELS * NR, s->bias);
-    for (size_t k0 = 0; k0 < g->K; k0 += KC) {
-        size_t depth = MIN((size_t)KC, g->K - k0);
+    const size_t own = g->K - g->K_joined;
+    for (size_t k0 = 0, depth; k0 < g->K; k0 += depth) {
+        depth = MIN((size_t)KC, (k0 < own ? own : g->K) - k0);
         pack_block(job, s->b, k0, depth, n0, columns);
-        for (size_t m = m0; m < m1; m += job->rows)
-            gemm_strip(job, s, m, (int)MIN(job->rows, m1 - m), k0, depth, n0, columns);
+        for (size_t m = m0, rows; m < m1; m += rows) {
+            rows = rows_together(g, m, MIN(job->rows, m1 - m));
+            gemm_strip(job, s, m, (int)rows, k0, depth, n0, columns);
+        }
     }
 }
 
@@ -232,7 +252,7 @@ bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
     job.pairs = g->bf16 ? ldm_pairs() : NULL;
     job.tile = ldm_pairs_tile(job.pairs);
     job.rows = ldm_pairs_rows(job.pairs);
-    if (g->M <= DOT_ROWS && !g->transposed)
+    if (g->M <= DOT_ROWS && !g->transposed && g->joined == NULL)
         return ldm_parallel_for(ldm_parts(g->N, DOT_COLUMNS), dot_task, &job, cancellable);
     job_cut(&job);
     return ldm_parallel_for(count_tasks(&job), gemm_task, &job, cancellable);

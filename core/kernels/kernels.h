@@ -46,6 +46,10 @@ typedef struct {
     void *scratch;
     bool transposed; /* w is [K, N]: the way back through a linear layer, dX = dY W */
     bool bf16;       /* may round x and w to bf16 where ldm_kernels_have_bf16 */
+    /* X's last K_joined columns lie here instead, [joined_rows, K_joined], which stand beside each
+     * joined_rows rows of x; NULL: x has them all */
+    const float *joined;
+    size_t K_joined, joined_rows;
 } LdmGemm;
 size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype);
 bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable);
@@ -130,6 +134,10 @@ typedef struct {
     LdmWeights gamma, beta;
     float *y;
     void *scratch;
+    /* X's last C_joined channels lie here instead, [N_joined, P, C_joined] with N_joined = N or 1;
+     * NULL: x has them all, and y may be x. Not on the way back. */
+    const float *joined;
+    size_t C_joined, N_joined;
 } LdmGroupNorm;
 size_t ldm_group_norm_scratch(const LdmGroupNorm *norm);
 bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable);

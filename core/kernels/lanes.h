@@ -169,9 +169,9 @@ typedef struct {
      * m2[c] = sum of (x - mean)^2 of the `seen` rows before them. */
     void (*channel_moments)(const float *x, size_t pixels, size_t stride, size_t n, size_t seen,
                             double *mean, double *m2);
-    /* y = x * scale[c] + shift[c], then SiLU where asked; rows `stride` apart in x and y. */
-    void (*channel_affine)(const float *x, float *y, size_t pixels, size_t stride, size_t n,
-                           const float *scale, const float *shift, bool silu);
+    /* y = x * scale[c] + shift[c], then SiLU where asked; rows ldx and ldy apart. */
+    void (*channel_affine)(const float *x, size_t ldx, float *y, size_t ldy, size_t pixels,
+                           size_t n, const float *scale, const float *shift, bool silu);
     void (*row_moments)(const float *x, size_t n, double *mean, double *variance);
     /* y = (x - mean) * factor * gamma + beta */
     void (*row_normalise)(const float *x, float *y, size_t n, float mean, float factor,

@@ -58,10 +58,10 @@ static void channel_moments(const float *x, size_t pixels, size_t stride, size_t
     }
 }
 
-static void channel_affine(const float *x, float *y, size_t pixels, size_t stride, size_t n,
-                           const float *factor, const float *shift, bool silu_too)
+static void channel_affine(const float *x, size_t ldx, float *y, size_t ldy, size_t pixels,
+                           size_t n, const float *factor, const float *shift, bool silu_too)
 {
-    for (size_t p = 0; p < pixels; p++, x += stride, y += stride) {
+    for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy) {
         size_t c = 0;
         for (; c + LANES <= n; c += LANES) {
             Vec v = load(x + c) * load(factor + c) + load(shift + c);

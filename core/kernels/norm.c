@@ -46,14 +46,34 @@ static size_t band_place(const GroupJob *job, size_t index, size_t *first)
     return MIN(job->rows, P - row);
 }
 
+/* A band's channels lie in one or two places. */
+typedef struct {
+    const float *x;
+    size_t first, n; /* channels */
+} Part;
+
+static int band_parts(const LdmGroupNorm *norm, size_t pixel, Part *parts)
+{
+    size_t own = norm->C - norm->C_joined;
+    parts[0] = (Part){norm->x + pixel * own, 0, own};
+    if (norm->joined == NULL)
+        return 1;
+    pixel %= norm->N_joined * norm->P;
+    parts[1] = (Part){norm->joined + pixel * norm->C_joined, own, norm->C_joined};
+    return 2;
+}
+
 static void moments_task(size_t index, int thread, void *data)
 {
     const GroupJob *job = data;
     size_t C = job->norm->C, first, pixels = band_place(job, index, &first);
     double *mean = job->moments + index * LDM_MOMENTS(C), *m2 = mean + C;
+    Part parts[2];
     for (size_t i = 0; i < C; i++)
         mean[i] = m2[i] = 0;
-    ldm_lanes()->channel_moments(job->norm->x + first * C, pixels, C, C, 0, mean, m2);
+    for (int i = 0, n = band_parts(job->norm, first, parts); i < n; i++)
+        ldm_lanes()->channel_moments(parts[i].x, pixels, parts[i].n, parts[i].n, 0,
+                                     mean + parts[i].first, m2 + parts[i].first);
 }
 
 /* Chan, Golub, LeVeque (1979): those of `count` more numbers come in. */
@@ -130,8 +150,12 @@ static void apply_task(size_t index, int thread, void *data)
     const LdmGroupNorm *norm = job->norm;
     size_t C = norm->C, first, pixels = band_place(job, index, &first);
     const float *factor = job->affine + index / job->bands * 2 * C;
-    ldm_lanes()->channel_affine(norm->x + first * C, norm->y + first * C, pixels, C, C, factor,
-                                factor + C, norm->silu);
+    Part parts[2];
+    for (int i = 0, n = band_parts(norm, first, parts); i < n; i++) {
+        size_t c = parts[i].first;
+        ldm_lanes()->channel_affine(parts[i].x, parts[i].n, norm->y + first * C + c, C, pixels,
+                                    parts[i].n, factor + c, factor + C + c, norm->silu);
+    }
 }
 
 static bool find_affine(GroupJob *job, GCancellable *cancellable)

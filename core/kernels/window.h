@@ -60,7 +60,7 @@ static inline void ldm_window_move(LdmWindow *w, size_t image, size_t top, size_
         for (size_t j = seen; j < w->columns; j++) {
             const float *source = ldm_window_source(w, i, j);
             if (source != w->beyond)
-                lanes->channel_affine(source, ldm_window_copy(w, i, j), 1, 0, c->Cin, factor, shift,
-                                      true);
+                lanes->channel_affine(source, 0, ldm_window_copy(w, i, j), 0, 1, c->Cin, factor,
+                                      shift, true);
         }
 }

@@ -70,6 +70,40 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
     return y;
 }
 
+LdmTensor *ldm_linear_joined_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
+                                     LdmTensor *joined)
+{
+    size_t beside = joined->shape[joined->rank - 1];
+    size_t M = ldm_tensor_count(x) / (layer->in - beside), K = layer->in, N = layer->out;
+    LdmTensor *y = ldm_pass_like(pass, x, N);
+    LdmWeights w = ldm_param_weights(layer->weight);
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_gemm_scratch(M, N, K, w.dtype));
+    LdmGemm gemm = {.M = M,
+                    .N = N,
+                    .K = K,
+                    .x = x->data,
+                    .joined = joined->data,
+                    .K_joined = beside,
+                    .joined_rows = ldm_tensor_count(joined) / beside,
+                    .w = w,
+                    .bias = ldm_param_weights(layer->bias),
+                    .y = y->data,
+                    .scratch = scratch->data,
+                    .bf16 = ldm_pass_bf16(pass)};
+    if (ldm_pass_op(pass, &(LdmOp){.name = "linear-joined",
+                                   .parameter = layer->weight,
+                                   .second = layer->bias,
+                                   .inputs = {x, joined},
+                                   .n_inputs = 2,
+                                   .output = y,
+                                   .flops = 2.0 * M * N * K}))
+        ldm_pass_check(pass, ldm_gemm(&gemm, ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, x);
+    ldm_pass_drop(pass, joined);
+    return y;
+}
+
 LdmTensor *ldm_linear_geglu_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x)
 {
     if (!ldm_pass_fuses(pass) || ldm_pass_q8(pass, layer->weight) || layer->weight->adapter != NULL)

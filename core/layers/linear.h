@@ -21,6 +21,11 @@ void ldm_linear_init_1x1(LdmLinear *layer, LdmScope scope, size_t in, size_t out
 LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
                               LdmTensor *residual);
 
+/* The same of x [N, ..., C] beside joined [N or 1, ..., in - C], without a residual and in floats,
+ * where nothing is recorded and no adapter takes part. Takes both over. */
+LdmTensor *ldm_linear_joined_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *x,
+                                     LdmTensor *joined);
+
 /* x [..., in] -> v * GELU(g), [..., out / 2], where v | g is what ldm_linear_forward makes, which
  * then is in no memory unless the pass records, the weights are in 8 bits, or adapters take part.
  * Takes x over. */

@@ -53,7 +53,7 @@ static bool announce(LdmPass *pass, const LdmNorm *layer, LdmTensor *x, LdmTenso
 static LdmGroupNorm group_norm(const LdmNorm *layer, const LdmTensor *x)
 {
     return (LdmGroupNorm){.N = x->shape[0],
-                          .P = ldm_tensor_count(x) / (x->shape[0] * layer->channels),
+                          .P = ldm_tensor_count(x) / (x->shape[0] * x->shape[x->rank - 1]),
                           .C = layer->channels,
                           .groups = layer->groups,
                           .eps = layer->eps,
@@ -76,6 +76,32 @@ LdmTensor *ldm_group_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
         ldm_pass_check(pass, ldm_group_norm(&norm, ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, scratch);
     ldm_pass_drop(pass, x);
+    return y;
+}
+
+LdmTensor *ldm_group_norm_joined_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor *x,
+                                         LdmTensor *joined)
+{
+    LdmTensor *y = ldm_pass_like(pass, x, layer->channels);
+    LdmGroupNorm norm = group_norm(layer, x);
+    norm.joined = joined->data;
+    norm.N_joined = joined->shape[0];
+    norm.C_joined = joined->shape[joined->rank - 1];
+    norm.silu = true;
+    norm.y = y->data;
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_group_norm_scratch(&norm));
+    norm.scratch = scratch->data;
+    if (ldm_pass_op(pass, &(LdmOp){.name = "group-norm-joined",
+                                   .layer = layer,
+                                   .parameter = layer->weight,
+                                   .second = layer->bias,
+                                   .inputs = {x, joined},
+                                   .n_inputs = 2,
+                                   .output = y}))
+        ldm_pass_check(pass, ldm_group_norm(&norm, ldm_pass_cancellable(pass)));
+    ldm_pass_drop(pass, scratch);
+    ldm_pass_drop(pass, x);
+    ldm_pass_drop(pass, joined);
     return y;
 }
 

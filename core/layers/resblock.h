@@ -27,3 +27,8 @@ void ldm_resblock_init(LdmResblock *block, LdmScope scope, const LdmResblockSize
  * is borrowed; NULL where the block has none. */
 LdmTensor *ldm_resblock_forward(LdmPass *pass, const LdmResblock *block, LdmTensor *x,
                                 LdmTensor *time);
+
+/* The same of x [N, H, W, C] beside a skip [N or 1, H, W, in - C], which is taken over, too; they
+ * are joined by a copy only where the pass records or the shortcut needs them in one place. */
+LdmTensor *ldm_resblock_joined_forward(LdmPass *pass, const LdmResblock *block, LdmTensor *x,
+                                       LdmTensor *skip, LdmTensor *time);

@@ -130,6 +130,59 @@ static void test_geglu(void)
     g_assert_false(ldm_gemm_geglu(&(LdmGemmGeglu){.M = 1, .C = 1, .K = 1}, cancelled));
 }
 
+/* X's last columns in another place, whose rows stand beside all of x's or beside each part of
+ * them. */
+static void check_joined(Size s, size_t K_joined, size_t parts, LdmDtype dtype, bool bf16)
+{
+    const size_t M = s.M * parts, N = s.N, K = s.K, own = K - K_joined;
+    TwinArray x = twin_random(M * own), joined = twin_random(s.M * K_joined);
+    TwinArray whole = twin_array(M * K), y = twin_random(M * N);
+    TwinArray scratch = twin_scratch(ldm_gemm_scratch(M, N, K, dtype));
+    TwinWeights w = twin_weights(N * K, dtype), b = twin_weights(N, dtype);
+    g_autofree double *expected = g_new(double, M *N);
+    for (size_t m = 0; m < M; m++) {
+        const float *beside = joined.data + m % s.M * K_joined;
+        memcpy(whole.data + m * K, x.data + m * own, own * sizeof(float));
+        memcpy(whole.data + m * K + own, beside, K_joined * sizeof(float));
+        for (size_t n = 0; n < N; n++)
+            expected[m * N + n] = b.values[n] + product(whole.data, m, &w, n, K, bf16);
+    }
+    g_assert_true(ldm_gemm(&(LdmGemm){.M = M,
+                                      .N = N,
+                                      .K = K,
+                                      .x = x.data,
+                                      .joined = joined.data,
+                                      .K_joined = K_joined,
+                                      .joined_rows = s.M,
+                                      .w = w.weights,
+                                      .bias = b.weights,
+                                      .y = y.data,
+                                      .scratch = scratch.data,
+                                      .bf16 = bf16},
+                           NULL));
+    twin_compare(y.data, expected, M * N, 2e-6, "joined gemm");
+    twin_free(x);
+    twin_free(joined);
+    twin_free(whole);
+    twin_free(y);
+    twin_free(scratch);
+    twin_weights_free(w);
+    twin_weights_free(b);
+}
+
+static void test_joined(void)
+{
+    static const struct {
+        Size size;
+        size_t K_joined, parts;
+    } cases[] = {{{1, 1, 2}, 1, 1},        {{1, 33, 7}, 3, 2},       {{17, 19, 23}, 11, 3},
+                 {{65, 130, 960}, 320, 2}, {{256, 64, 768}, 384, 1}, {{37, 40, 1501}, 700, 2}};
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (LdmDtype dtype = LDM_F32; dtype <= LDM_BF16; dtype++)
+            for (int bf16 = 0; bf16 < 2; bf16++)
+                check_joined(cases[i].size, cases[i].K_joined, cases[i].parts, dtype, bf16);
+}
+
 /* The number of threads changes who computes, not what: the same bits. */
 static void test_threads(void)
 {
@@ -185,6 +238,7 @@ int main(int argc, char **argv)
     g_test_add_func("/gemm/blocks", test_blocks);
     g_test_add_func("/gemm/bf16", test_bf16);
     g_test_add_func("/gemm/geglu", test_geglu);
+    g_test_add_func("/gemm/joined", test_joined);
     g_test_add_func("/gemm/threads", test_threads);
     g_test_add_func("/gemm/nan", test_nan);
     return g_test_run();

@@ -61,6 +61,47 @@ static void check_group(const Case *k, bool silu, bool affine)
     twin_weights_free(beta);
 }
 
+/* Channels in two places: the very numbers of one, of one skip for each picture or for all. */
+static void check_joined(size_t N, size_t P, size_t C, size_t C_joined, size_t N_joined)
+{
+    const size_t own = C - C_joined;
+    TwinArray x = twin_random(N * P * own), joined = twin_random(N_joined * P * C_joined);
+    TwinArray whole = twin_array(N * P * C), expected = twin_array(N * P * C);
+    TwinArray y = twin_array(N * P * C);
+    for (size_t i = 0; i < N * P; i++) {
+        const float *skip = joined.data + i % (N_joined * P) * C_joined;
+        memcpy(whole.data + i * C, x.data + i * own, own * sizeof(float));
+        memcpy(whole.data + i * C + own, skip, C_joined * sizeof(float));
+    }
+    LdmGroupNorm norm = {.N = N, .P = P, .C = C, .groups = 2, .eps = 1e-5f, .silu = true};
+    TwinArray scratch = twin_scratch(ldm_group_norm_scratch(&norm));
+    norm.scratch = scratch.data;
+    norm.x = whole.data;
+    norm.y = expected.data;
+    g_assert_true(ldm_group_norm(&norm, NULL));
+    norm.x = x.data;
+    norm.joined = joined.data;
+    norm.C_joined = C_joined;
+    norm.N_joined = N_joined;
+    norm.y = y.data;
+    g_assert_true(ldm_group_norm(&norm, NULL));
+    g_assert_cmpmem(y.data, N * P * C * 4, expected.data, N * P * C * 4);
+    twin_free(x);
+    twin_free(joined);
+    twin_free(whole);
+    twin_free(expected);
+    twin_free(y);
+    twin_free(scratch);
+}
+
+static void test_joined(void)
+{
+    check_joined(1, 5, 6, 1, 1);
+    check_joined(2, 130, 96, 40, 2);
+    check_joined(3, 700, 66, 33, 1);
+    check_joined(2, 64, 960, 320, 1);
+}
+
 static void test_group(void)
 {
     static const Case cases[] = {
@@ -168,6 +209,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/norm/group", test_group);
+    g_test_add_func("/norm/joined", test_joined);
     g_test_add_func("/norm/layer", test_layer);
     g_test_add_func("/norm/nan", test_nan);
     g_test_add_func("/norm/threads", test_threads);

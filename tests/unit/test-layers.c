@@ -360,6 +360,41 @@ static void test_joining(void)
     bench_clear(&bench);
 }
 
+/* What a skip stands beside, joined in no memory, against the two in one; where the shortcut is
+ * multiplied in another way, too. A skip of one picture stands beside all. */
+static void test_joined(void)
+{
+    enum { C = 40, SKIP = 24, OUT = 32, TIME = 8 };
+    LdmResblock block = {0};
+    LdmResblockSizes sizes = {C + SKIP, OUT, TIME, .groups = 8, .eps = 1e-5};
+    Bench bench;
+    bench_init(&bench);
+    ldm_resblock_init(&block, bench.root, &sizes);
+    bind(&bench);
+    LdmPass *pass = bench.pass;
+    for (size_t skips = 1; skips <= 2; skips++) {
+        LdmTensor *x = random_nhwc(&bench, 2, 9, 7, C),
+                  *skip = random_nhwc(&bench, skips, 9, 7, SKIP);
+        LdmTensor *time = ldm_pass_tensor(pass, 2, (size_t[]){2, TIME});
+        fill(&bench, time->data, 2 * TIME);
+        LdmTensor *both =
+            ldm_concat_forward(pass, ldm_pass_keep(pass, x), ldm_pass_keep(pass, skip));
+        LdmTensor *one = ldm_resblock_forward(pass, &block, both, time);
+        LdmTensor *saved = duplicate(&bench, x);
+        LdmTensor *y = ldm_resblock_joined_forward(pass, &block, ldm_pass_keep(pass, x),
+                                                   ldm_pass_keep(pass, skip), time);
+        const float *values = ldm_tensor_f32(y), *expected = ldm_tensor_f32(one);
+        g_assert_cmpuint(ldm_tensor_count(y), ==, ldm_tensor_count(one));
+        for (size_t i = 0; i < ldm_tensor_count(y); i++)
+            g_assert_cmpfloat_with_epsilon(values[i], expected[i], 2e-4);
+        assert_same(x, saved);
+        LdmTensor *const tensors[] = {x, skip, time, one, saved, y};
+        for (size_t i = 0; i < G_N_ELEMENTS(tensors); i++)
+            ldm_pass_drop(pass, tensors[i]);
+    }
+    bench_clear(&bench);
+}
+
 /* A context of the picture's own tokens is self-attention; a causal token sees no later one. */
 static void test_attention(void)
 {
@@ -561,6 +596,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layers/measured", test_measured);
     g_test_add_func("/layers/normed", test_normed);
     g_test_add_func("/layers/joining", test_joining);
+    g_test_add_func("/layers/joined", test_joined);
     g_test_add_func("/layers/attention", test_attention);
     g_test_add_func("/layers/bf16", test_bf16);
     g_test_add_func("/layers/q8", test_q8);
