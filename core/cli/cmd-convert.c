@@ -101,7 +101,7 @@ static bool convert(const Arguments *arguments, LdmDtype dtype, GError **error)
         return false;
     g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&fields, "{sv}", "event", g_variant_new_string("done"));
-    g_variant_builder_add(&fields, "{sv}", "output", g_variant_new_string(common->output));
+    g_variant_builder_add(&fields, "{sv}", "output", pentimento_path_variant(common->output));
     g_variant_builder_add(&fields, "{sv}", "weight_bytes", g_variant_new_uint64(plan.weight_bytes));
     pentimento_report_done(&report, common->output, g_variant_builder_end(&fields));
     return true;

@@ -25,7 +25,7 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan, const L
     GVariantBuilder fields;
 
     g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
-    add(&fields, "path", g_variant_new_string(info->path));
+    add(&fields, "path", pentimento_path_variant(info->path));
     add(&fields, "layout", g_variant_new_string(info->layout));
     add(&fields, "family", g_variant_new_string(info->family));
     add(&fields, "tasks", g_variant_new_strv(tasks, G_N_ELEMENTS(tasks)));

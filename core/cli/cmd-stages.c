@@ -30,7 +30,7 @@ static void report_array(const PentimentoReport *report, const char *path, const
     g_string_append_c(text, ']');
     g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&fields, "{sv}", "event", g_variant_new_string("done"));
-    g_variant_builder_add(&fields, "{sv}", "output", g_variant_new_string(path));
+    g_variant_builder_add(&fields, "{sv}", "output", pentimento_path_variant(path));
     g_variant_builder_add(&fields, "{sv}", "shape", g_variant_builder_end(&sizes));
     pentimento_report_done(report, text->str, g_variant_builder_end(&fields));
 }
@@ -40,9 +40,9 @@ static bool write_array(const PentimentoReport *report, const LdmTensor *array, 
 {
     bool done;
 
-    pentimento_interrupt_hold();
+    pentimento_output_begin(path);
     done = ldm_npy_write(array, path, error);
-    pentimento_interrupt_release();
+    pentimento_output_end(path);
     if (done)
         report_array(report, path, array);
     return done;
@@ -188,9 +188,9 @@ static bool write_decoded(const PentimentoReport *report, LdmTensor *picture, co
         return false;
     }
     to_unit_range(picture);
-    pentimento_interrupt_hold();
+    pentimento_output_begin(path);
     done = pentimento_picture_write(picture, NULL, path, error);
-    pentimento_interrupt_release();
+    pentimento_output_end(path);
     if (done)
         report_array(report, path, picture);
     return done;

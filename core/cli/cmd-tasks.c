@@ -102,6 +102,11 @@ static bool check_arguments(TaskArguments *arguments, LdmTask task, GError **err
     if (!pentimento_check_output(output, error) || !pentimento_picture_writable(output, error) ||
         !pentimento_preview_check(&arguments->preview, error))
         return false;
+    if (arguments->count > 1 && arguments->latent != NULL) {
+        pentimento_set_usage(error, _("--count goes with seeds, and --latent takes the seed's "
+                                      "place: give one of them"));
+        return false;
+    }
     if (arguments->count > 1 && strcmp(output, "-") == 0) {
         pentimento_set_usage(error, _("several pictures do not go to standard output"));
         return false;
@@ -152,7 +157,7 @@ static void report_picture(const PentimentoReport *report, const LdmRequest *req
 }
 
 static bool write_picture(const LdmRequest *request, const LdmResult *result,
-                          const PentimentoPictureInfo *info, const char *path, GError **error)
+                          PentimentoPictureInfo *info, const char *path, GError **error)
 {
     g_autoptr(LdmTensor) composite = NULL;
     const LdmTensor *picture = result->pixels;
@@ -164,9 +169,9 @@ static bool write_picture(const LdmRequest *request, const LdmResult *result,
             return false;
         picture = composite;
     }
-    pentimento_interrupt_hold();
+    pentimento_output_begin(path);
     done = pentimento_picture_write(picture, info, path, error);
-    pentimento_interrupt_release();
+    pentimento_output_end(path);
     return done;
 }
 
@@ -205,6 +210,9 @@ static bool make_picture(const TaskArguments *arguments, LdmModel *model, LdmReq
     if (result->scale < 1.0 && report->picture == 1)
         pentimento_report_note(report, _("The area was larger than the model can take in; it was "
                                          "worked on at a smaller size and enlarged again."));
+    if (info->flattened && report->picture == 1)
+        pentimento_report_note(report, _("This format holds no transparency: the picture was "
+                                         "written without."));
     report_picture(report, request, result, model, path);
     return true;
 }
@@ -271,9 +279,9 @@ static bool make_pictures(TaskArguments *arguments, LdmRequest *request, GError 
     if (model == NULL || !settle_learning(arguments, model, request, &report, error))
         return false;
     for (; report.picture <= report.count; report.picture++) {
+        request->seed += report.picture > 1;
         if (!make_picture(arguments, model, request, &info, &report, error))
             return false;
-        request->seed++;
     }
     return true;
 }
@@ -293,7 +301,7 @@ static bool run_task(LdmTask task, const char *usage, const char *summary, int a
         !check_arguments(&arguments, task, error) ||
         !pentimento_settings_apply(&arguments.settings, request, error))
         return false;
-    if (request->seed > G_MAXINT64 - arguments.count) {
+    if (request->seed > G_MAXINT64 - (arguments.count - 1)) {
         pentimento_set_usage(error, _("--seed is too high to count up from"));
         return false;
     }

@@ -273,7 +273,7 @@ static void report_end(const PentimentoReport *report, const char *folder)
 
     g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&fields, "{sv}", "event", g_variant_new_string("done"));
-    g_variant_builder_add(&fields, "{sv}", "output", g_variant_new_string(folder));
+    g_variant_builder_add(&fields, "{sv}", "output", pentimento_path_variant(folder));
     pentimento_report_done(report, folder, g_variant_builder_end(&fields));
 }
 

@@ -70,9 +70,16 @@ bool pentimento_check_output(const char *path, GError **error);
  * the program; what has not returned within a second is ended, exit code 130. */
 GCancellable *pentimento_interrupt_init(void);
 
-/* Between these an output is being written: the end waits for it. */
+/* Between these something is saved: the end waits for it. */
 void pentimento_interrupt_hold(void);
 void pentimento_interrupt_release(void);
+
+/* The same around the writing of an output; not of standard output, whose reader may never read. */
+void pentimento_output_begin(const char *path);
+void pentimento_output_end(const char *path);
+
+/* A path as a string that JSON can hold: bytes that are no UTF-8 are replaced. Floating. */
+GVariant *pentimento_path_variant(const char *path);
 
 /* ---- reports ----------------------------------------------------------------------------- */
 

@@ -5,13 +5,14 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #define EXIT_CANCELLED 130
 #define PATIENCE_US    900000
 
 static int wake[2];
-static int holds; /* outputs being written */
+static int holds; /* of what is being saved */
 
 static void on_signal(int number)
 {
@@ -74,4 +75,16 @@ void pentimento_interrupt_hold(void)
 void pentimento_interrupt_release(void)
 {
     g_atomic_int_add(&holds, -1);
+}
+
+void pentimento_output_begin(const char *path)
+{
+    if (strcmp(path, "-") != 0)
+        pentimento_interrupt_hold();
+}
+
+void pentimento_output_end(const char *path)
+{
+    if (strcmp(path, "-") != 0)
+        pentimento_interrupt_release();
 }

@@ -99,6 +99,17 @@ static bool is_cut_short(const GByteArray *bytes, const Size *size, GdkPixbufLoa
     return strcmp(format, "gif") != 0 && (size->top > 0 || size->bottom < size->height);
 }
 
+/* With its profile, which gdk-pixbuf forgets when it turns a picture. */
+static GdkPixbuf *upright(GdkPixbuf *pixbuf)
+{
+    GdkPixbuf *turned = gdk_pixbuf_apply_embedded_orientation(pixbuf);
+    const char *profile = gdk_pixbuf_get_option(pixbuf, "icc-profile");
+
+    if (profile != NULL && turned != NULL)
+        gdk_pixbuf_set_option(turned, "icc-profile", profile); /* kept where it has one already */
+    return turned;
+}
+
 static GdkPixbuf *unpack(const GByteArray *bytes, const char *path, GError **error)
 {
     g_autoptr(GdkPixbufLoader) loader = gdk_pixbuf_loader_new();
@@ -121,7 +132,7 @@ static GdkPixbuf *unpack(const GByteArray *bytes, const char *path, GError **err
     else if (is_cut_short(bytes, &size, loader))
         ldm_set_error(error, FORMAT, _("“%s” is cut short: get the whole file again"), path);
     else
-        return gdk_pixbuf_apply_embedded_orientation(gdk_pixbuf_loader_get_pixbuf(loader));
+        return upright(gdk_pixbuf_loader_get_pixbuf(loader));
     return NULL;
 }
 
@@ -130,6 +141,41 @@ static bool is_deep_png(const GByteArray *bytes)
 {
     return bytes->len > 24 && memcmp(bytes->data, "\x89PNG\r\n\x1a\n", 8) == 0 &&
            bytes->data[24] == 16;
+}
+
+/* A number of `size` bytes in a TIFF file; 0 beyond its end. */
+static guint32 tiff_number(const GByteArray *bytes, guint64 at, int size)
+{
+    const bool little = bytes->data[0] == 'I';
+    guint32 number = 0;
+
+    if (at + (guint64)size > bytes->len)
+        return 0;
+    for (int i = 0; i < size; i++)
+        number = number << 8 | bytes->data[at + (guint64)(little ? size - 1 - i : i)];
+    return number;
+}
+
+/* TIFF says it for each channel in its first directory: 12 bytes an entry. Up to two shorts lie in
+ * the entry itself, more where it points to. */
+static bool is_deep_tiff(const GByteArray *bytes)
+{
+    enum { BITS_PER_SAMPLE = 258 };
+
+    if (bytes->len < 8 ||
+        (memcmp(bytes->data, "II*", 4) != 0 && memcmp(bytes->data, "MM\0*", 4) != 0))
+        return false;
+    const guint64 directory = tiff_number(bytes, 4, 4);
+    const guint32 entries = tiff_number(bytes, directory, 2);
+    for (guint32 i = 0; i < entries; i++) {
+        const guint64 entry = directory + 2 + 12 * (guint64)i;
+
+        if (tiff_number(bytes, entry, 2) == BITS_PER_SAMPLE) {
+            bool inside = tiff_number(bytes, entry + 4, 4) <= 2;
+            return tiff_number(bytes, inside ? entry + 8 : tiff_number(bytes, entry + 8, 4), 2) > 8;
+        }
+    }
+    return false;
 }
 
 static LdmTensor *to_tensor(const GdkPixbuf *pixbuf, GError **error)
@@ -162,7 +208,7 @@ LdmTensor *pentimento_picture_read(const char *path, PentimentoPictureInfo *info
     if (info != NULL) {
         *info = (PentimentoPictureInfo){
             .icc_profile = g_strdup(gdk_pixbuf_get_option(pixbuf, "icc-profile")),
-            .reduced = is_deep_png(bytes),
+            .reduced = is_deep_png(bytes) || is_deep_tiff(bytes),
         };
     }
     return to_tensor(pixbuf, error);
@@ -281,7 +327,12 @@ static bool pack(GdkPixbuf *pixbuf, const PentimentoPictureInfo *info, const cha
     return false;
 }
 
-bool pentimento_picture_write(const LdmTensor *picture, const PentimentoPictureInfo *info,
+static bool holds_alpha(const char *format)
+{
+    return strcmp(format, "jpeg") != 0 && strcmp(format, "bmp") != 0;
+}
+
+bool pentimento_picture_write(const LdmTensor *picture, PentimentoPictureInfo *info,
                               const char *path, GError **error)
 {
     g_autoptr(GdkPixbuf) pixbuf = to_pixbuf(picture, error);
@@ -290,6 +341,8 @@ bool pentimento_picture_write(const LdmTensor *picture, const PentimentoPictureI
 
     if (pixbuf == NULL || !pack(pixbuf, info, path, &data, &length, error))
         return false;
+    if (info != NULL)
+        info->flattened = gdk_pixbuf_get_has_alpha(pixbuf) && !holds_alpha(format_of(path));
     if (info != NULL && info->text != NULL && strcmp(format_of(path), "png") == 0) {
         char *plain = data;
 

@@ -9,7 +9,8 @@
 /* What a picture file says besides its pixels, and what one shall say. */
 typedef struct {
     char *icc_profile; /* base64, as gdk-pixbuf hands it around; NULL = sRGB */
-    bool reduced;      /* reading: it had more than 8 bits a channel */
+    bool reduced;      /* reading PNG or TIFF: it had more than 8 bits a channel */
+    bool flattened;    /* writing says: the format has no alpha, and some was not 1 */
     const char *text;  /* writing PNG: the settings, UTF-8, under "parameters"; or NULL */
 } PentimentoPictureInfo;
 
@@ -29,7 +30,7 @@ bool pentimento_picture_writable(const char *path, GError **error);
 
 /* Writes [1, H, W, 3 or 4], values clamped to 0..1; alpha is left out where all of it is 1. The
  * file appears whole or not at all. `info` may be NULL. */
-bool pentimento_picture_write(const LdmTensor *picture, const PentimentoPictureInfo *info,
+bool pentimento_picture_write(const LdmTensor *picture, PentimentoPictureInfo *info,
                               const char *path, GError **error);
 
 /* `png` with an iTXt chunk "keyword" = `text` behind its header; free with g_free. */

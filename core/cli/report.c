@@ -17,6 +17,11 @@ void pentimento_print_json(FILE *stream, GVariant *fields)
     fflush(stream);
 }
 
+GVariant *pentimento_path_variant(const char *path)
+{
+    return g_variant_new_take_string(g_filename_display_name(path));
+}
+
 static void show_json(const PentimentoReport *report, const LdmProgress *progress)
 {
     GVariantBuilder fields;

@@ -2,6 +2,8 @@
  * typed, written into pictures and JSON. */
 #include "cli/settings.h"
 
+#include "pipeline/refine.h"
+
 /* ---- offering ---------------------------------------------------------------------------- */
 
 void pentimento_settings_clear(PentimentoSettings *settings)
@@ -200,9 +202,14 @@ static bool apply_interval(const char *interval, LdmRequest *request, GError **e
                              interval);
         return false;
     }
-    return pentimento_parse_double("guidance-interval", parts[0], &start, error) &&
-           pentimento_parse_double("guidance-interval", parts[1], &end, error) &&
-           set(request, "guidance-start", g_variant_new_double(start), error) &&
+    if (!pentimento_parse_double("guidance-interval", parts[0], &start, error) ||
+        !pentimento_parse_double("guidance-interval", parts[1], &end, error))
+        return false;
+    if (start > end) {
+        pentimento_set_usage(error, _("--guidance-interval %s ends before it starts"), interval);
+        return false;
+    }
+    return set(request, "guidance-start", g_variant_new_double(start), error) &&
            set(request, "guidance-end", g_variant_new_double(end), error);
 }
 
@@ -260,14 +267,24 @@ static void append_approximations(GString *text, const LdmRequest *request)
         g_string_append_printf(text, ", Learn: %d", request->learn);
 }
 
+static void append_files(GString *text, const char *label, char *const *files)
+{
+    for (; files != NULL && *files != NULL; files++) {
+        g_autofree char *name = g_filename_display_basename(*files);
+
+        g_string_append_printf(text, ", %s: %s", label, name);
+    }
+}
+
 char *pentimento_settings_text(const LdmRequest *request, const LdmResult *result,
                                const LdmModel *model)
 {
-    g_autofree char *path = g_path_get_basename(ldm_model_info(model)->path);
+    g_autofree char *path = g_filename_display_basename(ldm_model_info(model)->path);
     g_autofree char *sampler = current(request, "sampler");
     g_autofree char *schedule = current(request, "schedule");
     g_autofree char *guidance = current(request, "guidance");
     GString *text = g_string_new(request->prompt);
+    LdmRefine refine;
 
     if (*request->negative_prompt != '\0')
         g_string_append_printf(text, "\nNegative prompt: %s", request->negative_prompt);
@@ -277,17 +294,18 @@ char *pentimento_settings_text(const LdmRequest *request, const LdmResult *resul
                            request->steps, sampler, schedule, guidance, (gint64)result->seed);
     if (request->guidance_rescale > 0.0)
         append_option(text, request, "CFG rescale", "guidance-rescale");
+    if (request->eta > 0.0 && request->sampler == LDM_SAMPLER_DDIM)
+        append_option(text, request, "Eta", "eta");
     if (request->task == LDM_TASK_GENERATE)
         g_string_append_printf(text, ", Size: %dx%d", result->window.width, result->window.height);
     else
         append_option(text, request, "Denoising strength", "strength");
-    if (request->refine > 0.0)
+    if (request->latent != NULL)
+        g_string_append(text, ", Latent: given");
+    if (ldm_refine_split(model, request, &refine))
         append_option(text, request, "Refine", "refine");
-    for (char **lora = request->loras; lora != NULL && *lora != NULL; lora++) {
-        g_autofree char *name = g_path_get_basename(*lora);
-
-        g_string_append_printf(text, ", LoRA: %s", name);
-    }
+    append_files(text, "LoRA", request->loras);
+    append_files(text, "Embedding", request->embeddings);
     append_approximations(text, request);
     g_string_append_printf(text, ", Model: %s, Version: pentimento %s", path, PENTIMENTO_VERSION);
     return g_string_free(text, FALSE);
@@ -324,7 +342,7 @@ GVariant *pentimento_settings_describe(const LdmRequest *request, const LdmResul
     }
     g_variant_builder_init(&fields, G_VARIANT_TYPE_VARDICT);
     add(&fields, "event", g_variant_new_string("done"));
-    add(&fields, "output", g_variant_new_string(path));
+    add(&fields, "output", pentimento_path_variant(path));
     add(&fields, "seed", g_variant_new_int64(result->seed));
     add(&fields, "x", g_variant_new_int32(result->window.x));
     add(&fields, "y", g_variant_new_int32(result->window.y));
@@ -333,7 +351,7 @@ GVariant *pentimento_settings_describe(const LdmRequest *request, const LdmResul
     add(&fields, "scale", g_variant_new_double(result->scale));
     add(&fields, "evaluations", g_variant_new_int32(result->evaluations));
     add(&fields, "seconds", describe_seconds(result));
-    add(&fields, "model", g_variant_new_string(ldm_model_info(model)->path));
+    add(&fields, "model", pentimento_path_variant(ldm_model_info(model)->path));
     add(&fields, "settings", g_variant_builder_end(&settings));
     return g_variant_builder_end(&fields);
 }

@@ -77,7 +77,8 @@ static void pass_progress(double flops_done, void *data)
 
 static bool is_guided_at(const LdmDenoise *job, int k)
 {
-    double at = (double)k / job->times->steps;
+    const LdmTimes *times = job->times;
+    double at = (double)(k - times->start) / (times->steps - times->start);
 
     return is_guided(job) && at >= job->guidance_start && at < job->guidance_end;
 }

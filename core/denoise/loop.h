@@ -54,8 +54,8 @@ typedef struct {
     const LdmConditioning *conditioning;
     double guidance;         /* g; 1, or no `negative`: one branch a step, else two */
     double guidance_rescale; /* phi of ldm_guide_rescale */
-    /* Steps k with guidance_start <= k/K < guidance_end have both, the others the prompt's alone
-     * (arXiv 2404.07724); 0 and 1: all. */
+    /* Of the steps from times->start on, those past the fraction guidance_start and before
+     * guidance_end have both, the others the prompt's alone (arXiv 2404.07724); 0 and 1: all. */
     double guidance_start, guidance_end;
     int reuse;    /* deep features are computed in every `reuse`-th step at the least, more often at
                    * first, and foretold in the others (unet.h); 1: computed in all */

@@ -290,7 +290,8 @@ typedef struct {
     double guidance_rescale; /* 0 .. 1: how much of the contrast it adds is taken back */
     LdmQuality quality;      /* ldm_request_set sets what it stands for of the following */
     /* Approximations; the defaults 0 .. 1, 1, 0, 0 and EXACT leave the result exact. */
-    double guidance_start, guidance_end; /* fractions of the steps, between which it is guided */
+    /* Fractions of the steps that are made, between which it is guided: start <= end. */
+    double guidance_start, guidance_end;
     int reuse;              /* >= 1: deep features are computed in every reuse-th step at the
                              * least, and foretold in the others */
     double merge;           /* 0 .. 0.75: share of the tokens that merge in large self-attention */

@@ -71,7 +71,7 @@ static bool plan_all(const LdmAreas *areas, LdmModel *model, const LdmRequest *r
     uint64_t held = pixels(&areas->window) * 5 * sizeof(float);
 
     for (size_t i = 0; i < areas->count; i++)
-        if (!ldm_line_plan_alone(model, request, &areas->marked[i], &plans[i], error))
+        if (!ldm_line_plan_alone(model, request, &areas->marked[i], held, &plans[i], error))
             return false;
     *sum = plans[0];
     for (size_t i = 1; i < areas->count; i++) {

@@ -408,5 +408,15 @@ bool ldm_request_check(const LdmRequest *request, GError **error)
     for (size_t i = 0; options[i].name != NULL; i++)
         if (applies(&options[i], request) && !check_field(request, i, error))
             return false;
+    if (request->guidance_start > request->guidance_end) {
+        ldm_set_error(error, INVALID, _("guidance ends before it starts"));
+        return false;
+    }
+    if (request->task == LDM_TASK_GENERATE && request->refine > 0 && request->latent != NULL) {
+        ldm_set_error(error, INVALID,
+                      _("a picture that begins with a given latent is made at once: leave refine "
+                        "at 0"));
+        return false;
+    }
     return request->task == LDM_TASK_GENERATE || check_pictures(request, error);
 }

@@ -397,7 +397,7 @@ bool ldm_plan_fits(size_t bytes, uint64_t available, GError **error)
 }
 
 bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, const LdmRect *area,
-                         LdmPlan *plan, GError **error)
+                         uint64_t held, LdmPlan *plan, GError **error)
 {
     LdmLinePlan line;
     LdmAdapters *adapters;
@@ -405,7 +405,8 @@ bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, const LdmRe
     g_autoptr(GMutexLocker) lock = g_mutex_locker_new(&model->busy);
     if (!ldm_adapters_add(model, request, &adapters, error))
         return false;
-    bool planned = ldm_line_plan(model, request, area, available, &line, error);
+    bool planned =
+        ldm_line_plan(model, request, area, available - MIN(held, available), &line, error);
     ldm_adapters_free(adapters);
     if (!planned)
         return false;
@@ -427,5 +428,5 @@ bool ldm_plan(LdmModel *model, const LdmRequest *request, LdmPlan *plan, GError 
         return ldm_refine_plan(&refine, model, plan, error);
     if (ldm_areas_split(model, request, &areas))
         return ldm_areas_plan(&areas, model, request, plan, error);
-    return ldm_line_plan_alone(model, request, NULL, plan, error);
+    return ldm_line_plan_alone(model, request, NULL, 0, plan, error);
 }

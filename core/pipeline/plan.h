@@ -31,9 +31,10 @@ typedef struct {
 bool ldm_line_plan(LdmModel *model, const LdmRequest *request, const LdmRect *area,
                    uint64_t available, LdmLinePlan *plan, GError **error);
 
-/* What ldm_plan tells of one run of the line. Takes the model's lock. */
+/* What ldm_plan tells of one run of the line, beside which the caller holds `held` bytes that are
+ * not taken yet. Takes the model's lock. */
 bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, const LdmRect *area,
-                         LdmPlan *plan, GError **error);
+                         uint64_t held, LdmPlan *plan, GError **error);
 
 /* One run of the line (generate.c). */
 LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmRect *area,

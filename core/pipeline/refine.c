@@ -29,7 +29,7 @@ bool ldm_refine_split(const LdmModel *model, const LdmRequest *request, LdmRefin
 
     ldm_line_size(model, request, &width, &height);
     double scale = native / sqrt((double)width * (double)height);
-    if (request->task != LDM_TASK_GENERATE || !(request->refine > 0.0) || request->latent != NULL ||
+    if (request->task != LDM_TASK_GENERATE || !(request->refine > 0.0) ||
         scale * scale * LARGER >= 1.0)
         return false;
     refine->layout = refine->anew = *request;
@@ -45,16 +45,22 @@ bool ldm_refine_split(const LdmModel *model, const LdmRequest *request, LdmRefin
 
 /* ---- planning ---- */
 
+/* What lies in memory beside the second run. */
+static uint64_t picture_bytes(const LdmRefine *refine)
+{
+    return ldm_tensor_count(&refine->picture) * sizeof(float);
+}
+
 /* Of the layout and of what is made anew. */
 static bool plan_both(const LdmRefine *refine, LdmModel *model, LdmPlan plans[2], GError **error)
 {
-    return ldm_line_plan_alone(model, &refine->layout, NULL, &plans[0], error) &&
-           ldm_line_plan_alone(model, &refine->anew, NULL, &plans[1], error);
+    return ldm_line_plan_alone(model, &refine->layout, NULL, 0, &plans[0], error) &&
+           ldm_line_plan_alone(model, &refine->anew, NULL, picture_bytes(refine), &plans[1], error);
 }
 
 static LdmPlan sum_up(const LdmRefine *refine, const LdmPlan plans[2])
 {
-    uint64_t picture = ldm_tensor_count(&refine->picture) * sizeof(float);
+    uint64_t picture = picture_bytes(refine);
     LdmPlan sum = plans[1];
 
     sum.work_bytes = MAX(plans[0].work_bytes, plans[1].work_bytes + picture);

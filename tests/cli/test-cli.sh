@@ -93,6 +93,8 @@ code 2 'guidance' generate --guidance nan -o a.png
 code 2 '0.2:0.8' generate --guidance-interval 0.5 -o a.png
 code 2 'guidance-interval' generate --guidance-interval 0.5:x -o a.png
 code 2 'guidance-end' generate --guidance-interval 0.5:1.5 -o a.png
+code 2 'ends before' generate --guidance-interval 0.8:0.2 -o a.png
+code 1 'ends before' generate --guidance-start 0.8 --guidance-end 0.2 -o a.png
 code 2 'reuse' generate --reuse 0 -o a.png
 code 2 '0.75' generate --merge 0.8 -o a.png
 code 2 'exact, near, good, draft' generate --quality best -o a.png
@@ -106,6 +108,7 @@ code 2 'width' generate --size 64x-1 -o a.png
 code 2 '.png' generate -o a.xcf
 code 2 'standard output' generate -n 2 -o -
 code 2 'count' generate -n 0 -o a.png
+code 2 '--latent' generate -n 2 --latent z.npy -o a.png
 code 2 'too high' generate --seed 9223372036854775807 -n 2 -o a.png
 code 2 'threads' generate --threads -1 -o a.png
 code 2 'too many' generate extra -o a.png
@@ -144,9 +147,9 @@ done
 (
     ulimit -f 4
     code 1 'Cannot write' generate --size 128x128 --steps 1 -o a.png
-    exit "$number"
+    echo "$number" >tests
 )
-number=$?
+number=$(<tests)
 [ ! -e a.png ] && [ -z "$(find . -name '.pentimento*')" ]
 ok $? 'no file is left where it cannot be whole'
 "$cli" inspect --json >/dev/full 2>err
@@ -184,6 +187,20 @@ code 0 '' "${large[@]}" -o large.png
 code 0 '' "${large[@]}" --refine 0.5 -o refined.png
 identify -format '%[parameters]' refined.png | grep -q 'Size: 192x208, Refine: 0.5' && pixels large.png c && pixels refined.png d && ! cmp -s c d
 ok $? '--refine makes a larger picture anew, and is told'
+code 0 '' generate --seed 9223372036854775807 --steps 1 --size 32x32 -o last.png
+code 0 '' generate "${small[@]}" --sampler ddim --eta 0.5 -o eta.png
+identify -format '%[parameters]' eta.png | grep -q 'Eta: 0.5'
+ok $? '--eta is told'
+code 0 '' generate "${small[@]}" --refine 0.5 -o at-once.png
+! identify -format '%[parameters]' at-once.png | grep -q Refine
+ok $? 'what is not refined does not say so'
+little=(img2img one.png --steps 10 --strength 0.2 --seed 5 --quality draft)
+code 0 '' "${little[@]}" -o little.png
+code 0 '' "${little[@]}" --negative 'a blue sky' -o little-negative.png
+pixels little.png c && pixels little-negative.png d && ! cmp -s c d
+ok $? 'few steps are guided, too, where guidance ends early'
+"$cli" generate "${small[@]}" --json -o $'b\xff.png' >out 2>err && [ ! -s err ] && grep -q '"output"' out
+ok $? 'a name that is no UTF-8 is told as far as it can be'
 code 0 '' img2img one.png --steps 2 --strength 0 -o kept.png
 pixels kept.png a && cmp -s a b
 ok $? 'strength 0 keeps every pixel'
@@ -253,6 +270,9 @@ ok $? 'arrays have the shapes they should have'
 code 0 '' predict --latent z.npy --timestep 500.5 --context c.npy --concat y.npy -o e.npy
 code 1 'dimensions' predict --latent flat.npy --timestep 500 -o e.npy
 code 0 '' generate "${small[@]}" --latent noise.npy -o noise.png
+identify -format '%[parameters]' noise.png | grep -q 'Latent: given'
+ok $? 'a given latent is told'
+code 1 'made at once' generate "${small[@]}" --refine 0.5 --latent noise.npy -o a.png
 "$cli" encode - -q -o - <one.png >zp.npy && cmp -s z.npy zp.npy
 ok $? 'arrays pass through pipes'
 
@@ -328,6 +348,17 @@ ok $? 'it learns'
 interrupted 'Ctrl-C while learning' $process
 [ -z "$(ls -A cancelled)" ]
 ok $? 'no partial file is left of that either'
+mkfifo full
+sleep 30 <full &
+reader=$!
+env --default-signal=INT "$cli" generate --steps 1 --size 448x448 --no-metadata -o - >full 2>err &
+process=$!
+for _ in $(seq 600); do
+    [ "$(cat /proc/$process/wchan 2>/dev/null)" = anon_pipe_write ] || [ "$(cat /proc/$process/wchan 2>/dev/null)" = pipe_write ] && break
+    sleep 0.05
+done
+interrupted 'Ctrl-C while nobody reads the picture' $process
+kill $reader
 mkfifo pipe
 env --default-signal=INT "$cli" img2img pipe -o cancelled/c.png 2>err &
 process=$!
@@ -539,9 +570,9 @@ code 1 'no model folder' convert --replace -o mine
 (
     ulimit -f 4000
     code 1 'Cannot write' convert -o cut-short
-    exit "$number"
+    echo "$number" >tests
 )
-number=$?
+number=$(<tests)
 [ -e mine/one.png ] && [ ! -e cut-short ] && [ -z "$(find . -maxdepth 1 -name '.pentimento*')" ]
 ok $? 'what is no model stays, and what cannot be whole does not'
 

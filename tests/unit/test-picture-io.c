@@ -89,6 +89,50 @@ static void test_profile(void)
     g_assert_cmpstr(second.icc_profile, ==, first.icc_profile);
 }
 
+/* A camera held upright: the picture is turned, and keeps its colours' meaning. */
+static void test_turned_profile(void)
+{
+    static const guint8 turned_right[] = {
+        0xff, 0xe1, 0,    34,   'E', 'x', 'i', 'f', 0, 0, 'I', 'I', '*', 0, 8, 0, 0, 0,
+        1,    0,    0x12, 0x01, 3,   0,   1,   0,   0, 0, 6,   0,   0,   0, 0, 0, 0, 0,
+    };
+    g_autofree char *path = in_folder("turned.jpg"), *bytes = NULL;
+    g_autoptr(GByteArray) file = g_byte_array_new();
+    g_autoptr(LdmTensor) picture = all_values(1.0f);
+    g_autoptr(LdmTensor) back = NULL;
+    g_auto(PentimentoPictureInfo) info = {0};
+    guint8 profile[132] = {0, 0, 0, 132};
+    gsize length;
+
+    info.icc_profile = g_base64_encode(profile, sizeof profile);
+    g_assert_true(pentimento_picture_write(picture, &info, path, NULL));
+    pentimento_picture_info_clear(&info);
+    g_assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+    g_byte_array_append(file, (guint8 *)bytes, 2);
+    g_byte_array_append(file, turned_right, sizeof turned_right);
+    g_byte_array_append(file, (guint8 *)bytes + 2, (guint)length - 2);
+    g_assert_true(g_file_set_contents(path, (char *)file->data, file->len, NULL));
+    back = pentimento_picture_read(path, &info, NULL);
+    g_assert_nonnull(back);
+    g_assert_cmpuint(back->shape[1], ==, picture->shape[2]);
+    g_assert_nonnull(info.icc_profile);
+}
+
+/* Formats without transparency say that they lost some. */
+static void test_flattened(void)
+{
+    const char *names[] = {"clear.jpg", "clear.bmp", "clear.png"};
+
+    for (size_t i = 0; i < 2 * G_N_ELEMENTS(names); i++) {
+        g_autofree char *path = in_folder(names[i / 2]);
+        g_autoptr(LdmTensor) picture = all_values(i % 2 == 0 ? 0.2f : 1.0f);
+        PentimentoPictureInfo info = {0};
+
+        g_assert_true(pentimento_picture_write(picture, &info, path, NULL));
+        g_assert_cmpint(info.flattened, ==, i % 2 == 0 && i / 2 < 2);
+    }
+}
+
 /* A profile that no file can carry is left out; the picture is not lost for it. */
 static void test_broken_profile(void)
 {
@@ -144,6 +188,68 @@ static void test_deep(void)
     g_assert_nonnull(picture);
     g_assert_true(info.reduced);
     g_assert_cmpfloat_with_epsilon(ldm_tensor_f32(picture)[0], 0.502f, 0.003);
+}
+
+static void put(GByteArray *file, bool little, guint32 number, int size)
+{
+    for (int i = 0; i < size; i++) {
+        guint8 byte = (guint8)(number >> 8 * (little ? i : size - 1 - i));
+        g_byte_array_append(file, &byte, 1);
+    }
+}
+
+/* 1 x 1 pixel, of `channels` of 8 or 16 bits, whose numbers lie behind the directory. */
+static GByteArray *tiff(bool little, guint32 channels, guint32 bits)
+{
+    enum { ENTRIES = 9, BEHIND = 8 + 2 + 12 * ENTRIES + 4 };
+    const guint32 bytes = channels * bits / 8, pointed = channels > 2 ? 2 * channels : 0;
+    const guint32 entries[ENTRIES][3] = {{256, 1, 1},
+                                         {257, 1, 1},
+                                         {258, channels, channels > 2 ? BEHIND : bits},
+                                         {259, 1, 1},
+                                         {262, 1, channels > 2 ? 2 : 1},
+                                         {273, 1, BEHIND + pointed},
+                                         {277, 1, channels},
+                                         {278, 1, 1},
+                                         {279, 1, bytes}};
+    GByteArray *file = g_byte_array_new();
+
+    g_byte_array_append(file, (const guint8 *)(little ? "II" : "MM"), 2);
+    put(file, little, 42, 2);
+    put(file, little, 8, 4);
+    put(file, little, ENTRIES, 2);
+    for (int i = 0; i < ENTRIES; i++) {
+        bool far = entries[i][1] > 2;
+        put(file, little, entries[i][0], 2);
+        put(file, little, 3, 2);
+        put(file, little, entries[i][1], 4);
+        put(file, little, entries[i][2], far ? 4 : 2);
+        if (!far)
+            put(file, little, 0, 2);
+    }
+    put(file, little, 0, 4);
+    for (guint32 i = 0; i < pointed / 2; i++)
+        put(file, little, bits, 2);
+    for (guint32 i = 0; i < bytes; i++)
+        put(file, little, 0x80, 1);
+    return file;
+}
+
+static void test_deep_tiff(void)
+{
+    g_autofree char *path = in_folder("deep.tiff");
+
+    for (int i = 0; i < 8; i++) {
+        g_autoptr(GByteArray) file = tiff(i & 1, i & 2 ? 3 : 1, i & 4 ? 16 : 8);
+        g_auto(PentimentoPictureInfo) info = {0};
+        g_autoptr(LdmTensor) picture = NULL;
+        g_autoptr(GError) error = NULL;
+
+        g_assert_true(g_file_set_contents(path, (char *)file->data, file->len, NULL));
+        picture = pentimento_picture_read(path, &info, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(info.reduced, ==, (i & 4) != 0);
+    }
 }
 
 static void refuse(const char *name, const void *bytes, size_t length, const char *words)
@@ -210,9 +316,12 @@ int main(int argc, char **argv)
     g_test_add_func("/picture-io/out-of-range", test_out_of_range);
     g_test_add_func("/picture-io/text", test_text);
     g_test_add_func("/picture-io/profile", test_profile);
+    g_test_add_func("/picture-io/turned-profile", test_turned_profile);
+    g_test_add_func("/picture-io/flattened", test_flattened);
     g_test_add_func("/picture-io/broken-profile", test_broken_profile);
     g_test_add_func("/picture-io/mask", test_mask);
     g_test_add_func("/picture-io/deep", test_deep);
+    g_test_add_func("/picture-io/deep-tiff", test_deep_tiff);
     g_test_add_func("/picture-io/bad-files", test_bad_files);
     g_test_add_func("/picture-io/bad-outputs", test_bad_outputs);
     g_test_add_func("/picture-io/short-png", test_short_png);

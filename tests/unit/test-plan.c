@@ -80,6 +80,17 @@ static void test_flops(void)
     g_assert_cmpfloat(plan.flops[LDM_STAGE_DECODE], >, plan.flops[LDM_STAGE_ENCODE] / 2);
 }
 
+/* What the caller will hold beside it leaves less room, and makes tiles sooner. */
+static void test_held(void)
+{
+    g_autoptr(LdmRequest) request = generate(1024, 1024);
+    LdmPlan alone, beside;
+    g_assert_true(ldm_line_plan_alone(model, request, NULL, 0, &alone, NULL));
+    g_assert_true(ldm_line_plan_alone(model, request, NULL, alone.free_bytes, &beside, NULL));
+    g_assert_cmpuint(beside.work_bytes, <, alone.work_bytes);
+    g_assert_cmpuint(beside.free_bytes, >, 0); /* as it is before */
+}
+
 /* Where the whole does not fit, the autoencoder is planned in tiles; where the loop does not, the
  * words say how much. */
 static void test_memory(void)
@@ -254,6 +265,7 @@ int main(int argc, char **argv)
     g_assert_no_error(error);
     g_test_add_func("/plan/sizes", test_sizes);
     g_test_add_func("/plan/flops", test_flops);
+    g_test_add_func("/plan/held", test_held);
     g_test_add_func("/plan/memory", test_memory);
     g_test_add_func("/plan/refused", test_refused);
     g_test_add_func("/plan/truth", test_truth);

@@ -64,7 +64,7 @@ static void test_by_hand(void)
     g_assert_cmpfloat(result->scale, ==, 1.0);
 }
 
-/* Too small to be laid out apart, or with a start latent of its own. */
+/* Too small to be laid out apart; a start latent is for what is made at once. */
 static void test_one_run(void)
 {
     g_autoptr(LdmRequest) request = request_for(LDM_TASK_GENERATE, 176, 176);
@@ -76,6 +76,10 @@ static void test_one_run(void)
     g_assert_cmpint(same->steps, ==, STEPS);
     request->width = request->height = 192;
     request->latent = array(24, 24, 32, 1.0f);
+    g_autoptr(GError) error = NULL;
+    g_assert_null(ldm_generate(model, request, NULL, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    request->refine = 0.0;
     g_autoptr(LdmResult) given = run(request);
     g_assert_cmpint(given->steps, ==, STEPS);
 }
