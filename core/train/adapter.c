@@ -259,13 +259,7 @@ LdmParams *ldm_train_adapter_params(const LdmTrainAdapter *adapter)
 
 size_t ldm_train_adapter_count(const LdmTrainAdapter *adapter)
 {
-    size_t total = 0, count;
-    for (size_t i = 0; i < ldm_params_length(adapter->params); i++) {
-        const LdmParam *param = ldm_params_at(adapter->params, i);
-        ldm_product(param->shape, param->rank, &count);
-        total += count;
-    }
-    return total;
+    return ldm_params_count(adapter->params);
 }
 
 char *ldm_train_adapter_settings(const LdmTrainAdapter *adapter)

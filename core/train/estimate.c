@@ -66,7 +66,10 @@ bool ldm_train_measure(LdmModel *model, const LdmTrainOptions *options, size_t p
         !ldm_loss_measure(model, &batch, &bytes, &measure->pass_flops, error))
         return false;
     measure->trained = ldm_train_adapter_count(adapter);
-    measure->bytes = bytes + ldm_optimiser_bytes(&options->loop.optimiser, measure->trained);
+    measure->bytes =
+        bytes +
+        ldm_optimiser_bytes(&options->loop.optimiser,
+                            (const LdmParams *const[]){ldm_train_adapter_params(adapter), NULL});
     return true;
 }
 

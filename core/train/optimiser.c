@@ -165,11 +165,6 @@ static size_t arrays_of(const LdmOptimiserOptions *options)
     return ARRAYS + (ldm_optimiser_has_profiles(options) ? LDM_PROFILES : 0);
 }
 
-size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, size_t count)
-{
-    return count * arrays_of(options) * sizeof(float);
-}
-
 /* Rows of a matrix that Muon is for, or 0: not for vectors, nor for what the network begins and
  * ends with, nor for tables of vectors. Convolutions are matrices [out, in * taps]. */
 static size_t muon_rows(const LdmParam *param, size_t count)
@@ -182,6 +177,30 @@ static size_t muon_rows(const LdmParam *param, size_t count)
         g_str_has_suffix(param->name, "_embedding.weight"))
         return 0;
     return rows;
+}
+
+/* What a thread needs for the steps of a matrix, in whole cache lines; 0: no Muon. */
+static size_t scratch_for(const LdmOptimiserOptions *options, size_t rows, size_t count)
+{
+    const size_t line = ALIGN * sizeof(float);
+
+    if (options->kind != LDM_MUON || rows == 0)
+        return 0;
+    return (ldm_muon_scratch(rows, count / rows) + line - 1) / line * line;
+}
+
+size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, const LdmParams *const *tables)
+{
+    size_t bytes = 0, scratch = 0;
+
+    for (; *tables != NULL; tables++)
+        for (size_t i = 0; i < ldm_params_length(*tables); i++) {
+            const LdmParam *param = ldm_params_at(*tables, i);
+            size_t count, padded = padded_count(param, &count);
+            bytes += padded * arrays_of(options) * sizeof(float);
+            scratch = MAX(scratch, scratch_for(options, muon_rows(param, count), count));
+        }
+    return bytes + (size_t)ldm_threads() * scratch;
 }
 
 static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *gradient,
@@ -216,20 +235,17 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
     }
 }
 
-/* Enough for the largest matrix, in whole cache lines. */
+/* Enough for the largest matrix. */
 static bool make_scratch(LdmOptimiser *optimiser, GError **error)
 {
-    const size_t line = ALIGN * sizeof(float);
     size_t bytes = 0, threads = (size_t)ldm_threads();
 
     for (guint i = 0; i < optimiser->trained->len; i++) {
         const LdmTrained *t = g_ptr_array_index(optimiser->trained, i);
-        if (t->rows > 0)
-            bytes = MAX(bytes, ldm_muon_scratch(t->rows, t->count / t->rows));
+        bytes = MAX(bytes, scratch_for(&optimiser->options, t->rows, t->count));
     }
     if (bytes <= optimiser->scratch_bytes)
         return true;
-    bytes = (bytes + line - 1) / line * line;
     ldm_aligned_free(optimiser->scratch);
     optimiser->scratch = ldm_aligned_alloc0(threads, bytes, _("the steps of matrices"), error);
     optimiser->scratch_bytes = optimiser->scratch != NULL ? bytes : 0;

@@ -86,8 +86,8 @@ bool ldm_optimiser_sum_gradients(LdmOptimiser *optimiser, LdmRanks *ranks, GErro
 /* Adds the weights to a digest. */
 void ldm_optimiser_digest(const LdmOptimiser *optimiser, GChecksum *sum);
 
-/* Bytes that a table of `count` weights takes. */
-size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, size_t count);
+/* Bytes that it takes with these tables, ending with NULL, on this machine's threads. */
+size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, const LdmParams *const *tables);
 
 /* True where it averages over power profiles. */
 bool ldm_optimiser_has_profiles(const LdmOptimiserOptions *options);

@@ -352,23 +352,16 @@ static bool make_discriminator(Run *run, GError **error)
 static bool plan_memory(const Run *run, const LdmAutoencoderTask *task, LdmTrainPlan *plan,
                         GError **error)
 {
-    size_t judged = 0;
+    const LdmParams *const own[] = {run->model->vae_params, NULL};
+    const LdmParams *const judge[] = {run->discriminator_params, NULL};
 
-    for (size_t i = 0;
-         task->discriminator != NULL && i < ldm_params_length(run->discriminator_params); i++) {
-        const LdmParam *param = ldm_params_at(run->discriminator_params, i);
-        size_t count = 0;
-        if (!ldm_product(param->shape, param->rank, &count))
-            count = SIZE_MAX / 64;
-        judged += count;
-    }
     plan->trained = run->model->info.vae_parameters;
     if (!ldm_autoencoder_loss_measure(task, &plan->bytes, error))
         return false;
-    plan->bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, plan->trained);
+    plan->bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, own);
     if (task->discriminator != NULL)
         plan->bytes +=
-            ldm_optimiser_bytes(ldm_optimiser_options(ldm_loop_adversary(run->loop)), judged);
+            ldm_optimiser_bytes(ldm_optimiser_options(ldm_loop_adversary(run->loop)), judge);
     return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error);
 }
 

@@ -197,27 +197,17 @@ static bool open_pictures(Run *run, GError **error)
     return run->thumbnails != NULL;
 }
 
-static size_t count_of(const LdmParams *params)
-{
-    size_t sum = 0;
-
-    for (size_t i = 0; i < ldm_params_length(params); i++) {
-        const LdmParam *param = ldm_params_at(params, i);
-        size_t count = 0;
-        ldm_product(param->shape, param->rank, &count); /* they have data: it fits */
-        sum += count;
-    }
-    return sum;
-}
-
 /* Before any picture is read. */
 static bool plan_memory(const Run *run, LdmTrainPlan *plan, GError **error)
 {
-    plan->trained = count_of(run->model->text_params) + count_of(run->contrast.params) +
-                    count_of(ldm_image_tower_params(run->contrast.tower));
+    const LdmParams *const tables[] = {run->model->text_params, run->contrast.params,
+                                       ldm_image_tower_params(run->contrast.tower), NULL};
+
+    for (size_t i = 0; tables[i] != NULL; i++)
+        plan->trained += ldm_params_count(tables[i]);
     if (!ldm_contrast_loss_measure(run->model, &run->contrast, &run->batch, &plan->bytes, error))
         return false;
-    plan->bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, plan->trained);
+    plan->bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, tables);
     return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error);
 }
 

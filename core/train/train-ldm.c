@@ -295,6 +295,11 @@ static bool open_cache(Run *run, GError **error)
            (!ldm_ranks_first(run->watch->ranks) || ldm_ranks_meet(run->watch->ranks, error));
 }
 
+static bool trains_text(const Run *run)
+{
+    return run->options->train_text && run->model->text != NULL;
+}
+
 /* The tables that are trained, into the optimiser. */
 static bool add_tables(Run *run, GError **error)
 {
@@ -304,8 +309,21 @@ static bool add_tables(Run *run, GError **error)
         return ldm_optimiser_add(optimiser, "adapter", ldm_train_adapter_params(run->adapter),
                                  error);
     return ldm_optimiser_add(optimiser, "unet", run->model->unet_params, error) &&
-           (!run->options->train_text || run->model->text == NULL ||
+           (!trains_text(run) ||
             ldm_optimiser_add(optimiser, "text", run->model->text_params, error));
+}
+
+static size_t optimiser_bytes(const Run *run)
+{
+    const LdmModel *model = run->model;
+    const LdmParams *const whole[] = {model->unet_params,
+                                      trains_text(run) ? model->text_params : NULL, NULL};
+    const LdmOptimiserOptions *options = &run->options->loop.optimiser;
+
+    if (run->adapter == NULL)
+        return ldm_optimiser_bytes(options, whole);
+    return ldm_optimiser_bytes(
+        options, (const LdmParams *const[]){ldm_train_adapter_params(run->adapter), NULL});
 }
 
 static size_t trained_count(const Run *run)
@@ -338,8 +356,7 @@ static bool plan_memory(Run *run, size_t *bytes, size_t *pass_bytes, GError **er
         *pass_bytes = MAX(*pass_bytes, shape_bytes);
     }
     set_shape(run, LDM_BUCKET_SQUARE); /* no shape has more cells */
-    *bytes = *pass_bytes;
-    *bytes += ldm_optimiser_bytes(&run->options->loop.optimiser, trained_count(run));
+    *bytes = *pass_bytes + optimiser_bytes(run);
     return ldm_loop_check_memory(run->watch->ranks, *bytes, error);
 }
 

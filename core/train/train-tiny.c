@@ -236,7 +236,8 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
         return false;
     plan->bytes = pass_bytes + encoder + ldm_pyramid_bytes(N, side, side, 3) +
                   N * side * side * 9 * sizeof(float) +
-                  ldm_optimiser_bytes(&run->options->loop.optimiser, plan->trained);
+                  ldm_optimiser_bytes(&run->options->loop.optimiser,
+                                      (const LdmParams *const[]){run->params, NULL});
     return ldm_loop_check_memory(run->watch->ranks, plan->bytes, error) &&
            ldm_optimiser_add(ldm_loop_optimiser(run->loop), "tiny", run->params, error) &&
            allocate(run, pass_bytes, error);

@@ -82,6 +82,14 @@ size_t ldm_param_count(const LdmParam *param)
     return count;
 }
 
+size_t ldm_params_count(const LdmParams *params)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ldm_params_length(params); i++)
+        count += ldm_param_count(ldm_params_at(params, i));
+    return count;
+}
+
 size_t ldm_param_bytes(const LdmParam *param)
 {
     return ldm_param_count(param) * (param->dtype == LDM_F32 ? 4 : 2);

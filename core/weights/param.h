@@ -49,7 +49,8 @@ LdmParam *ldm_params_find(const LdmParams *params, const char *name); /* or NULL
 
 /* Of its data; of a stored one, of what it would be expanded. */
 size_t ldm_param_bytes(const LdmParam *param);
-size_t ldm_param_count(const LdmParam *param); /* numbers */
+size_t ldm_param_count(const LdmParam *param);    /* numbers */
+size_t ldm_params_count(const LdmParams *params); /* of all of them */
 
 /* Of its matrix in 8 bits. */
 size_t ldm_param_q8_bytes(const LdmParam *param);

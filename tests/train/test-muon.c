@@ -1,4 +1,5 @@
 /* Muon beside torch.optim.Muon, in f32; what it is for, and what its steps are like. */
+#include "base/parallel.h"
 #include "train/muon.h"
 #include "train/optimiser.h"
 
@@ -128,11 +129,29 @@ static void test_orthogonal(void)
     }
 }
 
+/* Beside the arrays of both kinds, what the threads need for the largest matrix. */
+static void test_bytes(void)
+{
+    g_autoptr(LdmParams) wide = params_of("a.weight", 2, (size_t[]){32, 64}, NULL);
+    g_autoptr(LdmParams) small = params_of("b.weight", 2, (size_t[]){16, 16}, NULL);
+    const LdmParams *const tables[] = {small, wide, NULL};
+    LdmOptimiserOptions options = ldm_optimiser_defaults();
+    size_t adam = ldm_optimiser_bytes(&options, tables);
+
+    options.kind = LDM_MUON;
+    size_t more = ldm_optimiser_bytes(&options, tables) - adam;
+    size_t least = (size_t)ldm_threads() * ldm_muon_scratch(32, 64);
+    g_assert_cmpuint(adam, ==, (32 * 64 + 16 * 16) * 5 * sizeof(float));
+    g_assert_cmpuint(more, >=, least);
+    g_assert_cmpuint(more, <=, least + 64 * (size_t)ldm_threads());
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/muon/torch", test_torch);
     g_test_add_func("/muon/which", test_which);
+    g_test_add_func("/muon/bytes", test_bytes);
     g_test_add_func("/muon/orthogonal", test_orthogonal);
     return g_test_run();
 }
