@@ -125,11 +125,43 @@ JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GEr
     return json_node_dup_object(root);
 }
 
+/* The length of one of Python's numbers at the start of text, or 0. */
+static size_t python_number(const char *text, size_t bytes)
+{
+    static const char *const numbers[] = {"-Infinity", "Infinity", "NaN"};
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
+        if (strlen(numbers[i]) <= bytes && strncmp(text, numbers[i], strlen(numbers[i])) == 0)
+            return strlen(numbers[i]);
+    return 0;
+}
+
+/* Python's json module writes what JSON has no word for, and diffusers' schedulers have a lower
+ * bound of -Infinity. null is as near: no key that is read here may be infinite. */
+static char *without_python_numbers(const char *text, size_t *bytes)
+{
+    GString *out = g_string_sized_new(*bytes);
+    for (size_t at = 0, end; at < *bytes; at = end) {
+        size_t number = python_number(text + at, *bytes - at);
+        end = text[at] == '"' ? skip_string(text, *bytes, at) : at + MAX(number, 1);
+        if (end == 0)
+            end = *bytes; /* the scan will say what is wrong */
+        if (number > 0)
+            g_string_append(out, "null");
+        else
+            g_string_append_len(out, text + at, (gssize)(end - at));
+    }
+    *bytes = out->len;
+    return g_string_free(out, FALSE);
+}
+
 JsonObject *ldm_json_load(const char *path, size_t max_bytes, GError **error)
 {
     size_t bytes;
     g_autofree char *text = ldm_file_read(path, max_bytes, &bytes, error);
-    return text == NULL ? NULL : ldm_json_parse(text, bytes, path, error);
+    if (text == NULL)
+        return NULL;
+    g_autofree char *plain = without_python_numbers(text, &bytes);
+    return ldm_json_parse(plain, bytes, path, error);
 }
 
 bool ldm_json_write(const char *path, JsonObject *object, GError **error)

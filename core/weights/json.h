@@ -12,6 +12,8 @@
 /* The object that `text` (JSON and nothing else, UTF-8, no name twice in one object) stands for;
  * `path` is for messages. Free with json_object_unref. Errors: FORMAT, UNSUPPORTED (a limit). */
 JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GError **error);
+
+/* The same of a configuration file, in which Python's NaN, Infinity and -Infinity are null. */
 JsonObject *ldm_json_load(const char *path, size_t max_bytes, GError **error);
 
 /* Whole or not at all, readably laid out. Errors: FILE. */

@@ -213,6 +213,54 @@ static void test_json(void)
     }
 }
 
+/* Files that Python wrote have words for numbers that JSON has not: they are as good as absent.
+ * Headers of weights stay strict (test_json). */
+static void test_json_python(void)
+{
+    static const struct {
+        const char *text;
+        int nulls; /* -1: refused */
+    } cases[] = {
+        {"{\"a\":-Infinity}", 1},
+        {"{\"a\":[Infinity, NaN,-Infinity ],\"b\":NaN}", 4},
+        {"{\"a\":\"NaN\",\"Infinity\":\"\\\"NaN\"}", 0},
+        {"{\"a\":-NaN}", -1},
+        {"{\"a\":--Infinity}", -1},
+        {"{\"a\":1Infinity}", -1},
+        {"{\"a\":Infinity1}", -1},
+        {"{\"a\":NaNNaN}", -1},
+        {"{\"a\":nan}", -1},
+        {"{\"a\":Inf}", -1},
+        {"{NaN:1}", -1},
+        {"{\"a\":NaN", -1},
+        {"{\"a\":\"NaN", -1},
+    };
+    g_autofree char *path = g_build_filename(folder, "python.json", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        made_text(folder, "", "python.json", cases[i].text);
+        g_autoptr(JsonObject) json = ldm_json_load(path, LDM_CONFIG_BYTES, &error);
+        if ((json != NULL) != (cases[i].nulls >= 0))
+            g_error("%s: %s", cases[i].text, error != NULL ? error->message : "was accepted");
+        if (json == NULL)
+            continue;
+        g_autoptr(JsonNode) node = json_node_init_object(json_node_alloc(), json);
+        g_autofree char *read = json_to_string(node, FALSE);
+        g_auto(GStrv) pieces = g_strsplit(read, "null", -1);
+        g_assert_cmpint((int)g_strv_length(pieces) - 1, ==, cases[i].nulls);
+    }
+    g_remove(path);
+
+    g_autoptr(GError) error = NULL;
+    made_text(folder, "scheduler", "scheduler_config.json",
+              "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"beta_start\":0.00085,"
+              "\"beta_end\":0.012,\"lambda_min_clipped\":-Infinity}");
+    g_autoptr(LdmSource) source = ldm_source_open(folder, &error);
+    g_assert_no_error(error);
+    g_assert_cmpfloat(source->config.schedule.beta_end, ==, 0.012);
+    made_text(folder, "scheduler", "scheduler_config.json", made_schedule_json);
+}
+
 /* Every prefix and every flipped bit of a real configuration: an error or an object. */
 static void test_json_mutations(void)
 {
@@ -381,6 +429,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config-bad/values", test_values);
     g_test_add_func("/config-bad/codebook", test_codebook);
     g_test_add_func("/config-bad/json", test_json);
+    g_test_add_func("/config-bad/json-python", test_json_python);
     g_test_add_func("/config-bad/json-mutations", test_json_mutations);
     g_test_add_func("/config-bad/json-limits", test_json_limits);
     g_test_add_func("/config-bad/yaml", test_yaml);
