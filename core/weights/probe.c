@@ -10,6 +10,8 @@
 #define HEAD_WIDTH 64 /* of every CLIP text encoder, and of SD 2.x's UNet */
 #define MAX_BLOCKS 256
 
+#define OPENCLIP_LAYERS 24 /* of ViT-H, SD 2's text encoder */
+
 static const LdmFileTensor *find(const LdmFiles *files, const char *prefix, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
@@ -223,7 +225,9 @@ bool ldm_probe_openclip(const LdmFiles *files, const char *prefix, LdmTextConfig
                                     "transformer.resblocks.%d.ln_1.weight"};
     if (!probe_text(files, prefix, &names, c, error))
         return false;
-    c->skip_last = 1; /* SD 2 takes the last but one layer */
+    /* SD 2 takes the last but one of 24 layers; diffusers' conversion leaves the last out of the
+     * file, since nothing uses it. */
+    c->skip_last = c->layers == OPENCLIP_LAYERS - 1 ? 0 : 1;
     c->pad = 0;
     return true;
 }

@@ -249,8 +249,8 @@ static bool read_yaml(LdmSource *source, const LdmYaml *yaml, const char *path, 
         return false;
     }
     const char *layer = ldm_yaml_text(yaml, "model.params.cond_stage_config.params.layer");
-    if (layer != NULL)
-        c->text.skip_last = strcmp(layer, "penultimate") == 0 ? 1 : 0;
+    if (g_strcmp0(layer, "last") == 0) /* "penultimate": the file tells whether it has one more */
+        c->text.skip_last = 0;
     return true;
 }
 
