@@ -22,10 +22,16 @@ static const struct {
     {".gguf", N_("a GGUF file, which is not read: get the model's .safetensors file")},
 };
 
+#define CLIP_TOKENS     "embeddings.token_embedding.weight"
+#define OPENCLIP_TOKENS "token_embedding.weight"
+#define SGM_INNER       "embedders.0.model." /* generative-models: SD-Turbo, SDXL's refiner */
+
 static const struct {
     const char *prefix, *what;
+    const char *beside; /* only where this tensor occurs, too; NULL: wherever */
 } other_models[] = {
-    {"conditioner.embedders.", N_("SDXL")},
+    {"conditioner.embedders.1.", N_("SDXL")},
+    {UNET "label_emb.", N_("SDXL"), "conditioner." SGM_INNER OPENCLIP_TOKENS},
     {"control_model.", N_("a ControlNet")},
     {"lora_unet_", N_("a LoRA, which belongs to another model")},
     {"lora_te_", N_("a LoRA, which belongs to another model")},
@@ -39,7 +45,9 @@ static bool refuse_others(const LdmFiles *files, GError **error)
     for (size_t i = 0; i < ldm_files_length(files); i++) {
         const char *name = ldm_files_at(files, i)->name;
         for (size_t k = 0; k < G_N_ELEMENTS(other_models); k++) {
-            if (!g_str_has_prefix(name, other_models[k].prefix))
+            const char *beside = other_models[k].beside;
+            if (!g_str_has_prefix(name, other_models[k].prefix) ||
+                (beside != NULL && ldm_files_find(files, beside) == NULL))
                 continue;
             ldm_set_error(error, UNSUPPORTED, _("%s is not supported: it is %s"),
                           ldm_files_path(files), _(other_models[k].what));
@@ -80,30 +88,30 @@ static bool open_vae(LdmSource *source, const LdmFiles *files, GError **error)
 static bool open_text(LdmSource *source, const LdmFiles *files, GError **error)
 {
     static const struct {
-        const char *prefix, *name;
+        const char *region, *inner, *name;
         LdmNameTable table;
     } kinds[] = {
-        {"cond_stage_model.transformer.text_model.", "embeddings.token_embedding.weight",
-         LDM_NAMES_OURS},
-        {"cond_stage_model.transformer.", "embeddings.token_embedding.weight", LDM_NAMES_OURS},
-        {"cond_stage_model.model.", "token_embedding.weight", LDM_NAMES_OPENCLIP},
+        {"cond_stage_model.", "transformer.text_model.", CLIP_TOKENS, LDM_NAMES_OURS},
+        {"cond_stage_model.", "transformer.", CLIP_TOKENS, LDM_NAMES_OURS},
+        {"cond_stage_model.", "model.", OPENCLIP_TOKENS, LDM_NAMES_OPENCLIP},
+        {"conditioner.", SGM_INNER, OPENCLIP_TOKENS, LDM_NAMES_OPENCLIP},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *name = g_strconcat(kinds[i].prefix, kinds[i].name, NULL);
+        g_autofree char *prefix = g_strconcat(kinds[i].region, kinds[i].inner, NULL);
+        g_autofree char *name = g_strconcat(prefix, kinds[i].name, NULL);
         if (ldm_files_find(files, name) == NULL)
             continue;
         LdmTextConfig *text = &source->config.text;
-        if (!(kinds[i].table == LDM_NAMES_OPENCLIP
-                  ? ldm_probe_openclip(files, kinds[i].prefix, text, error)
-                  : ldm_probe_clip(files, kinds[i].prefix, text, error)))
+        if (!(kinds[i].table == LDM_NAMES_OPENCLIP ? ldm_probe_openclip(files, prefix, text, error)
+                                                   : ldm_probe_clip(files, prefix, text, error)))
             return false;
-        set_part(source, LDM_PART_TEXT, kinds[i].table, kinds[i].prefix, "cond_stage_model.");
+        set_part(source, LDM_PART_TEXT, kinds[i].table, prefix, kinds[i].region);
         source->config.has_text = true;
         return true;
     }
     for (size_t i = 0; i < ldm_files_length(files); i++) {
         const char *name = ldm_files_at(files, i)->name;
-        if (g_str_has_prefix(name, "cond_stage_model.")) {
+        if (g_str_has_prefix(name, "cond_stage_model.") || g_str_has_prefix(name, "conditioner.")) {
             ldm_set_error(error, UNSUPPORTED, _("%s: conditioning by %s is not supported"),
                           ldm_files_path(files), name);
             return false;

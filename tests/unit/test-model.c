@@ -512,7 +512,7 @@ static void test_other_files(void)
         const char *tensor, *words;
         LdmErrorCode code;
     } models[] = {
-        {"conditioner.embedders.0.transformer.x", "SDXL", LDM_ERROR_UNSUPPORTED},
+        {"conditioner.embedders.1.model.x", "SDXL", LDM_ERROR_UNSUPPORTED},
         {"control_model.input_hint_block.0.weight", "ControlNet", LDM_ERROR_UNSUPPORTED},
         {"lora_unet_down_blocks_0.alpha", "LoRA", LDM_ERROR_UNSUPPORTED},
         {"down_blocks.0.resnets.0.conv1.weight", "folder", LDM_ERROR_UNSUPPORTED},

@@ -33,11 +33,74 @@ static void test_layers(void)
     }
 }
 
+/* The networks of a model under the names that they have in generative-models' layout. */
+static MadeFile *made_sgm(const MadeModel *made, const char *text)
+{
+    MadeFile *file = made_file_new();
+    made_add_part(file, made, LDM_PART_UNET, LDM_NAMES_LDM_UNET, "model.diffusion_model.");
+    made_add_part(file, made, LDM_PART_VAE, LDM_NAMES_LDM_VAE, "first_stage_model.");
+    made_add_part(file, made, LDM_PART_TEXT, LDM_NAMES_OPENCLIP, text);
+    return file;
+}
+
+static void refused(const char *path, LdmErrorCode code, const char *words)
+{
+    g_autoptr(GError) error = NULL;
+    g_assert_null(ldm_model_load(path, &error));
+    g_assert_error(error, LDM_ERROR, (int)code);
+    if (strstr(error->message, words) == NULL)
+        g_error("“%s” does not say “%s”", error->message, words);
+}
+
+/* SD-Turbo is SD 2 with its text encoder where SDXL has two; what has a second one, or takes the
+ * size of the picture besides, is SDXL and no more read than before. */
+static void test_sgm(void)
+{
+    static const char text[] = "conditioner.embedders.0.model.";
+    static const struct {
+        const char *tensor, *words;
+        LdmErrorCode code;
+    } others[] = {
+        {"conditioner.embedders.1.model.logit_scale", "SDXL", LDM_ERROR_UNSUPPORTED},
+        {"model.diffusion_model.label_emb.0.0.weight", "SDXL", LDM_ERROR_UNSUPPORTED},
+        {"conditioner.stranger", "conditioner.stranger", LDM_ERROR_FORMAT},
+    };
+    LdmModelConfig config = made_config(true, 49408);
+    MadeModel *made = made_model_new(&config);
+    g_autofree char *path = in_folder("sgm.safetensors");
+    MadeFile *file = made_sgm(made, text);
+    made_file_add(file, "conditioner.embedders.0.model.logit_scale", "F16", 0, NULL, "xy", 2);
+    made_file_write(file, path, 0);
+    g_autoptr(LdmModel) model = made_load(path);
+    g_assert_true(model->config.has_text);
+    g_assert_cmpint(model->config.text.skip_last, ==, 1);
+    const LdmParams *params = made->params[LDM_PART_TEXT];
+    for (size_t i = 0; i < ldm_params_length(params); i++) {
+        const LdmParam *p = ldm_params_at(params, i);
+        const LdmParam *q = ldm_params_find(model->text_params, p->name);
+        g_assert_cmpmem(p->data, made_bytes(p), q->data, made_bytes(q));
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        file = made_sgm(made, text);
+        made_file_add(file, others[i].tensor, "F16", 1, (size_t[]){1}, "xy", 2);
+        made_file_write(file, path, 0);
+        refused(path, others[i].code, others[i].words);
+    }
+    made_file_write(made_sgm(made, "conditioner.embedders.0.t5."), path, 0);
+    refused(path, LDM_ERROR_UNSUPPORTED, "conditioning by conditioner.embedders.0.t5.");
+    file = made_single(made); /* classes and unCLIP: no SDXL */
+    made_file_add(file, others[1].tensor, "F16", 1, (size_t[]){1}, "xy", 2);
+    made_file_write(file, path, 0);
+    refused(path, LDM_ERROR_UNSUPPORTED, "a UNet with classes");
+    made_model_free(made);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     folder = g_dir_make_tmp("pentimento-single-XXXXXX", NULL);
     g_test_add_func("/single/layers", test_layers);
+    g_test_add_func("/single/sgm", test_sgm);
     int result = g_test_run();
     made_remove(folder);
     g_free(folder);
