@@ -2,14 +2,21 @@
  * networks. In: its path. Out: an LdmSource. Shapes tell most (probe.c); what they do not tell is
  * what the family shares, unless the reference's .yaml of the same stem says otherwise. */
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "weights/diffusers-config.h"
 #include "weights/probe.h"
 #include "weights/source.h"
 #include "weights/yaml-file.h"
 
+#include <math.h>
 #include <string.h>
 
 #define UNET "model.diffusion_model."
+
+#define SD2_WIDTH    1024 /* of OpenCLIP ViT-H */
+#define SD2_CHANNELS 320
+#define SD2_BIAS     UNET "output_blocks.11.1.transformer_blocks.0.norm1.bias"
+#define V_DEVIATION  0.09
 
 /* Files that are known, by their ending or by a tensor, to be something else. */
 static const struct {
@@ -120,13 +127,56 @@ static bool open_text(LdmSource *source, const LdmFiles *files, GError **error)
     return true;
 }
 
-/* What some files say by tensors of their own: markers of the kind of prediction, and LDM's
- * measured scale factor. */
+static bool is_sd2(const LdmUnetConfig *unet)
+{
+    return unet->context_width == SD2_WIDTH && unet->in_channels == 4;
+}
+
+/* Standard deviation of the numbers of a vector; 0 where it is none. */
+static double deviation(const LdmFileTensor *t)
+{
+    float values[SD2_CHANNELS];
+    if (t == NULL || !t->weights || t->rank != 1 || t->shape[0] < 1 || t->shape[0] > SD2_CHANNELS)
+        return 0.0;
+    size_t n = t->shape[0];
+    double mean = 0.0, squares = 0.0;
+    g_autofree void *aligned = g_memdup2(t->data, t->bytes);
+    ldm_convert_to_f32(aligned, t->dtype, values, n);
+    for (size_t i = 0; i < n; i++)
+        mean += values[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+        squares += (values[i] - mean) * (values[i] - mean) / (double)n;
+    return sqrt(squares);
+}
+
+/* SD 2's models of ε and of v have the same names and shapes; as ε, a model of v gives noise alone.
+ * What training has made of the last attention's bias tells them apart: it is spread wider where v
+ * was learnt, fine-tuned models included. Other programs go by the same number. */
+static bool predicts_v(const LdmSource *source, const LdmFiles *files)
+{
+    const char *told = ldm_files_metadata(files, "modelspec.prediction_type");
+    if (ldm_files_find(files, "v_pred") != NULL)
+        return true;
+    if (g_strcmp0(told, "v") == 0 || g_strcmp0(told, "epsilon") == 0)
+        return told[0] == 'v';
+    return is_sd2(&source->config.unet) && deviation(ldm_files_find(files, SD2_BIAS)) > V_DEVIATION;
+}
+
+/* SD 2's models of v were trained at 768 pixels. */
+static void set_native_size(LdmModelConfig *c)
+{
+    bool larger = is_sd2(&c->unet) && c->schedule.prediction == LDM_PREDICTION_V;
+    c->unet.sample_size = larger ? 96 : 64;
+}
+
+/* What some files say by tensors of their own or in their metadata: the kind of prediction, and
+ * LDM's measured scale factor. */
 static bool read_markers(LdmSource *source, const LdmFiles *files, GError **error)
 {
     const LdmFileTensor *scale = ldm_files_find(files, "scale_factor");
-    if (ldm_files_find(files, "v_pred") != NULL)
+    if (predicts_v(source, files))
         source->config.schedule.prediction = LDM_PREDICTION_V;
+    set_native_size(&source->config);
     if (ldm_files_find(files, "ztsnr") != NULL)
         source->config.schedule.zero_terminal_snr = true;
     if (scale == NULL || ldm_file_tensor_number(scale, &source->config.vae.scale_factor))
@@ -244,7 +294,10 @@ static bool read_yaml(LdmSource *source, const LdmYaml *yaml, const char *path, 
     const Fixed *first_stage = first_stages[c->vae.regulariser];
     if (!check_fixed(yaml, fixed, G_N_ELEMENTS(fixed), path, error) ||
         !check_fixed(yaml, first_stage, G_N_ELEMENTS(first_stages[0]), path, error) ||
-        !read_schedule(&c->schedule, yaml, error) || !read_unet(&c->unet, yaml, path, error) ||
+        !read_schedule(&c->schedule, yaml, error))
+        return false;
+    set_native_size(c);
+    if (!read_unet(&c->unet, yaml, path, error) ||
         !ldm_yaml_number(yaml, "model.params.scale_factor", &c->vae.scale_factor, error) ||
         !ldm_yaml_int(yaml, "model.params.first_stage_config.params.embed_dim", &z, error) ||
         !ldm_yaml_int(yaml, "model.params.cond_stage_config.params.max_length", &tokens, error))

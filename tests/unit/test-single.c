@@ -2,6 +2,7 @@
 #include "made-model.h"
 #include "own-folder.h"
 #include "pipeline/model.h"
+#include "tensor/half.h"
 
 /* The last but one layer of 24 is the last of a file that has 23, whatever the .yaml calls it. */
 static void test_layers(void)
@@ -95,12 +96,80 @@ static void test_sgm(void)
     made_model_free(made);
 }
 
+/* SD 2's UNet but for its channels, whose last attention's bias is spread so. */
+static MadeModel *made_sd2(float spread)
+{
+    LdmModelConfig config = made_config(true, 49408);
+    config.has_text = false;
+    config.unet.levels = 4;
+    config.unet.layers_per_block = 2;
+    config.unet.context_width = 1024;
+    for (int i = 0; i < 4; i++) {
+        config.unet.channels[i] = 64;
+        config.unet.attention[i] = i < 3;
+        config.unet.depth[i] = 1;
+        config.unet.heads[i] = 1;
+    }
+    MadeModel *made = made_model_new(&config);
+    const LdmParam *bias = ldm_params_find(made->params[LDM_PART_UNET],
+                                           "up_blocks.3.attentions.2.transformer_blocks.0.norm1."
+                                           "bias");
+    for (size_t i = 0; i < bias->shape[0]; i++)
+        ((guint16 *)bias->data)[i] = ldm_f32_to_f16(0.5f + (i % 2 == 0 ? spread : -spread));
+    return made;
+}
+
+/* What is known of a file's prediction, from the weakest to what has the last word. */
+static void test_prediction(void)
+{
+    static const struct {
+        float spread;
+        const char *metadata, *marker, *yaml; /* NULL: none */
+        LdmPrediction prediction;
+        int sample_size;
+    } cases[] = {
+        {0.08f, NULL, NULL, NULL, LDM_PREDICTION_EPSILON, 64},
+        {0.1f, NULL, NULL, NULL, LDM_PREDICTION_V, 96},
+        {0.1f, "epsilon", NULL, NULL, LDM_PREDICTION_EPSILON, 64},
+        {0.08f, "v", NULL, NULL, LDM_PREDICTION_V, 96},
+        {0.1f, "flow", NULL, NULL, LDM_PREDICTION_V, 96},
+        {0.08f, NULL, "v_pred", NULL, LDM_PREDICTION_V, 96},
+        {0.08f, "epsilon", "v_pred", NULL, LDM_PREDICTION_V, 96},
+        {0.1f, "v", "v_pred", "parameterization: eps", LDM_PREDICTION_EPSILON, 64},
+        {0.08f, NULL, NULL, "parameterization: v", LDM_PREDICTION_V, 96},
+        {0.1f, NULL, NULL, "timesteps: 500", LDM_PREDICTION_V, 96},
+        {0.1f, NULL, NULL, "image_size: 32", LDM_PREDICTION_V, 32},
+    };
+    g_autofree char *path = in_folder("prediction.safetensors");
+    g_autofree char *yaml = in_folder("prediction.yaml");
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        MadeModel *made = made_sd2(cases[i].spread);
+        MadeFile *file = made_single(made);
+        g_autofree char *metadata =
+            g_strdup_printf("\"modelspec.prediction_type\":\"%s\",\"format\"", cases[i].metadata);
+        g_autofree char *text = g_strdup_printf("model: {params: {%s}}", cases[i].yaml);
+        if (cases[i].metadata != NULL)
+            g_string_replace(file->header, "\"format\"", metadata, 1);
+        if (cases[i].marker != NULL)
+            made_file_add(file, cases[i].marker, "F16", 1, (size_t[]){1}, "xy", 2);
+        made_file_write(file, path, 0);
+        made_model_free(made);
+        g_remove(yaml);
+        if (cases[i].yaml != NULL)
+            made_text(folder, "", "prediction.yaml", text);
+        g_autoptr(LdmModel) model = made_load(path);
+        g_assert_cmpint(model->config.schedule.prediction, ==, cases[i].prediction);
+        g_assert_cmpint(model->config.unet.sample_size, ==, cases[i].sample_size);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     folder = g_dir_make_tmp("pentimento-single-XXXXXX", NULL);
     g_test_add_func("/single/layers", test_layers);
     g_test_add_func("/single/sgm", test_sgm);
+    g_test_add_func("/single/prediction", test_prediction);
     int result = g_test_run();
     made_remove(folder);
     g_free(folder);
