@@ -373,13 +373,24 @@ bool ldm_file_tensor_set_shape(const LdmFileTensor *t, int rank, const size_t *s
 
 bool ldm_file_tensor_number(const LdmFileTensor *t, double *value)
 {
-    guint64 aligned = 0;
-    float number;
+    guint64 bits = 0;
+    double number = NAN;
+    float single;
 
-    if (!t->weights || t->bytes != (size_t)t->element)
+    if (t->bytes != (size_t)t->element || t->bytes > sizeof bits)
         return false;
-    memcpy(&aligned, t->data, t->bytes);
-    ldm_convert_to_f32(&aligned, t->dtype, &number, 1);
+    memcpy(&bits, t->data, t->bytes);
+    if (t->weights) {
+        ldm_convert_to_f32(&bits, t->dtype, &single, 1);
+        number = (double)single;
+    } else if (strcmp(t->type, "F64") == 0) {
+        memcpy(&number, &bits, sizeof number);
+    } else if (t->type[0] == 'I') {
+        int above = 64 - 8 * t->element; /* the sign goes up */
+        number = (double)((gint64)(bits << above) >> above);
+    } else if (t->type[0] == 'U') {
+        number = (double)bits;
+    }
     if (!isfinite(number))
         return false;
     *value = number;

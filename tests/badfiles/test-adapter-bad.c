@@ -64,9 +64,6 @@ static const Bad loras[] = {
     {"alpha of two",
      LDM_ERROR_FORMAT,
      {{KOHYA ".alpha", 1, {2}}, {DOWN, 2, {4, 32}}, {UP, 2, {32, 4}}}},
-    {"alpha whole",
-     LDM_ERROR_FORMAT,
-     {{KOHYA ".alpha", 0, {0}, "I16"}, {DOWN, 2, {4, 32}}, {UP, 2, {32, 4}}}},
 };
 
 static const Bad words[] = {
@@ -135,6 +132,54 @@ static void test_words(void)
         refused(false, &words[i]);
 }
 
+/* alpha may be of any dtype that holds numbers; what holds none, or no finite one, is refused. */
+static void test_alpha(void)
+{
+    static const struct {
+        const char *dtype;
+        size_t bytes;
+        guint8 data[8]; /* little endian */
+        double alpha;   /* 0: refused */
+    } cases[] = {
+        {"F16", 2, {0x00, 0x48}, 8.0},
+        {"F32", 4, {0, 0, 0, 0x41}, 8.0},
+        {"F64", 8, {0, 0, 0, 0, 0, 0, 0x20, 0x40}, 8.0},
+        {"I64", 8, {8}, 8.0},
+        {"I32", 4, {8}, 8.0},
+        {"I16", 2, {0x00, 0x01}, 256.0},
+        {"I8", 1, {8}, 8.0},
+        {"I8", 1, {0xf8}, -8.0},
+        {"I64", 8, {0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, -8.0},
+        {"U8", 1, {0xf8}, 248.0},
+        {"F64", 8, {0, 0, 0, 0, 0, 0, 0xf0, 0x7f}, 0.0}, /* infinite */
+        {"F32", 4, {0, 0, 0xc0, 0x7f}, 0.0},             /* NaN */
+        {"BOOL", 1, {1}, 0.0},
+        {"C64", 8, {1}, 0.0},
+        {"F8_E4M3", 1, {8}, 0.0},
+    };
+    static const guint16 zeros[128];
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_GENERATE);
+        LdmAdapters *adapters;
+        MadeFile *file = made_file_new();
+        made_file_add(file, KOHYA ".alpha", cases[i].dtype, 0, NULL, cases[i].data, cases[i].bytes);
+        made_file_add(file, DOWN, "F16", 2, (size_t[]){4, 32}, zeros, sizeof zeros);
+        made_file_add(file, UP, "F16", 2, (size_t[]){32, 4}, zeros, sizeof zeros);
+        made_file_write(file, path, 0);
+        request->loras = g_strdupv((char *[]){path, NULL});
+        bool good = ldm_adapters_add(model, request, &adapters, &error);
+        if (good != (cases[i].alpha != 0.0))
+            g_error("%s: %s", cases[i].dtype, good ? "was accepted" : error->message);
+        if (good)
+            g_assert_cmpfloat(ldm_params_find(model->unet_params, LAYER ".weight")->adapter->scale,
+                              ==, cases[i].alpha / 4.0);
+        else
+            g_assert_nonnull(strstr(error->message, KOHYA ".alpha is not one finite number"));
+        ldm_adapters_free(adapters);
+    }
+}
+
 /* Metadata are text from anywhere, too. */
 static void test_metadata(void)
 {
@@ -197,6 +242,7 @@ int main(int argc, char **argv)
     g_assert_nonnull(model);
     g_test_add_func("/adapter-bad/lora", test_loras);
     g_test_add_func("/adapter-bad/words", test_words);
+    g_test_add_func("/adapter-bad/alpha", test_alpha);
     g_test_add_func("/adapter-bad/metadata", test_metadata);
     g_test_add_func("/adapter-bad/weights", test_weights);
     int status = g_test_run();
