@@ -277,6 +277,14 @@ static void read_only_cross(Reader *r, int levels, bool *values)
         unsupported(r, fixed[0].key, node);
 }
 
+/* Elsewhere null is as good as absent; here it says that there is no middle block. */
+static void check_mid_block(Reader *r)
+{
+    JsonNode *node = json_object_get_member(r->json, "mid_block_type");
+    if (!r->failed && node != NULL && JSON_NODE_HOLDS_NULL(node))
+        unsupported(r, "mid_block_type", node);
+}
+
 /* `attention_head_dim` holds the number of heads (a name diffusers kept by mistake); where
  * `num_attention_heads` is given it says the same thing and wins. */
 bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, GError **error)
@@ -291,6 +299,7 @@ bool ldm_config_read_unet(LdmUnetConfig *c, JsonObject *json, const char *path, 
     };
     memcpy(up, c->attention, sizeof up);
     check_fixed(r, unet_fixed, G_N_ELEMENTS(unet_fixed));
+    check_mid_block(r);
     int levels = read_list(r, "block_out_channels", c->channels);
     c->levels = levels > 0 ? levels : c->levels;
     read_blocks(r, "down_block_types", ldm_unet_down_names, c->levels, c->attention, false);

@@ -54,6 +54,7 @@ static const struct {
     {"unet", "up_block_types", "\"UpBlock2D\"", NOT},
     {"unet", "up_block_types", NULL, NOT},
     {"unet", "mid_block_type", "\"UNetMidBlock2DSimpleCrossAttn\"", NOT},
+    {"unet", "mid_block_type", "null", NOT, "mid_block_type is null"},
     {"unet", "only_cross_attention", "true", NOT},
     {"unet", "only_cross_attention", "[true]", NOT},
     {"unet", "only_cross_attention", "[true,1]", NOT},
