@@ -231,6 +231,18 @@ static bool stands_apart(const char *prompt, const char *p, size_t n)
     return !cut_begin && !cut_end;
 }
 
+/* Bytes at p that are the word in upper or lower case, 0: none. They may be more or fewer than the
+ * word's: ẞ takes three, ß two. */
+static size_t word_at(const char *p, const char *word)
+{
+    const char *end = p;
+
+    for (; *word != '\0'; word = g_utf8_next_char(word), end = g_utf8_next_char(end))
+        if (g_unichar_tolower(g_utf8_get_char(end)) != g_unichar_tolower(g_utf8_get_char(word)))
+            return 0;
+    return (size_t)(end - p);
+}
+
 /* The longest word that was learnt and stands at p. */
 static Piece learnt_at(const LdmTokenizer *tokenizer, const char *prompt, const char *p)
 {
@@ -238,9 +250,8 @@ static Piece learnt_at(const LdmTokenizer *tokenizer, const char *prompt, const 
 
     for (guint i = 0; i < tokenizer->words->len; i++) {
         const Word *word = &g_array_index(tokenizer->words, Word, i);
-        size_t n = strlen(word->text);
-        if (n > piece.length && g_ascii_strncasecmp(p, word->text, n) == 0 &&
-            stands_apart(prompt, p, n))
+        size_t n = word_at(p, word->text);
+        if (n > piece.length && stands_apart(prompt, p, n))
             piece = (Piece){n, word->first, word->count};
     }
     return piece;

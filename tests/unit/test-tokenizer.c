@@ -75,6 +75,24 @@ static void test_merges(void)
     assert_ids(tokenizer, "c", "0 1 1 1 1 1 1 1", 8);
 }
 
+/* Case is that of all letters; of two words the longer one is meant. */
+static void test_learnt(void)
+{
+    g_autoptr(LdmTokenizer) tokenizer =
+        open_text("{" SPECIALS LETTERS "}", "#version: 0.2\na b</w>\n", 8, NULL);
+
+    ldm_tokenizer_learn(tokenizer, "stra\u00dfe", 20, 1);
+    ldm_tokenizer_learn(tokenizer, "\u00c4a", 30, 2);
+    ldm_tokenizer_learn(tokenizer, "\u00c4a ab", 40, 1);
+    assert_ids(tokenizer, "a Stra\u00dfe b", "0 3 20 5 1 1 1 1", 8);
+    assert_ids(tokenizer, "a STRA\u1e9eE b", "0 3 20 5 1 1 1 1", 8);
+    assert_ids(tokenizer, "STRA\u1e9eE", "0 20 1 1 1 1 1 1", 8);
+    assert_ids(tokenizer, "\u00e4a,b", "0 30 31 1 5 1 1 1", 8);
+    assert_ids(tokenizer, "\u00e4A AB", "0 40 1 1 1 1 1 1", 8);
+    ldm_tokenizer_forget(tokenizer);
+    assert_ids(tokenizer, "ab", "0 7 1 1 1 1 1 1", 8);
+}
+
 static void test_cut(void)
 {
     g_autoptr(LdmTokenizer) tokenizer = open_text("{" SPECIALS LETTERS "}", NO_MERGES, 5, NULL);
@@ -188,6 +206,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tokenizer/merges", test_merges);
     g_test_add_func("/tokenizer/pipe", test_pipe);
+    g_test_add_func("/tokenizer/learnt", test_learnt);
     g_test_add_func("/tokenizer/cut", test_cut);
     g_test_add_func("/tokenizer/long", test_long);
     g_test_add_func("/tokenizer/no-utf8", test_no_utf8);
