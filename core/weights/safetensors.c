@@ -231,6 +231,29 @@ static bool read_header(LdmFile *file, JsonObject *header, GError **error)
     return check_cover(file, error);
 }
 
+/* Of bytes that are no safetensors: the file's ending may tell what they are. */
+static bool refuse_other(const LdmFile *file, GError **error)
+{
+    static const char *const pickles[] = {".ckpt", ".pt", ".pth", ".bin", NULL};
+    const char *dot = strrchr(file->path, '.'), *ending = dot != NULL ? dot : "";
+    if (g_strv_contains(pickles, ending))
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s holds pickled weights, which are not read: get them as a .safetensors "
+                        "file"),
+                      file->path);
+    else if (strcmp(ending, ".gguf") == 0)
+        ldm_set_error(error, UNSUPPORTED,
+                      _("%s is a GGUF file, which is not read: get its weights as a .safetensors "
+                        "file"),
+                      file->path);
+    else
+        ldm_set_error(error, FORMAT,
+                      _("%s is not a safetensors file, or is cut short: get it "
+                        "again from where it came from"),
+                      file->path);
+    return false;
+}
+
 static bool file_read(LdmFile *file, GError **error)
 {
     uint64_t length = 0;
@@ -238,13 +261,8 @@ static bool file_read(LdmFile *file, GError **error)
         memcpy(&length, file->map, 8);
         length = GUINT64_FROM_LE(length);
     }
-    if (length < 2 || length > file->size - 8 || file->map[8] != '{') {
-        ldm_set_error(error, FORMAT,
-                      _("%s is not a safetensors file, or is cut short: get it "
-                        "again from where it came from"),
-                      file->path);
-        return false;
-    }
+    if (length < 2 || length > file->size - 8 || file->map[8] != '{')
+        return refuse_other(file, error);
     if (length > LDM_FILE_HEADER_BYTES) {
         ldm_set_error(error, UNSUPPORTED,
                       _("%s has a header of %" PRIu64 " bytes, more "

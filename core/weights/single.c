@@ -18,21 +18,11 @@
 #define SD2_BIAS     UNET "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 #define V_DEVIATION  0.09
 
-/* Files that are known, by their ending or by a tensor, to be something else. */
-static const struct {
-    const char *suffix, *remedy;
-} other_files[] = {
-    {".ckpt", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
-    {".pt", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
-    {".pth", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
-    {".bin", N_("a pickled checkpoint, which is not read: get the model's .safetensors file")},
-    {".gguf", N_("a GGUF file, which is not read: get the model's .safetensors file")},
-};
-
 #define CLIP_TOKENS     "embeddings.token_embedding.weight"
 #define OPENCLIP_TOKENS "token_embedding.weight"
 #define SGM_INNER       "embedders.0.model." /* generative-models: SD-Turbo, SDXL's refiner */
 
+/* Files that are known by a tensor to be something else. */
 static const struct {
     const char *prefix, *what;
     const char *beside; /* only where this tensor occurs, too; NULL: wherever */
@@ -335,12 +325,6 @@ static bool open_yaml(LdmSource *source, GError **error)
 bool ldm_source_open_single(LdmSource *source, GError **error)
 {
     source->layout = "single-file";
-    for (size_t i = 0; i < G_N_ELEMENTS(other_files); i++) {
-        if (!g_str_has_suffix(source->path, other_files[i].suffix))
-            continue;
-        ldm_set_error(error, UNSUPPORTED, _("%s is %s"), source->path, _(other_files[i].remedy));
-        return false;
-    }
     LdmFiles *files = ldm_files_new();
     LdmModelConfig *c = &source->config;
     g_ptr_array_add(source->files, files);

@@ -180,6 +180,43 @@ static void test_alpha(void)
     }
 }
 
+/* Files of other kinds by their endings: getting them again would not help. */
+static void test_other_kinds(void)
+{
+    static const struct {
+        const char *name, *words;
+        int code;
+    } kinds[] = {
+        {"cat.pt", "pickled", UNKNOWN},
+        {"cat.bin", "pickled", UNKNOWN},
+        {"style.ckpt", "pickled", UNKNOWN},
+        {"style.gguf", "GGUF", UNKNOWN},
+        {"style.safetensors", "again", LDM_ERROR_FORMAT},
+        {"style", "again", LDM_ERROR_FORMAT},
+    };
+    for (size_t i = 0; i < 2 * G_N_ELEMENTS(kinds); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *name = g_build_filename(folder, kinds[i / 2].name, NULL);
+        made_write(name, "PK\3\4 and so on", 16);
+        g_assert_false(add(i % 2 == 0, name, &error));
+        g_assert_error(error, LDM_ERROR, kinds[i / 2].code);
+        g_assert_nonnull(strstr(error->message, name));
+        g_assert_nonnull(strstr(error->message, kinds[i / 2].words));
+    }
+}
+
+/* What its bytes show to be safetensors may be called anything. */
+static void test_ending(void)
+{
+    static const Bad good = {"", 0, {{DOWN, 2, {4, 32}}, {UP, 2, {32, 4}}}};
+    g_autofree char *other = g_build_filename(folder, "good.pt", NULL);
+    g_autoptr(GError) error = NULL;
+    write_file(&good);
+    g_assert_cmpint(g_rename(path, other), ==, 0);
+    g_assert_true(add(true, other, &error));
+    g_assert_no_error(error);
+}
+
 /* Metadata are text from anywhere, too. */
 static void test_metadata(void)
 {
@@ -243,6 +280,8 @@ int main(int argc, char **argv)
     g_test_add_func("/adapter-bad/lora", test_loras);
     g_test_add_func("/adapter-bad/words", test_words);
     g_test_add_func("/adapter-bad/alpha", test_alpha);
+    g_test_add_func("/adapter-bad/other-kinds", test_other_kinds);
+    g_test_add_func("/adapter-bad/ending", test_ending);
     g_test_add_func("/adapter-bad/metadata", test_metadata);
     g_test_add_func("/adapter-bad/weights", test_weights);
     int status = g_test_run();
