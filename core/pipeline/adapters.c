@@ -126,6 +126,23 @@ bool ldm_adapters_add_lora(LdmModel *model, const char *path, LdmAdapters **adap
     return load_lora(*adapters, path, 1.0, error);
 }
 
+void ldm_adapters_explain(const LdmAdapters *adapters, GError **error)
+{
+    bool good = true;
+    if (adapters == NULL || adapters->loras->len == 0 || error == NULL ||
+        !g_error_matches(*error, LDM_ERROR, LDM_ERROR_NONFINITE))
+        return;
+    g_clear_error(error);
+    for (guint i = 0; good && i < adapters->loras->len; i++)
+        good = ldm_lora_check_finite(g_ptr_array_index(adapters->loras, i), error);
+    if (good)
+        ldm_set_error(
+            error, NONFINITE,
+            _("With the LoRA in use the numbers are not finite: give them less weight, or "
+              "leave them out. If it is the same without them, the model is damaged or "
+              "does not suit this task"));
+}
+
 void ldm_adapters_free(LdmAdapters *adapters)
 {
     if (adapters == NULL)

@@ -21,5 +21,9 @@ bool ldm_adapters_add_lora(LdmModel *model, const char *path, LdmAdapters **adap
  * MISSING. */
 char *ldm_adapters_lora_path(const char *text, double *weight, GError **error);
 
+/* Where NONFINITE was set while LoRA (adapters may be NULL) stood beside the weights: says which of
+ * them is the cause, or that they may be, in place of blaming the model. */
+void ldm_adapters_explain(const LdmAdapters *adapters, GError **error);
+
 /* Takes all of them away again. */
 void ldm_adapters_free(LdmAdapters *adapters);

@@ -324,6 +324,8 @@ LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmRec
         line.ahead = idle ? NULL : ldm_ahead_begin(model, ~0u);
         if (idle ? unchanged(&line, error) : run_stages(&line, error))
             result = line_end(&line);
+        else
+            ldm_adapters_explain(line.adapters, error);
     }
     line_clear(&line);
     g_mutex_unlock(&model->busy);

@@ -370,6 +370,26 @@ LdmLora *ldm_lora_load(const char *path, double weight, LdmParams *const tables[
     return NULL;
 }
 
+static bool is_finite(const LdmParam *param)
+{
+    LdmTensor t = {.dtype = param->dtype, .rank = param->rank, .data = (void *)param->data};
+    memcpy(t.shape, param->shape, sizeof t.shape);
+    return ldm_tensor_check_finite(&t, param->name, NULL);
+}
+
+bool ldm_lora_check_finite(const LdmLora *lora, GError **error)
+{
+    for (guint i = 0; i < lora->layers->len; i++) {
+        const Layer *layer = g_ptr_array_index(lora->layers, i);
+        bool down = !layer->attached || is_finite(layer->adapter.down);
+        if (down && (!layer->attached || is_finite(layer->adapter.up)))
+            continue;
+        ldm_file_tensor_set_nonfinite(down ? layer->up : layer->down, error);
+        return false;
+    }
+    return true;
+}
+
 void ldm_lora_free(LdmLora *lora)
 {
     if (lora == NULL)

@@ -22,6 +22,10 @@ typedef struct LdmLora LdmLora;
 LdmLora *ldm_lora_load(const char *path, double weight, LdmParams *const tables[LDM_N_PARTS],
                        const LdmModelConfig *config, GError **error);
 
+/* False and NONFINITE, naming the tensor, where what stands beside weights holds NaN or infinity:
+ * loading does not look, since that would read the whole file. */
+bool ldm_lora_check_finite(const LdmLora *lora, GError **error);
+
 /* Takes them away again; the tables must still be there. */
 void ldm_lora_free(LdmLora *lora);
 

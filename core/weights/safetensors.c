@@ -389,6 +389,14 @@ bool ldm_file_tensor_set_shape(const LdmFileTensor *t, int rank, const size_t *s
     return false;
 }
 
+void ldm_file_tensor_set_nonfinite(const LdmFileTensor *t, GError **error)
+{
+    ldm_set_error(error, NONFINITE,
+                  _("%s: tensor %s holds numbers that are not finite: get the file again, or leave "
+                    "it out"),
+                  ldm_file_path(t->file), t->name);
+}
+
 bool ldm_file_tensor_number(const LdmFileTensor *t, double *value)
 {
     guint64 bits = 0;

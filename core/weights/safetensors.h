@@ -48,6 +48,9 @@ const char *ldm_files_path(const LdmFiles *files); /* of the first file: for mes
 bool ldm_file_tensor_set_shape(const LdmFileTensor *t, int rank, const size_t *shape,
                                GError **error);
 
+/* Sets NONFINITE: the tensor holds NaN or infinity. */
+void ldm_file_tensor_set_nonfinite(const LdmFileTensor *t, GError **error);
+
 /* The one finite number that a tensor holds: of weights, F64 or whole. False, and `value` as it
  * was, where it is anything else. */
 bool ldm_file_tensor_number(const LdmFileTensor *t, double *value);

@@ -8,6 +8,7 @@
 #include "weights/safetensors-write.h"
 #include "weights/safetensors.h"
 
+#include <math.h>
 #include <string.h>
 
 #define WEB_UI_NAME "emb_params"
@@ -82,6 +83,11 @@ bool ldm_inversion_load(const char *path, size_t width, LdmInversion *inversion,
     inversion->vectors = count / width;
     inversion->rows = g_new(float, count);
     ldm_convert_to_f32(aligned, t->dtype, inversion->rows, count);
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(inversion->rows[i])) {
+            ldm_file_tensor_set_nonfinite(t, error);
+            return false;
+        }
     return true;
 }
 

@@ -16,7 +16,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LdmInversion, ldm_inversion_clear)
 
 /* Reads a safetensors file with one array [vectors, width] or [width]: diffusers' are named after
  * the word; the web UI's are named "emb_params", and the file after the word. `width` is the text
- * encoder's. Errors: FILE, FORMAT, SHAPE, UNSUPPORTED; each names the tensor. */
+ * encoder's. Errors: FILE, FORMAT, NONFINITE, SHAPE, UNSUPPORTED; each names the tensor. */
 bool ldm_inversion_load(const char *path, size_t width, LdmInversion *inversion, GError **error);
 
 /* Writes diffusers' form, in f32. Errors: FILE. */

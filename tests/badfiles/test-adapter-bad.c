@@ -217,6 +217,64 @@ static void test_ending(void)
     g_assert_no_error(error);
 }
 
+/* Numbers that are not finite: an embedding's are found when it is read, a LoRA's when the picture
+ * has come to nothing; neither is the model's fault. */
+static void test_nonfinite_word(void)
+{
+    guint16 numbers[64] = {0};
+    numbers[40] = 0x7e00; /* NaN */
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(GError) error = NULL;
+        MadeFile *file = made_file_new();
+        made_file_add(file, "<cat>", "F16", 2, (size_t[]){2, 32}, numbers, sizeof numbers);
+        made_file_write(file, path, 0);
+        g_assert_false(add(false, path, &error));
+        g_assert_error(error, LDM_ERROR, LDM_ERROR_NONFINITE);
+        g_assert_nonnull(strstr(error->message, path));
+        g_assert_nonnull(strstr(error->message, "<cat>"));
+        numbers[40] = 0x7c00; /* infinity */
+    }
+}
+
+static void assert_nonfinite(const char *weight, const char *says)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LdmRequest) request = ldm_request_new(LDM_TASK_GENERATE);
+    g_autofree char *lora = g_strconcat(path, weight, NULL);
+    request->width = request->height = 16;
+    request->steps = 1;
+    request->loras = g_strdupv((char *[]){lora, NULL});
+    g_autoptr(LdmResult) result = ldm_generate(model, request, NULL, &error);
+    if (says == NULL) {
+        g_assert_no_error(error);
+        return;
+    }
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_NONFINITE);
+    if (strstr(error->message, says) == NULL)
+        g_error("“%s” does not say “%s”", error->message, says);
+    g_assert_null(ldm_generate(model, request, NULL, NULL));
+}
+
+static void test_nonfinite_lora(void)
+{
+    guint16 numbers[128];
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *cause = g_strconcat(path, ": tensor ", i == 1 ? UP : DOWN, NULL);
+        MadeFile *file = made_file_new();
+        for (int k = 0; k < 128; k++)
+            numbers[k] = 0x3c00; /* 1 */
+        numbers[5] = i == 2 ? 0x7e00 : 0x3c00;
+        made_file_add(file, DOWN, "F16", 2, (size_t[]){4, 32}, numbers, sizeof numbers);
+        numbers[5] = i == 1 ? 0x7c00 : 0x3c00;
+        made_file_add(file, UP, "F16", 2, (size_t[]){32, 4}, numbers, sizeof numbers);
+        made_file_write(file, path, 0);
+        assert_nonfinite(":0", NULL);
+        assert_nonfinite(i == 0 ? "" : ":0.5", i == 0 ? NULL : cause);
+        if (i == 0)
+            assert_nonfinite(":1e38", "less weight");
+    }
+}
+
 /* Metadata are text from anywhere, too. */
 static void test_metadata(void)
 {
@@ -282,6 +340,8 @@ int main(int argc, char **argv)
     g_test_add_func("/adapter-bad/alpha", test_alpha);
     g_test_add_func("/adapter-bad/other-kinds", test_other_kinds);
     g_test_add_func("/adapter-bad/ending", test_ending);
+    g_test_add_func("/adapter-bad/nonfinite-word", test_nonfinite_word);
+    g_test_add_func("/adapter-bad/nonfinite-lora", test_nonfinite_lora);
     g_test_add_func("/adapter-bad/metadata", test_metadata);
     g_test_add_func("/adapter-bad/weights", test_weights);
     int status = g_test_run();
