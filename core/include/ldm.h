@@ -370,7 +370,7 @@ LDM_API LdmTensor *ldm_result_composite(const LdmResult *result, const LdmReques
 typedef struct {
     uint64_t weight_bytes;           /* mapped weights */
     uint64_t work_bytes;             /* peak of all buffers */
-    uint64_t peak_bytes;             /* peak of buffers and the weights of the stage at work */
+    uint64_t peak_bytes;             /* with the weights of the stage at work, and copied ones */
     uint64_t free_bytes;             /* what the machine has left now */
     double flops[LDM_N_STAGES];      /* whole run */
     int latent_width, latent_height; /* in one run */

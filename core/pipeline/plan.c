@@ -265,13 +265,14 @@ static void plan_finish(const LdmRequest *request, size_t held, LdmLinePlan *p)
 
 /* ---- weights ---- */
 
-/* Of the parameters whose names begin so. */
-static size_t weight_bytes(const LdmParams *params, const char *beginning)
+/* Of the mapped parameters whose names begin so. */
+static size_t mapped_bytes(const LdmParams *params, const char *beginning)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
-        bytes += g_str_has_prefix(param->name, beginning) ? ldm_param_bytes(param) : 0;
+        bool counts = !param->copied && g_str_has_prefix(param->name, beginning);
+        bytes += counts ? ldm_param_bytes(param) : 0;
     }
     return bytes;
 }
@@ -281,22 +282,23 @@ static size_t weight_bytes(const LdmParams *params, const char *beginning)
 static size_t stage_weights(const LdmModel *model, const LdmRequest *request, LdmStage stage)
 {
     const LdmParams *vae = model->vae_params;
+    const LdmParam *words;
     bool q8 = request->precision == LDM_PRECISION_Q8;
     switch (stage) {
     case LDM_STAGE_CONDITION:
-        return weight_bytes(model->text_params, "") -
-               ldm_param_bytes(ldm_clip_text_words(model->text));
-    case LDM_STAGE_ENCODE: return weight_bytes(vae, "encoder.") + weight_bytes(vae, "quant_conv.");
+        words = ldm_clip_text_words(model->text);
+        return mapped_bytes(model->text_params, "") - (words->copied ? 0 : ldm_param_bytes(words));
+    case LDM_STAGE_ENCODE: return mapped_bytes(vae, "encoder.") + mapped_bytes(vae, "quant_conv.");
     case LDM_STAGE_LEARN: return ldm_coarse_mapped(model->unet_params, false);
     case LDM_STAGE_DENOISE: return ldm_coarse_mapped(model->unet_params, q8);
     case LDM_STAGE_DECODE:
-        return weight_bytes(vae, "decoder.") + weight_bytes(vae, "post_quant_conv.") +
-               weight_bytes(vae, "quantize.");
+        return mapped_bytes(vae, "decoder.") + mapped_bytes(vae, "post_quant_conv.") +
+               mapped_bytes(vae, "quantize.");
     default: return 0;
     }
 }
 
-/* Buffers and weights at the highest. */
+/* Buffers and weights at the highest; copies of weights are there all the time. */
 static size_t peak_with_weights(const LdmModel *model, const LdmRequest *request,
                                 const LdmLinePlan *p)
 {
@@ -304,7 +306,8 @@ static size_t peak_with_weights(const LdmModel *model, const LdmRequest *request
     for (int i = 0; i < LDM_N_STAGES; i++)
         if (p->bytes[i] > 0)
             peak = MAX(peak, p->bytes[i] + stage_weights(model, request, (LdmStage)i));
-    return peak;
+    return peak + ldm_params_copied_bytes(model->text_params) +
+           ldm_params_copied_bytes(model->unet_params) + ldm_params_copied_bytes(model->vae_params);
 }
 
 /* ---- the whole ---- */

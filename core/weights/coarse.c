@@ -51,7 +51,7 @@ size_t ldm_coarse_mapped(const LdmParams *params, bool q8)
         uintptr_t at = (uintptr_t)(param->stored ? (const void *)param->q8.bytes : param->data);
         size_t own = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
         Span span = {at / page * page, (at + own + page - 1) / page * page};
-        if (copy_bytes(param, q8) == 0)
+        if (copy_bytes(param, q8) == 0 && !param->copied)
             g_array_append_val(spans, span);
     }
     g_array_sort(spans, span_order);

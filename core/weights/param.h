@@ -15,6 +15,7 @@ struct LdmParam {
     const void *data;           /* mapped; NULL until bound */
     bool coarse;                /* a matrix that may be multiplied in 8 bits */
     bool stored;                /* the file holds q8 alone: data is NULL, or f16 expanded from it */
+    bool copied;                /* what the file holds lay awry in it, and is a copy: not mapped */
     LdmQ8 q8;                  /* it in 8 bits (coarse.h), a copy or mapped; bytes NULL: not made */
     bool trained;              /* backward passes have a gradient for it */
     float *gradient;           /* f32, dense, the same shape: they add to it; NULL until made */
@@ -54,6 +55,9 @@ size_t ldm_params_count(const LdmParams *params); /* of all of them */
 
 /* Of its matrix in 8 bits. */
 size_t ldm_param_q8_bytes(const LdmParam *param);
+
+/* Of what was copied when the files were opened, and stays for as long as they are. */
+size_t ldm_params_copied_bytes(const LdmParams *params);
 
 /* One block for copies of parameters; it belongs to the table and replaces an earlier one. Errors:
  * MEMORY. */

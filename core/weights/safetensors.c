@@ -444,7 +444,16 @@ void *ldm_files_copy(LdmFiles *files, const void *data, size_t bytes, GError **e
     void *copy = ldm_aligned_alloc(bytes, 1, _("a copy of weights"), error);
     if (copy != NULL) {
         memcpy(copy, data, bytes);
+        ldm_files_release(files, data, bytes, true);
         g_ptr_array_add(files->copies, copy);
     }
     return copy;
+}
+
+void ldm_files_copy_end(const LdmFiles *files)
+{
+    for (guint i = 0; files->copies->len > 0 && i < files->files->len; i++) {
+        const LdmFile *file = g_ptr_array_index(files->files, i);
+        ldm_file_release(file->map, file->size, false);
+    }
 }

@@ -65,5 +65,9 @@ void ldm_files_ahead(const LdmFiles *files, const gint *stop);
 const char *ldm_files_metadata(const LdmFiles *files, const char *name);
 
 /* An LdmTensor's worth of memory that lives as long as the files: for data that cannot be used
- * where it lies. NULL and MEMORY on failure. */
+ * where it lies, and whose pages are released. NULL and MEMORY on failure. */
 void *ldm_files_copy(LdmFiles *files, const void *data, size_t bytes, GError **error);
+
+/* After the last of several copies: Linux maps some pages around every one that is asked for, also
+ * such as were released. */
+void ldm_files_copy_end(const LdmFiles *files);

@@ -92,7 +92,8 @@ static bool bind(LdmFiles *files, LdmParam *param, const LdmFileTensor *t, int t
     }
     if (!check_shape(param, t, shape, error))
         return false;
-    if ((uintptr_t)data % (uintptr_t)t->element != 0) {
+    param->copied = (uintptr_t)data % (uintptr_t)t->element != 0;
+    if (param->copied) {
         data = ldm_files_copy(files, data, bytes, error);
         if (data == NULL)
             return false;
@@ -190,6 +191,7 @@ bool ldm_part_bind(const LdmPartFiles *part, LdmParams *params, GError **error)
             g_hash_table_add(used, (gpointer)t);
         }
     }
+    ldm_files_copy_end(part->files);
     if (missing != NULL) {
         fail_lacking(part->files, lacking, params, missing, error);
         return false;

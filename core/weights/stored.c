@@ -87,6 +87,7 @@ bool ldm_stored_bind(LdmFiles *files, LdmParam *param, const LdmStored *stored, 
     /* Products only read what is mapped for reading. */
     param->q8 = (LdmQ8){N, C, taps, (int8_t *)words, (float *)numbers};
     param->dtype = LDM_F16;
+    param->copied = words != bytes->data;
     param->stored = true;
     return true;
 }
