@@ -1,7 +1,8 @@
 /* JSON in, a json-glib object out. json-glib parses; a scan beforehand refuses what it would let
  * pass or choke on: comments, quotes of other kinds, octal numbers, escaped zero bytes, deep
- * nesting, and more values than a tree of them should take memory for. Two members of one name,
- * of which json-glib silently keeps the last, are found through its signals. */
+ * nesting, more values than a tree of them should take memory for, and names made to fall together
+ * in its hash tables. Two members of one name, of which json-glib silently keeps the last, are
+ * found through its signals. */
 #include "weights/json.h"
 
 #include "base/error.h"
@@ -66,6 +67,105 @@ static const char *scan(const char *text, size_t bytes, bool *limit)
     return NULL;
 }
 
+/* ---- names that fall together ---- */
+
+/* A name with its 0, in a list of many. */
+typedef struct {
+    guint hash;
+    size_t at;
+} Name;
+
+/* From a string with its quotes. Escapes are read by json-glib, which will read them again: what
+ * one makes of them is what the other has in its tables. */
+static void take_name(GString *list, GArray *names, const char *quoted, size_t bytes)
+{
+    Name name = {.at = list->len};
+    if (memchr(quoted, '\\', bytes) == NULL) {
+        g_string_append_len(list, quoted + 1, (gssize)bytes - 2);
+    } else {
+        g_autofree char *text = g_strndup(quoted, bytes);
+        g_autoptr(JsonNode) node = json_from_string(text, NULL);
+        if (node == NULL || json_node_get_string(node) == NULL)
+            return; /* the parser will say so */
+        g_string_append(list, json_node_get_string(node));
+    }
+    g_string_append_c(list, '\0');
+    name.hash = g_str_hash(list->str + name.at);
+    g_array_append_val(names, name);
+}
+
+/* All strings that a colon follows; the text has been scanned. */
+static GArray *take_names(const char *text, size_t bytes, GString *list)
+{
+    GArray *names = g_array_new(FALSE, FALSE, sizeof(Name));
+    for (size_t at = 0, end; at < bytes; at = end) {
+        end = at + 1;
+        if (text[at] != '"')
+            continue;
+        end = skip_string(text, bytes, at);
+        size_t behind = end;
+        while (behind < bytes && strchr(" \t\r\n", text[behind]) != NULL)
+            behind++;
+        if (behind < bytes && text[behind] == ':')
+            take_name(list, names, text + at, end - at);
+    }
+    return names;
+}
+
+static int name_order(gconstpointer a, gconstpointer b, gpointer list)
+{
+    const Name *one = a, *other = b;
+    if (one->hash != other->hash)
+        return one->hash < other->hash ? -1 : 1;
+    return strcmp((const char *)list + one->at, (const char *)list + other->at);
+}
+
+static guint prime_below(guint limit)
+{
+    for (guint n = limit - 1;; n--) {
+        guint divisor = 2;
+        while (divisor * divisor <= n && n % divisor != 0)
+            divisor++;
+        if (divisor * divisor > n)
+            return n;
+    }
+}
+
+/* Whether any place of a table of that many gets more names than chance would bring there. GLib's
+ * tables have a power of two of places and begin the search for a name at 11 h modulo the largest
+ * prime below, h being its hash. */
+static bool is_crowded(const Name *names, guint n, guint places)
+{
+    guint prime = prime_below(places), most = MAX(LDM_JSON_ALIKE, 8 * (n / prime));
+    g_autofree guint *count = g_new0(guint, prime);
+    for (guint i = 0; i < n; i++)
+        if (++count[names[i].hash * 11 % prime] > most)
+            return true;
+    return false;
+}
+
+/* A table searches through all names at one place for each that it is given there: a file of names
+ * made for it takes the square of their number, minutes in which nothing can be cancelled. */
+static bool names_collide(const char *text, size_t bytes)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+    g_autoptr(GArray) names = take_names(text, bytes, list);
+    Name *name = (Name *)(void *)names->data;
+    guint n = 0;
+    bool crowded = false;
+    if (names->len <= LDM_JSON_ALIKE)
+        return false;
+    g_array_sort_with_data(names, name_order, list->str);
+    for (guint i = 0; i < names->len; i++) /* every name once */
+        if (i == 0 || name_order(&name[n - 1], &name[i], list->str) != 0)
+            name[n++] = name[i];
+    for (guint places = 128; !crowded && places / 4 < n; places *= 2)
+        crowded = is_crowded(name, n, places);
+    return crowded;
+}
+
+/* ---- parsing ---- */
+
 /* How many members each object has been given so far, and the first name given twice. */
 typedef struct {
     GHashTable *given; /* JsonObject -> count */
@@ -97,6 +197,10 @@ JsonObject *ldm_json_parse(const char *text, size_t bytes, const char *path, GEr
     bool limit = false;
     const char *fault =
         g_utf8_validate(text, (gssize)bytes, NULL) ? scan(text, bytes, &limit) : _("not UTF-8");
+    if (fault == NULL && names_collide(text, bytes)) {
+        limit = true;
+        fault = _("too many names that collide in a hash table");
+    }
     if (fault != NULL && limit)
         ldm_set_error(error, UNSUPPORTED, _("%s: JSON %s"), path, fault);
     else if (fault != NULL)

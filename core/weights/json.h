@@ -7,6 +7,7 @@
 
 #define LDM_JSON_DEPTH   32                /* objects and arrays inside one another */
 #define LDM_JSON_VALUES  (4u << 20)        /* members and elements in one text */
+#define LDM_JSON_ALIKE   64                /* names at one place of a hash table */
 #define LDM_CONFIG_BYTES ((size_t)1 << 20) /* longest configuration file */
 
 /* The object that `text` (JSON and nothing else, UTF-8, no name twice in one object) stands for;

@@ -307,6 +307,63 @@ static void test_json_limits(void)
     made_text(folder, "unet", "config.json", made_unet_json);
 }
 
+/* Name k of many to which g_str_hash, 33 h + c, gives one hash: each bit of k says whether "BA" or
+ * "Ab" is put down, which add the same. */
+static void add_equal(GString *name, guint k, const char *first)
+{
+    for (int bit = 0; bit < 17; bit++)
+        g_string_append(name, k >> bit & 1 ? first : "Ab");
+}
+
+/* Name k of many whose hashes differ, and begin at one place of a table of 65536 nevertheless: 11 h
+ * is a number of steps of that table's prime. Its characters are what is left of h in base 33. */
+static void add_aligned(GString *name, guint k)
+{
+    guint hash = k * 65521u * 0xBA2E8BA3u; /* 1 / 11 */
+    guint beginning = 5381, characters[7];
+    g_assert_cmpuint(11u * 0xBA2E8BA3u, ==, 1);
+    for (int i = 0; i < 7; i++)
+        beginning = beginning * 33 + '0';
+    hash -= beginning;
+    for (int i = 0; i < 7; i++, hash /= 33)
+        characters[6 - i] = '0' + hash % 33;
+    for (int i = 0; i < 7; i++)
+        g_string_append_c(name, (char)characters[i]);
+}
+
+/* Names that make hash tables slow are refused, as many as it takes, and no others. */
+static void test_json_collisions(void)
+{
+    static const struct {
+        const char *kind;
+        guint n;
+        bool good;
+    } cases[] = {
+        {"plain", 100000, true}, {"equal", 60, true},       {"equal", 100000, false},
+        {"escaped", 65, false},  {"aligned", 60000, false},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GString) json = g_string_new("{\"a\":{\"twice\":[]},\"b\":{\"twice\":[]}");
+        for (guint k = 0; k < cases[i].n; k++) {
+            g_string_append(json, k % 2 == 0 ? ",\"" : ",\n\"");
+            if (cases[i].kind[0] == 'a')
+                add_aligned(json, k);
+            else if (cases[i].kind[0] == 'p')
+                g_string_append_printf(json, "blocks.%u.%u.weight", k % 100, k / 100);
+            else
+                add_equal(json, k, cases[i].good || cases[i].n > 65 ? "BA" : "\\u0042A");
+            g_string_append(json, k % 2 == 0 ? "\":1" : "\" :1");
+        }
+        g_string_append_c(json, '}');
+        g_autoptr(JsonObject) object = ldm_json_parse(json->str, json->len, "x.json", &error);
+        if ((object != NULL) != cases[i].good)
+            g_error("%s: %s", cases[i].kind, error != NULL ? error->message : "was accepted");
+        if (!cases[i].good)
+            g_assert_error(error, LDM_ERROR, LDM_ERROR_UNSUPPORTED);
+    }
+}
+
 static const struct {
     const char *text;
     int code;
@@ -433,6 +490,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config-bad/json-python", test_json_python);
     g_test_add_func("/config-bad/json-mutations", test_json_mutations);
     g_test_add_func("/config-bad/json-limits", test_json_limits);
+    g_test_add_func("/config-bad/json-collisions", test_json_collisions);
     g_test_add_func("/config-bad/yaml", test_yaml);
     g_test_add_func("/config-bad/yaml-slow", test_yaml_slow);
     g_test_add_func("/config-bad/yaml-harmless", test_yaml_harmless);
