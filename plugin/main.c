@@ -83,11 +83,11 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
 
     gegl_init(NULL, NULL);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        pentimento_prompts_recall(task->procedure, config);
+        pentimento_last_used_recall(config);
     if (call.live && !ask(task, procedure, &call, &error))
         return pentimento_answer_error(procedure, error);
-    if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        pentimento_prompts_keep(task->procedure, config); /* whatever comes of the run */
+    if (call.live)
+        pentimento_last_used_keep(config); /* whatever comes of the run */
     if (!task->run(task, &call, &outcome, &error))
         return pentimento_answer_error(procedure, error);
     if (run_mode != GIMP_RUN_NONINTERACTIVE) {

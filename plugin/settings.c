@@ -1,10 +1,11 @@
 /* Arguments on their way: to the worker as options, onto the result layer as parasites and back,
- * and the prompts to a private file for the next run.
- * In: a procedure's config. Out: a{sv}, parasites, $XDG_STATE_HOME/pentimento/prompts. */
+ * and to a private file for the next run.
+ * In: a procedure's config. Out: a{sv}, parasites, $XDG_STATE_HOME/pentimento/last-used. */
 #include "settings.h"
 
 #include <glib/gi18n-lib.h>
 #include <json-glib/json-glib.h>
+#include <math.h>
 #include <sys/stat.h>
 
 /* The job's options but "lora", "seed" and "threads", and so what a layer tells of. */
@@ -14,7 +15,7 @@ static const char *const job_arguments[] = {
 };
 /* What the plug-in does with these the worker need not know; the layer tells of them. */
 static const char *const own_arguments[] = {"sides", "pixels", "overlap"};
-static const char *const prompt_arguments[] = {"prompt", "negative-prompt", "name", "description"};
+static const char *const prompt_arguments[] = {"prompt", "negative-prompt"};
 
 static bool has(GimpProcedureConfig *config, const char *argument)
 {
@@ -194,7 +195,8 @@ static void take_argument(GimpProcedureConfig *config, const char *argument, con
         return;
     g_value_init(&value, G_PARAM_SPEC_VALUE_TYPE(spec));
     if (G_VALUE_HOLDS_STRING(note) != G_VALUE_HOLDS_STRING(&value) ||
-        !g_value_transform(note, &value))
+        !g_value_transform(note, &value) ||
+        (G_VALUE_HOLDS_DOUBLE(&value) && isnan(g_value_get_double(&value)))) /* no limit stops it */
         return;
     g_param_value_validate(spec, &value);
     g_object_set_property(G_OBJECT(config), argument, &value);
@@ -260,46 +262,88 @@ bool pentimento_prompts_take(GimpLayer *layer, GimpProcedureConfig *config)
 
 /* ---- to the next run --------------------------------------------------------------------- */
 
-static char *prompts_file(void)
+static char *last_used_file(void)
 {
-    return g_build_filename(g_get_user_state_dir(), "pentimento", "prompts", NULL);
+    return g_build_filename(g_get_user_state_dir(), "pentimento", "last-used", NULL);
 }
 
-void pentimento_prompts_recall(const char *procedure, GimpProcedureConfig *config)
+static const char *group_of(GimpProcedureConfig *config)
+{
+    return gimp_procedure_get_name(gimp_procedure_config_get_procedure(config));
+}
+
+static void recall_argument(GimpProcedureConfig *config, GKeyFile *file, const char *argument,
+                            GType type)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(GValue) value = G_VALUE_INIT;
+
+    if (type != G_TYPE_STRING && type != G_TYPE_DOUBLE && type != G_TYPE_INT)
+        return; /* the image and its layers are the call's */
+    g_value_init(&value, type);
+    if (type == G_TYPE_STRING)
+        g_value_take_string(&value,
+                            g_key_file_get_string(file, group_of(config), argument, &error));
+    else if (type == G_TYPE_DOUBLE)
+        g_value_set_double(&value, g_key_file_get_double(file, group_of(config), argument, &error));
+    else
+        g_value_set_int(&value, g_key_file_get_integer(file, group_of(config), argument, &error));
+    if (error == NULL)
+        take_argument(config, argument, &value);
+}
+
+static void keep_argument(GimpProcedureConfig *config, GKeyFile *file, const char *argument,
+                          GType type)
+{
+    g_auto(GValue) value = G_VALUE_INIT;
+
+    if (type != G_TYPE_STRING && type != G_TYPE_DOUBLE && type != G_TYPE_INT)
+        return;
+    g_value_init(&value, type);
+    g_object_get_property(G_OBJECT(config), argument, &value);
+    if (type == G_TYPE_STRING)
+        g_key_file_set_string(file, group_of(config), argument,
+                              g_value_get_string(&value) ? g_value_get_string(&value) : "");
+    else if (type == G_TYPE_DOUBLE)
+        g_key_file_set_double(file, group_of(config), argument, g_value_get_double(&value));
+    else
+        g_key_file_set_integer(file, group_of(config), argument, g_value_get_int(&value));
+}
+
+static void for_each_argument(GimpProcedureConfig *config, GKeyFile *file,
+                              void (*what)(GimpProcedureConfig *config, GKeyFile *file,
+                                           const char *argument, GType type))
+{
+    guint count;
+    g_autofree GParamSpec **specs =
+        g_object_class_list_properties(G_OBJECT_GET_CLASS(config), &count);
+
+    for (guint i = 0; i < count; i++)
+        what(config, file, specs[i]->name, G_PARAM_SPEC_VALUE_TYPE(specs[i]));
+}
+
+void pentimento_last_used_recall(GimpProcedureConfig *config)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
-    g_autofree char *path = prompts_file();
+    g_autofree char *path = last_used_file();
 
-    /* No file yet, or a damaged one: the prompts are empty. */
-    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL))
-        return;
-    for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
-        g_autofree char *text = g_key_file_get_string(file, procedure, prompt_arguments[i], NULL);
-
-        if (text != NULL && has(config, prompt_arguments[i]))
-            g_object_set(config, prompt_arguments[i], text, NULL);
-    }
+    /* no file yet, or a damaged one: then the arguments stay what GIMP has made them */
+    if (g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL))
+        for_each_argument(config, file, recall_argument);
 }
 
-/* Failing to write is no failure of the run, whose picture is there: it is only said. */
-void pentimento_prompts_keep(const char *procedure, GimpProcedureConfig *config)
+/* Failing to write is no reason to refuse the run: it is only said. */
+void pentimento_last_used_keep(GimpProcedureConfig *config)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(GError) error = NULL;
-    g_autofree char *path = prompts_file();
+    g_autofree char *path = last_used_file();
     g_autofree char *folder = g_path_get_dirname(path);
     g_autofree char *content = NULL;
     gsize length;
 
     g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL);
-    for (size_t i = 0; i < G_N_ELEMENTS(prompt_arguments); i++) {
-        g_autofree char *text = NULL;
-
-        if (!has(config, prompt_arguments[i]))
-            continue;
-        g_object_get(config, prompt_arguments[i], &text, NULL);
-        g_key_file_set_string(file, procedure, prompt_arguments[i], text ? text : "");
-    }
+    for_each_argument(config, file, keep_argument);
     content = g_key_file_to_data(file, &length, NULL);
     chmod(path, 0600); /* one that is there already keeps its mode when it is replaced */
     if (g_mkdir_with_parents(folder, 0700) == 0 &&
@@ -307,5 +351,5 @@ void pentimento_prompts_keep(const char *procedure, GimpProcedureConfig *config)
                                  G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600,
                                  &error))
         return;
-    gimp_message(_("The prompts could not be kept for the next run."));
+    gimp_message(_("The prompts and settings could not be kept for the next run."));
 }

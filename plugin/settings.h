@@ -34,8 +34,9 @@ void pentimento_settings_attach(GimpLayer *layer, const PentimentoTask *task, GV
 bool pentimento_settings_take(GimpLayer *layer, GimpProcedureConfig *config);
 bool pentimento_prompts_take(GimpLayer *layer, GimpProcedureConfig *config);
 
-/* The prompts of a procedure's last run, for Repeat and for the dialog. GIMP's own record of
- * last-used values would carry them into saved images, so they are kept in the user's state folder.
- */
-void pentimento_prompts_recall(const char *procedure, GimpProcedureConfig *config);
-void pentimento_prompts_keep(const char *procedure, GimpProcedureConfig *config);
+/* What was last asked of a procedure, in whatever image and whatever became of it, for Repeat and
+ * for the dialog. GIMP's own records of last-used values are of runs that were successful, of one
+ * image perhaps, and would carry the prompts into saved images: they are not enough. So all of it
+ * is kept together in the user's state folder, that prompt and settings are always of one run. */
+void pentimento_last_used_recall(GimpProcedureConfig *config);
+void pentimento_last_used_keep(GimpProcedureConfig *config);

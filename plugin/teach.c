@@ -180,13 +180,12 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
 
     gegl_init(NULL, NULL);
     if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        pentimento_prompts_recall(PENTIMENTO_TEACH_PROCEDURE, config);
+        pentimento_last_used_recall(config);
     if ((run_mode == GIMP_RUN_INTERACTIVE && !ask(procedure, &lesson, &error)) ||
         (run_mode == GIMP_RUN_WITH_LAST_VALS && !check_new(config, &error)))
         return pentimento_answer_error(procedure, error);
-    if (run_mode != GIMP_RUN_NONINTERACTIVE)
-        /* a killed run has to be asked for again */
-        pentimento_prompts_keep(PENTIMENTO_TEACH_PROCEDURE, config);
+    if (run_mode == GIMP_RUN_INTERACTIVE)
+        pentimento_last_used_keep(config); /* a killed run has to be asked for again */
     path = teach(&lesson, run_mode == GIMP_RUN_INTERACTIVE, &error);
     if (path == NULL)
         return pentimento_answer_error(procedure, error);

@@ -128,7 +128,7 @@ def test_repeat_replaces_nothing():
     before = learnt(image, [layer], "kept")
     folder = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento")
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "prompts"), "w") as file:
+    with open(os.path.join(folder, "last-used"), "w") as file:
         file.write(f"[{TEACH}]\nname=kept\ndescription=\n")
     procedure = Gimp.get_pdb().lookup_procedure(TEACH)
     config = procedure.create_config()

@@ -14,8 +14,8 @@ def content(image):
     return [part for number, part in enumerate(state(image)) if number != 4]
 
 
-def prompts_file():
-    return os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "prompts")
+def last_used_file():
+    return os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "last-used")
 
 
 def set_steps(number):
@@ -56,7 +56,7 @@ def test_reimagine_undo_redo_repeat():
     again = result_in(image)
     check(prompts(again)["prompt"] == "a wooden table", "Repeat uses the same prompt")
     check(settings(again)["seed"] != seed, "and a new seed")
-    check(os.stat(prompts_file()).st_mode & 0o777 == 0o600, "prompts are kept for the user only")
+    check(os.stat(last_used_file()).st_mode & 0o777 == 0o600, "prompts are kept for the user only")
     display.delete()
 
 
@@ -228,14 +228,46 @@ def test_cancel_in_the_window():
     before = content(image)
     display = show(image)
     for key in "alt+c", "Escape":
-        if os.path.exists(prompts_file()):
-            os.remove(prompts_file())
+        if os.path.exists(last_used_file()):
+            os.remove(last_used_file())
         begin_long_picture(image)
         keys(key)
         wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
         time.sleep(0.5)
         check(content(image) == before, "nothing has changed")
-        check("prompt=a wooden table" in open(prompts_file()).read(), "the prompt is there for another try")
+        kept = open(last_used_file()).read()
+        check("prompt=a wooden table" in kept and "steps=1000" in kept, "prompt and settings are there for another try")
+    display.delete()
+
+
+def test_what_was_asked_is_offered_again():
+    """Whatever became of it: here the image was closed while the dialog was open."""
+    display = show(photo(120, 100)[0])
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    keys("ctrl+a")
+    write("a spoon")
+    keys("alt+t", "ctrl+a")
+    write("0.3")
+    keys("Tab")
+    set_steps(3)
+    display.delete()
+    time.sleep(1)
+    keys("alt+o")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    dialog("GIMP Message")
+    keys("Escape")
+    image, layer = photo(120, 100)
+    display = show(image)
+    keys("ctrl+f")
+    again = result_in(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    shot("asked-again")
+    keys("alt+o")
+    for made in again, result_in(image, layers=3):
+        asked = prompts(made)["prompt"], settings(made)["steps"], settings(made)["strength"]
+        check(asked == ("a spoon", 3, 0.3), f"prompt and settings of the run that failed: {asked}")
     display.delete()
 
 
