@@ -24,9 +24,8 @@ static bool have_done(const PentimentoTask *task, const PentimentoCall *call,
     const bool masked = region->selected || region->extends;
     bool done = false;
 
-    if (!pentimento_region_check_size(region, error) ||
-        (job.picture =
-             pentimento_pixels_read(region, pentimento_output_replaces(call->config), error)) < 0)
+    job.picture = pentimento_pixels_read(region, pentimento_output_replaces(call->config), error);
+    if (job.picture < 0)
         return false;
     if (masked)
         job.mask = pentimento_mask_read(region, error);
@@ -49,7 +48,8 @@ static bool still_there(const PentimentoTask *task, const PentimentoRegion *regi
         return false;
     if (!replace)
         return true;
-    if (!pentimento_region_find(task, drawables, config, &now, error))
+    if (!pentimento_region_find(task, drawables, config, &now, error) ||
+        !pentimento_region_check(&now, config, error))
         return false;
     if (pentimento_region_same(region, &now))
         return true;
@@ -156,6 +156,7 @@ bool pentimento_edit_run(const PentimentoTask *task, const PentimentoCall *call,
     PentimentoRegion region;
 
     if (!pentimento_region_find(task, call->drawables, config, &region, error) ||
+        !pentimento_region_check(&region, config, error) ||
         !have_done(task, call, &region, &series, error) ||
         !still_there(task, &region, replace, config, error))
         return false;

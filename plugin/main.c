@@ -43,7 +43,8 @@ GimpValueArray *pentimento_answer_error(GimpProcedure *procedure, GError *error)
     return gimp_procedure_new_return_values(procedure, status, error);
 }
 
-/* Shows the dialog. What cannot work is said before it opens, not after the prompt is written. */
+/* Shows the dialog. What cannot work is said before it opens, not after the prompt is written;
+ * what the recalled arguments alone stand in the way of can be changed in it. */
 static bool ask(const PentimentoTask *task, GimpProcedure *procedure, const PentimentoCall *call,
                 GError **error)
 {

@@ -17,7 +17,7 @@ static bool is_locked(GimpItem *item)
     return false;
 }
 
-static bool check_layer(GimpLayer *layer, bool replace, GError **error)
+static bool check_layer(GimpLayer *layer, GError **error)
 {
     g_autofree char *name = gimp_item_get_name(GIMP_ITEM(layer));
 
@@ -36,11 +36,6 @@ static bool check_layer(GimpLayer *layer, bool replace, GError **error)
         pentimento_set_error(error, CALLING_ERROR,
                              _("There is a floating selection: anchor it or make it a layer first "
                                "(Layer ▸ Anchor Floating Layer or Mask, or To New Layer)."));
-    else if (replace && is_locked(GIMP_ITEM(layer)))
-        pentimento_set_error(error, CALLING_ERROR,
-                             _("The pixels of the layer “%s” are locked: unlock them, or have the "
-                               "result as a new layer."),
-                             name);
     else
         return true;
     return false;
@@ -93,7 +88,20 @@ static void find_frame(PentimentoRegion *region, GimpProcedureConfig *config)
     region->bounds = region->frame;
 }
 
-bool pentimento_region_check_size(const PentimentoRegion *region, GError **error)
+static bool check_replaceable(const PentimentoRegion *region, GError **error)
+{
+    g_autofree char *name = gimp_item_get_name(GIMP_ITEM(region->layer));
+
+    if (!is_locked(GIMP_ITEM(region->layer)))
+        return true;
+    pentimento_set_error(error, CALLING_ERROR,
+                         _("The pixels of the layer “%s” are locked: unlock them, or have the "
+                           "result as a new layer."),
+                         name);
+    return false;
+}
+
+static bool check_size(const PentimentoRegion *region, GError **error)
 {
     const int width = region->frame.width, height = region->frame.height;
 
@@ -105,6 +113,13 @@ bool pentimento_region_check_size(const PentimentoRegion *region, GError **error
                            "on at once: extend it by fewer pixels."),
                          width, height);
     return false;
+}
+
+bool pentimento_region_check(const PentimentoRegion *region, GimpProcedureConfig *config,
+                             GError **error)
+{
+    return check_size(region, error) &&
+           (!pentimento_output_replaces(config) || check_replaceable(region, error));
 }
 
 static bool find_bounds(const PentimentoTask *task, PentimentoRegion *region, GError **error)
@@ -135,7 +150,7 @@ bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables
 {
     GimpLayer *layer = only_layer(drawables, error);
 
-    if (layer == NULL || !check_layer(layer, pentimento_output_replaces(config), error))
+    if (layer == NULL || !check_layer(layer, error))
         return false;
     *region = (PentimentoRegion){
         .image = gimp_item_get_image(GIMP_ITEM(layer)),

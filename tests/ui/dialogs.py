@@ -361,6 +361,29 @@ def test_make_it_like_an_earlier_result():
     display.delete()
 
 
+def test_locked_layer_that_was_to_be_replaced():
+    """The dialog opens, so that a new layer can be chosen in it."""
+    image, layer = photo(120, 100)
+    feathered(image)
+    display = show(image)
+    choose(FILL)
+    dialog("Fill Selection")
+    set_steps(2)
+    keys("alt+u", "Down", "alt+o")
+    wait_for("the result", lambda: not processes(PLUG_IN))
+    time.sleep(0.5)
+    layer.set_lock_content(True)
+    before = raw(layer)
+    choose(FILL)
+    dialog("Fill Selection")
+    keys("alt+u", "Up")
+    shot("locked")
+    keys("alt+o")
+    result_in(image)
+    check(raw(layer) == before, "the layer is as it was")
+    display.delete()
+
+
 def models():
     """The default model under another name, in the user's folder."""
     folder = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
