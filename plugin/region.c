@@ -26,12 +26,6 @@ static bool check_layer(GimpLayer *layer, GError **error)
                              _("“%s” is a layer group, which has no pixels of its own: select one "
                                "layer in it, or merge it (Layer ▸ Merge Layer Groups)."),
                              name);
-    else if (gimp_item_is_text_layer(GIMP_ITEM(layer)))
-        pentimento_set_error(error, CALLING_ERROR,
-                             _("“%s” is a text layer: turn it into pixels first (in the menu "
-                               "Layer: Discard Text Information, from GIMP 3.2 on Rasterize), or "
-                               "select another layer."),
-                             name);
     else if (gimp_layer_is_floating_sel(layer))
         pentimento_set_error(error, CALLING_ERROR,
                              _("There is a floating selection: anchor it or make it a layer first "
@@ -88,16 +82,33 @@ static void find_frame(PentimentoRegion *region, GimpProcedureConfig *config)
     region->bounds = region->frame;
 }
 
+/* Whose pixels GIMP draws anew from the text. */
+static bool is_text(GimpLayer *layer)
+{
+#if GIMP_CHECK_VERSION(3, 2, 0)
+    if (GIMP_IS_RASTERIZABLE(layer) && gimp_rasterizable_is_rasterized(GIMP_RASTERIZABLE(layer)))
+        return false;
+#endif
+    return gimp_item_is_text_layer(GIMP_ITEM(layer));
+}
+
 static bool check_replaceable(const PentimentoRegion *region, GError **error)
 {
     g_autofree char *name = gimp_item_get_name(GIMP_ITEM(region->layer));
 
-    if (!is_locked(GIMP_ITEM(region->layer)))
+    if (is_text(region->layer))
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("“%s” is a text layer: turn it into pixels first (in the menu "
+                               "Layer: Discard Text Information, from GIMP 3.2 on Rasterize), or "
+                               "have the result as a new layer."),
+                             name);
+    else if (is_locked(GIMP_ITEM(region->layer)))
+        pentimento_set_error(error, CALLING_ERROR,
+                             _("The pixels of the layer “%s” are locked: unlock them, or have the "
+                               "result as a new layer."),
+                             name);
+    else
         return true;
-    pentimento_set_error(error, CALLING_ERROR,
-                         _("The pixels of the layer “%s” are locked: unlock them, or have the "
-                           "result as a new layer."),
-                         name);
     return false;
 }
 

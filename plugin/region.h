@@ -17,14 +17,14 @@ typedef struct {
 } PentimentoRegion;
 
 /* Finds what is to be edited. Fails with one sentence that says what to do: not exactly one
- * layer, a group, a text layer, a floating selection, no selection where the task needs one, a
- * selection beside the layer, layer or image gone. None of that depends on the arguments. */
+ * layer, a group, a floating selection, no selection where the task needs one, a selection beside
+ * the layer, layer or image gone. None of that depends on the arguments. */
 bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables,
                             GimpProcedureConfig *config, PentimentoRegion *region, GError **error);
 
 /* False and an error that says what to do where the arguments do not suit the region: the frame of
- * an extended layer is more than can be worked on, or larger than GIMP's pictures; locked pixels
- * are to be replaced. */
+ * an extended layer is more than can be worked on, or larger than GIMP's pictures; locked pixels or
+ * those of a text layer are to be replaced. */
 bool pentimento_region_check(const PentimentoRegion *region, GimpProcedureConfig *config,
                              GError **error);
 

@@ -33,9 +33,15 @@ def test_text_layer():
     image, layer = photo()
     text = Gimp.TextLayer.new(image, "words", Gimp.context_get_font(), 20, Gimp.Unit.pixel())
     image.insert_layer(text, None, 0)
-    feathered(image)
+    feathered(image, 4, 4, 30, 16)
     for task in (INPAINT, IMG2IMG):
-        refused(task, image, [text], ["text layer", "Discard Text Information", "Rasterize"], CALLING)
+        refused(task, image, [text], ["text layer", "Discard Text Information", "Rasterize", "new layer"], CALLING,
+                output="replace")
+        before = raw(text)
+        made = call_ok(task, image, [text]).layer
+        check(raw(text) == before and text.get_text() == "words", "the text stays text")
+        image.remove_layer(made)
+    call_ok(OUTPAINT, image, [text], sides="right", pixels=16)
 
 
 def test_several_layers_and_none():
