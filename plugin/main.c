@@ -6,6 +6,7 @@
 #include "region.h"
 #include "settings.h"
 #include "task.h"
+#include "ui/confirm.h"
 
 #include <gegl.h>
 #include <glib/gi18n-lib.h>
@@ -43,6 +44,20 @@ GimpValueArray *pentimento_answer_error(GimpProcedure *procedure, GError *error)
     return gimp_procedure_new_return_values(procedure, status, error);
 }
 
+/* What can be mended in the dialog is said beside it; what cannot is the run's to say. */
+static bool may_go_on(const PentimentoTask *task, const PentimentoCall *call, GtkWidget *dialog)
+{
+    PentimentoRegion region;
+    g_autoptr(GError) error = NULL;
+
+    if (!task->edits ||
+        !pentimento_region_find(task, call->drawables, call->config, &region, NULL) ||
+        pentimento_region_check(&region, call->config, &error))
+        return true;
+    pentimento_tell(dialog, error->message);
+    return false;
+}
+
 /* Shows the dialog. What cannot work is said before it opens, not after the prompt is written;
  * what the recalled arguments alone stand in the way of can be changed in it. */
 static bool ask(const PentimentoTask *task, GimpProcedure *procedure, const PentimentoCall *call,
@@ -64,7 +79,9 @@ static bool ask(const PentimentoTask *task, GimpProcedure *procedure, const Pent
                                    pentimento_earlier_names(earlier), &choosers);
     pentimento_earlier_serve(earlier, choosers.earlier);
     offers = pentimento_offers_new(config, &choosers);
-    confirmed = gimp_procedure_dialog_run(dialog);
+    do
+        confirmed = gimp_procedure_dialog_run(dialog);
+    while (confirmed && !may_go_on(task, call, GTK_WIDGET(dialog)));
     pentimento_offers_free(offers);
     pentimento_earlier_free(earlier);
     gtk_widget_destroy(GTK_WIDGET(dialog));

@@ -80,13 +80,30 @@ static char *learn(const PentimentoLesson *lesson, const GArray *pictures, bool 
 
 /* ---- the procedure ----------------------------------------------------------------------- */
 
-/* What was taught under the name is asked about before another takes its place. */
-static bool may_replace(GtkWidget *dialog, GimpProcedureConfig *config)
+static bool check_name(GimpProcedureConfig *config, GError **error)
+{
+    g_autofree char *name = name_of(config);
+
+    if (pentimento_teach_name_fits(name))
+        return true;
+    pentimento_set_error(error, CALLING_ERROR,
+                         _("What is taught needs a name, which is also a file's: without slashes "
+                           "and without a dot in front, up to %d bytes."),
+                         PENTIMENTO_MAX_TEACH_NAME);
+    return false;
+}
+
+/* What is to be mended is said beside the dialog; what was taught under the name is asked about
+ * before another takes its place. */
+static bool may_go_on(GtkWidget *dialog, GimpProcedureConfig *config)
 {
     g_autofree char *name = name_of(config), *file = NULL, *question = NULL;
+    g_autoptr(GError) error = NULL;
 
-    if (!pentimento_teach_name_fits(name))
-        return true; /* is refused later */
+    if (!check_name(config, &error)) {
+        pentimento_tell(dialog, error->message);
+        return false;
+    }
     file = pentimento_teach_file(name);
     /* a name */
     question = g_strdup_printf(_("“%s” was taught before. Replace it?"), name);
@@ -102,8 +119,8 @@ static bool check_new(GimpProcedureConfig *config, GError **error)
 {
     g_autofree char *name = name_of(config), *file = NULL;
 
-    if (!pentimento_teach_name_fits(name))
-        return true; /* is refused later */
+    if (!check_name(config, error))
+        return false;
     file = pentimento_teach_file(name);
     if (!g_file_test(file, G_FILE_TEST_EXISTS))
         return true;
@@ -129,7 +146,7 @@ static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError
     estimate = pentimento_estimate_new(lesson, cost);
     do
         confirmed = gimp_procedure_dialog_run(dialog);
-    while (confirmed && !may_replace(GTK_WIDGET(dialog), lesson->config));
+    while (confirmed && !may_go_on(GTK_WIDGET(dialog), lesson->config));
     pentimento_estimate_free(estimate);
     pentimento_offers_free(offers);
     gtk_widget_destroy(GTK_WIDGET(dialog));
@@ -140,16 +157,10 @@ static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError
 
 static char *teach(const PentimentoLesson *lesson, bool live, GError **error)
 {
-    g_autofree char *name = name_of(lesson->config);
     g_autoptr(GArray) pictures = NULL;
 
-    if (!pentimento_teach_name_fits(name)) {
-        pentimento_set_error(error, CALLING_ERROR,
-                             _("What is taught needs a name, which is also a file's: without "
-                               "slashes and without a dot in front, up to %d bytes."),
-                             PENTIMENTO_MAX_TEACH_NAME);
+    if (!check_name(lesson->config, error))
         return NULL;
-    }
     pentimento_progress_begin(); /* a busy worker may take its time to tell what the model needs */
     pictures = pentimento_lesson_read(lesson, error);
     if (live)

@@ -1,5 +1,6 @@
-/* A question before something is lost for good. In: the question, what would be lost, the verb on
- * the button. Out: yes or no; whoever just presses Enter or Escape has said no. */
+/* Small windows that stand between a dialog and what it asks for. In: a question before something
+ * is lost for good, what would be lost, the verb on the button; or why it cannot be done. Out: yes
+ * or no; whoever just presses Enter or Escape has said no. */
 #include "ui/confirm.h"
 
 #include <glib/gi18n-lib.h>
@@ -22,4 +23,16 @@ bool pentimento_confirm(GtkWidget *beside, const char *title, const char *verb,
     response = gtk_dialog_run(GTK_DIALOG(dialog));
     gtk_widget_destroy(dialog);
     return response == GTK_RESPONSE_OK;
+}
+
+void pentimento_tell(GtkWidget *beside, const char *text)
+{
+    GtkWidget *dialog =
+        gtk_message_dialog_new(GTK_WINDOW(gtk_widget_get_toplevel(beside)), GTK_DIALOG_MODAL,
+                               GTK_MESSAGE_WARNING, GTK_BUTTONS_NONE, "%s", text);
+
+    gtk_window_set_title(GTK_WINDOW(dialog), _("Not Possible"));
+    gtk_dialog_add_button(GTK_DIALOG(dialog), _("_Back"), GTK_RESPONSE_CLOSE);
+    gtk_dialog_run(GTK_DIALOG(dialog));
+    gtk_widget_destroy(dialog);
 }

@@ -113,6 +113,45 @@ def test_extend_undo_redo():
     display.delete()
 
 
+def test_extend_tells_that_it_is_too_much():
+    """Beside the dialog, which stays as it was filled in."""
+    image, layer = photo(120, 100)
+    layer.scale(80000, 3, False)
+    display = show(image)
+    choose(EXTEND)
+    dialog("Extend")
+    keys("ctrl+a")
+    write("far away")
+    keys("alt+w", "ctrl+a")
+    write("4096")
+    keys("Tab", "alt+o")
+    dialog("Not Possible")
+    shot("too-much")
+    keys("Return")
+    dialog("Extend")
+    shot("too-much-again")
+    keys("Escape")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+    check(len(image.get_layers()) == 1, "nothing was made")
+    display.delete()
+
+
+def test_locked_layer_is_told_beside_the_dialog():
+    image, layer = photo(120, 100)
+    layer.set_lock_content(True)
+    display = show(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    set_steps(2)
+    keys("alt+u", "Down", "alt+o")
+    dialog("Not Possible")
+    keys("Return")
+    dialog("Reimagine")
+    keys("alt+u", "Up", "alt+o")
+    check(len(result_in(image).get_name()) > 0 and len(image.get_layers()) == 2, "a new layer was chosen instead")
+    display.delete()
+
+
 def test_replace_undo_redo_8_bit():
     replaced_and_undone(Gimp.Precision.U8_NON_LINEAR)
 
@@ -506,6 +545,32 @@ def test_teach_asks_before_it_replaces():
     keys("alt+c")
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
     check(open(taught("old")).read() == "taught before", "a new teaching that is given up replaces nothing")
+    display.delete()
+
+
+def test_teach_tells_that_a_name_does_not_fit():
+    """Beside the dialog, which stays as it was filled in."""
+    image, layer = photo(120, 100)
+    display = show(image)
+    choose(TEACH)
+    dialog("Teach")
+    keys("ctrl+a", "BackSpace", "alt+e", "ctrl+a")
+    write("7")
+    keys("Tab")
+    for name, answer in ("", "Return"), ("a/b", "Escape"), (".hidden", "alt+b"):
+        keys("alt+n", "ctrl+a", "BackSpace")
+        write(name)
+        keys("alt+t")
+        dialog("Not Possible")
+        shot("no-name")
+        keys(answer)
+        dialog("Teach")
+    keys("alt+n", "ctrl+a")
+    write("fitting")
+    keys("alt+t")
+    wait_for("the LoRA", lambda: os.path.exists(taught("fitting")))
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    check("steps=7" in open(last_used_file()).read(), "what was set before is taught with")
     display.delete()
 
 
