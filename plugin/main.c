@@ -7,6 +7,7 @@
 #include "settings.h"
 #include "task.h"
 #include "ui/confirm.h"
+#include "ui/help-button.h"
 
 #include <gegl.h>
 #include <glib/gi18n-lib.h>
@@ -77,6 +78,7 @@ static bool ask(const PentimentoTask *task, GimpProcedure *procedure, const Pent
     earlier = pentimento_earlier_new(call->image, config);
     dialog = pentimento_dialog_new(procedure, config, _(task->title),
                                    pentimento_earlier_names(earlier), &choosers);
+    pentimento_help_button_quieten(GTK_DIALOG(dialog));
     pentimento_earlier_serve(earlier, choosers.earlier);
     offers = pentimento_offers_new(config, &choosers);
     do
@@ -123,10 +125,22 @@ static GimpValueArray *run(GimpProcedure *procedure, GimpRunMode run_mode, GimpI
     return values;
 }
 
+/* The help pages lie in help/ beside the plug-in; GIMP keeps their place until the plug-in is
+ * another. */
+static void set_help(GimpPlugIn *plug_in)
+{
+    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *folder = program != NULL ? g_path_get_dirname(program) : g_strdup(".");
+    g_autoptr(GFile) pages = g_file_new_build_filename(folder, "help", NULL);
+
+    gimp_plug_in_set_help_domain(plug_in, "pentimento", pages);
+}
+
 static GList *query_procedures(GimpPlugIn *plug_in)
 {
     GList *names = NULL;
 
+    set_help(plug_in);
     for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++)
         names = g_list_append(names, g_strdup(tasks[i]->procedure));
     names = g_list_append(names, g_strdup(PENTIMENTO_TEACH_PROCEDURE));
@@ -139,7 +153,8 @@ void pentimento_procedure_describe(GimpProcedure *procedure, const char *label, 
     gimp_procedure_set_image_types(procedure, "*");
     gimp_procedure_set_menu_label(procedure, label);
     gimp_procedure_add_menu_path(procedure, "<Image>/Filters/Pentimento");
-    gimp_procedure_set_documentation(procedure, blurb, help, NULL);
+    /* the help pages know the procedures by their names, as GIMP itself asks from the menu */
+    gimp_procedure_set_documentation(procedure, blurb, help, gimp_procedure_get_name(procedure));
     gimp_procedure_set_attribution(procedure, "The Pentimento developers",
                                    "The Pentimento developers, GPL-3.0-or-later", "2026");
 }

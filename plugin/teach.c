@@ -5,6 +5,7 @@
 #include "progress.h"
 #include "teach.h"
 #include "ui/confirm.h"
+#include "ui/help-button.h"
 
 #include "core/worker/protocol.h"
 
@@ -142,6 +143,7 @@ static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError
 
     gimp_ui_init("pentimento");
     dialog = pentimento_teach_dialog_new(procedure, lesson->config, &choosers, &cost);
+    pentimento_help_button_quieten(GTK_DIALOG(dialog));
     offers = pentimento_offers_new(lesson->config, &choosers);
     estimate = pentimento_estimate_new(lesson, cost);
     do

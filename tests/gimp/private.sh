@@ -22,7 +22,7 @@ export GEGL_CACHE_SIZE=64 NO_AT_BRIDGE=1
 mkdir -p "$HOME"
 : >"$TEST_TAP"
 gimp_plug_ins=$(pkg-config --variable=gimplibdir gimp-3.0)/plug-ins
-for name in python-eval file-jpeg file-png; do
+for name in python-eval file-jpeg file-png help web-browser; do
     ln -s "$gimp_plug_ins/$name" "$TEST_FOLDER/plug-ins/$name"
 done
 printf '(plug-in-path "%s:%s")\n' "$TEST_PLUG_IN_ROOT" "$TEST_FOLDER/plug-ins" >"$GIMP3_DIRECTORY/gimprc"

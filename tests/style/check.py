@@ -189,6 +189,28 @@ def check_translations():
             fault(po, 1, done.stderr.strip().splitlines()[0])
 
 
+def check_help():
+    """The help pages know every procedure, and name what is in the dialogs as the dialogs do."""
+    sources = "".join(read(p) for p in files("plugin/*") if p.suffix in {".c", ".h"})
+    procedures = set(re.findall(r'"(plug-in-pentimento-\w+)"', sources))
+    texts = subprocess.run(["msgcat", "--no-wrap", str(tree / "po" / "ja.po")], capture_output=True, check=True).stdout.decode()
+    pairs = re.findall(r'^msgid "(.+)"\nmsgstr "(.+)"$', texts, re.M)
+    labels = {"en": {english.replace("_", "") for english, _ in pairs},
+              "ja": {re.sub(r"\(_.\)", "", japanese) for _, japanese in pairs}}
+    for language, known in labels.items():
+        folder = Path("data/help") / language
+        index, page = read(folder / "gimp-help.xml"), read(folder / "index.html")
+        parts = dict(re.findall(r'id="([^"]+)" ref="index.html#([^"]+)"', index))
+        for name in sorted(procedures - parts.keys()):
+            fault(folder / "gimp-help.xml", 1, f"does not know {name}")
+        for part in parts.values():
+            if f'id="{part}"' not in page:
+                fault(folder / "index.html", 1, f"has no part {part}")
+        for label in re.findall(r"<b>(.*?)</b>", page):
+            if label not in known:
+                fault(folder / "index.html", 1, f"»{label}« is nothing in the dialogs")
+
+
 CHECKS = {name[6:]: check for name, check in list(globals().items()) if name.startswith("check_")}
 for name in sys.argv[2:] or CHECKS:
     CHECKS[name]()

@@ -358,6 +358,28 @@ def test_generate():
     display.delete()
 
 
+def test_help():
+    """F1 opens the page in the browser, at what the dialog is about."""
+    opened = browser()
+    image, layer = photo(120, 100)
+    display = show(image)
+    for entry, title, part in (REIMAGINE, "Reimagine", "reimagine"), (TEACH, "Teach", "teach"):
+        choose(entry)
+        dialog(title)
+        told()
+        keys("alt+v" if entry == REIMAGINE else "Tab")
+        shot(f"help-{part}")
+        keys("F1")
+        wait_for("the page", lambda: part in open(opened).read(), 20)
+        address = open(opened).read().split()[-1]
+        page, anchor = GLib.filename_from_uri(address.split("#")[0])[0], address.split("#")[1]
+        check(page.endswith("/help/en/index.html") and f'id="{anchor}"' in open(page).read(), address)
+        check(not xdotool("search", "--onlyvisible", "--name", "GIMP Message"), "without a complaint")
+        keys("Escape")
+        wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+    display.delete()
+
+
 def strange_result(image, source, name, notes):
     """A layer that claims to be a result: as in a stranger's image, without prompts."""
     layer = source.copy()

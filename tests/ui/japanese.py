@@ -79,6 +79,21 @@ def test_japanese_teach():
     display.delete()
 
 
+def test_japanese_help():
+    """In Japanese, too; the button has no mnemonic, whose letter would be taken."""
+    opened = browser()
+    image, layer = photo(120, 100)
+    display = show(image)
+    choose(EXTEND)
+    dialog("画像を広げる")
+    shot("japanese-help")
+    keys("F1")
+    wait_for("the page", lambda: "/help/ja/index.html#extend" in open(opened).read(), 20)
+    keys("Escape")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+    display.delete()
+
+
 def test_japanese_refusals():
     """Last, since GIMP shows them in a window that stays."""
     image, layer = photo(120, 100)

@@ -80,6 +80,21 @@ def write(text):
     xdotool("type", "--delay", "20", text)
 
 
+def browser():
+    """A file in which the addresses appear that are opened in the user's browser."""
+    opened = os.path.join(os.environ["TEST_FOLDER"], "opened")
+    open(opened, "w").close()
+    applications = os.path.join(os.environ["XDG_DATA_HOME"], "applications")
+    os.makedirs(applications, exist_ok=True)
+    os.makedirs(os.environ["XDG_CONFIG_HOME"], exist_ok=True)
+    with open(os.path.join(applications, "browser.desktop"), "w") as file:
+        file.write("[Desktop Entry]\nType=Application\nName=Browser\nMimeType=text/html;\n"
+                   f"Exec=sh -c 'echo \"$0\" >>{opened}' %u\n")
+    with open(os.path.join(os.environ["XDG_CONFIG_HOME"], "mimeapps.list"), "w") as file:
+        file.write("[Default Applications]\ntext/html=browser.desktop\n")
+    return opened
+
+
 def result_in(image, layers=2):
     """Waits for the new layer, so that there are so many, and until the plug-in that made it has ended and GIMP has taken note.
 
