@@ -59,8 +59,9 @@ static void add_learn(GimpProcedure *procedure)
         procedure, "learn", _("Learn _from this picture (steps)"),
         _("Steps of practising on the rest of the picture before a part of it is made: 0 = none; "
           "1000 take one or two minutes with the default model, other models far longer. For "
-          "textures, patterns and grounds that the model does not know. The same picture worked "
-          "on again with the same steps and prompt is not learnt again"),
+          "textures, patterns and backgrounds that the model does not know. What was learnt serves "
+          "again only where the same part of the same picture is made with the same model, style, "
+          "steps and prompt"),
         0, most, 0, G_PARAM_READWRITE);
 }
 

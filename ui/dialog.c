@@ -156,8 +156,8 @@ static void add_learn(GimpProcedureDialog *dialog)
     GtkWidget *scale = gimp_procedure_dialog_get_spin_scale(dialog, "learn", 1);
     GtkWidget *hint = gimp_procedure_dialog_get_label(
         dialog, "learn-hint",
-        _("For textures, patterns and grounds that the model does not know: 1000 steps take one or "
-          "two minutes with the default model. 0 does not learn."),
+        _("For textures, patterns and backgrounds that the model does not know: 1000 steps take "
+          "one or two minutes with the default model. 0 does not learn."),
         FALSE, FALSE);
 
     gimp_spin_scale_set_scale_limits(GIMP_SPIN_SCALE(scale), 0, usual);

@@ -292,3 +292,6 @@ def test_documented():
         check(procedure.get_menu_paths() == ["<Image>/Filters/Pentimento"], "menu path")
         for spec in procedure.get_arguments()[3:]:
             check(spec.get_blurb() and len(spec.get_blurb()) > 10, f"{name} {spec.get_name()} has words")
+    learn = Gimp.get_pdb().lookup_procedure(INPAINT).find_argument("learn").get_blurb()
+    for word in "same part", "model", "style", "steps", "prompt", "backgrounds":
+        check(word in learn, f"all that what was learnt depends on: {learn}")
