@@ -101,6 +101,17 @@ def test_japanese_refusals():
     check("選択されていません" in answer.message, f"a refusal in Japanese: {answer.message}")
     answer = call(IMG2IMG, image, [layer], model="no-such-model")
     check("no-such-model" in answer.message and answer.message.endswith("。"), f"so is the worker's: {answer.message}")
+    feathered(image, radius=0)
+    floating = Gimp.Selection.float(image, [layer], 3, 3)
+    answer = call(IMG2IMG, image, [floating])
+    check("(Anchor Floating Layer or Mask)" in answer.message, f"as GIMP's menu has it: {answer.message}")
+
+
+def test_japanese_terms():
+    learn = Gimp.get_pdb().lookup_procedure(INPAINT).find_argument("learn").get_blurb()
+    check("既定のモデル" in learn and "背景" in learn and "スタイル" in learn, learn)
+    quality = Gimp.get_pdb().lookup_procedure(INPAINT).find_argument("quality")
+    check(Gimp.param_spec_choice_get_choice(quality).get_label("good") == "中 (約 2 倍速い)", "as in other texts")
 
 
 def test_japanese_models():
