@@ -23,7 +23,11 @@ static void on_response(GtkDialog *dialog, int response, gpointer data)
     switch (response) {
     case PENTIMENTO_RESPONSE_PAUSE: live->wish = live->loop == NULL ? PAUSE : GO_ON; break;
     case PENTIMENTO_RESPONSE_KEEP: live->wish = KEEP; break;
-    case GTK_RESPONSE_CANCEL: live->wish = GIVE_UP; break;
+    case GTK_RESPONSE_CANCEL:
+        if (!pentimento_teach_window_may_forget(live->window))
+            return;
+        live->wish = GIVE_UP;
+        break;
     default: live->wish = LEAVE; /* the window was closed: the checkpoint stays */
     }
     if (live->loop != NULL)

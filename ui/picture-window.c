@@ -63,6 +63,8 @@ PentimentoPictureWindow *pentimento_picture_window_new(const char *title, GCallb
     gimp_window_set_transient(GTK_WINDOW(window->dialog));
     pentimento_picture_window_progress(window, _("Starting"), 0.0);
     gtk_widget_show(window->dialog);
+    /* GTK gives the focus to Cancel, and the key that said OK may be pressed a second time */
+    gtk_window_set_focus(GTK_WINDOW(window->dialog), NULL);
     return window;
 }
 

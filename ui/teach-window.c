@@ -4,6 +4,7 @@
 #include "ui/teach-window.h"
 
 #include "ui/clock.h"
+#include "ui/confirm.h"
 #include "ui/loss-curve.h"
 
 #include <glib/gi18n-lib.h>
@@ -93,6 +94,8 @@ PentimentoTeachWindow *pentimento_teach_window_new(const char *name, int steps, 
     gimp_window_set_transient(GTK_WINDOW(window->dialog));
     pentimento_teach_window_progress(window, _("Starting"), 0.0);
     gtk_widget_show(window->dialog);
+    /* GTK gives the focus to Cancel, and the key that said Teach may be pressed a second time */
+    gtk_window_set_focus(GTK_WINDOW(window->dialog), NULL);
     return window;
 }
 
@@ -124,6 +127,15 @@ void pentimento_teach_window_sample(PentimentoTeachWindow *window, const char *p
 
     if (picture != NULL)
         gtk_image_set_from_pixbuf(GTK_IMAGE(window->sample), picture);
+}
+
+bool pentimento_teach_window_may_forget(PentimentoTeachWindow *window)
+{
+    return !gtk_widget_get_sensitive(window->keep) ||
+           pentimento_confirm(window->dialog, _("Forget"), _("_Forget"),
+                              _("Forget what was learnt so far?"),
+                              _("It cannot be brought back. To use it as it is, choose Stop and "
+                                "Keep; to go on later, close the window."));
 }
 
 void pentimento_teach_window_set_paused(PentimentoTeachWindow *window, bool paused)

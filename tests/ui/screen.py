@@ -34,15 +34,22 @@ def show(image):
     """Opens a window on the image and gives it the keyboard."""
     display = Gimp.Display.new(image)
     Gimp.displays_flush()
-    wait_for("GIMP's window", lambda: xdotool("search", "--onlyvisible", "--name", "GIMP"))
+    gimp_window()
     time.sleep(1)
-    xdotool("windowsize", "--sync", xdotool("search", "--onlyvisible", "--name", "GIMP")[0], 1260, 850)
+    xdotool("windowsize", "--sync", gimp_window(), 1260, 850)
     focus_gimp()
     return display
 
 
+def gimp_window():
+    """Searched for more than once: a search fails where another window goes meanwhile."""
+    found = []
+    wait_for("GIMP's window", lambda: found.extend(xdotool("search", "--onlyvisible", "--name", "GIMP")) or found)
+    return found[0]
+
+
 def focus_gimp():
-    xdotool("windowactivate", "--sync", xdotool("search", "--onlyvisible", "--name", "GIMP")[0])
+    xdotool("windowactivate", "--sync", gimp_window())
     time.sleep(0.3)
 
 
