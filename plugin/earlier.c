@@ -1,5 +1,6 @@
 /* Earlier results as what to go on from. In: an image whose layers tell how they were made
- * (settings.c), a dialog's row. Out: the arguments that the chosen one tells of. */
+ * (settings.c), a dialog's row. Out: the arguments that the chosen one tells of, or, where none is
+ * chosen any more, those of before. */
 #include "earlier.h"
 
 #include "settings.h"
@@ -11,8 +12,9 @@
 
 struct PentimentoEarlier {
     GimpProcedureConfig *config;
-    GPtrArray *layers; /* not owned */
-    GPtrArray *names;  /* the last one NULL */
+    GimpConfig *before; /* the arguments before one was taken over; NULL: none is */
+    GPtrArray *layers;  /* not owned */
+    GPtrArray *names;   /* the last one NULL */
 };
 
 /* ---- which there are --------------------------------------------------------------------- */
@@ -56,6 +58,7 @@ const char *const *pentimento_earlier_names(const PentimentoEarlier *earlier)
 
 void pentimento_earlier_free(PentimentoEarlier *earlier)
 {
+    g_clear_object(&earlier->before);
     g_ptr_array_unref(earlier->layers);
     g_ptr_array_unref(earlier->names);
     g_free(earlier);
@@ -63,11 +66,25 @@ void pentimento_earlier_free(PentimentoEarlier *earlier)
 
 /* ---- taking one over --------------------------------------------------------------------- */
 
+static void put_back(PentimentoEarlier *earlier)
+{
+    if (earlier->before != NULL)
+        gimp_config_copy(earlier->before, GIMP_CONFIG(earlier->config), 0);
+    g_clear_object(&earlier->before);
+}
+
 static char *take(int index, gpointer data)
 {
-    const PentimentoEarlier *earlier = data;
-    GimpLayer *layer = g_ptr_array_index(earlier->layers, index);
+    PentimentoEarlier *earlier = data;
+    GimpLayer *layer;
 
+    if (index < 0) {
+        put_back(earlier);
+        return NULL;
+    }
+    if (earlier->before == NULL)
+        earlier->before = gimp_config_duplicate(GIMP_CONFIG(earlier->config));
+    layer = g_ptr_array_index(earlier->layers, index);
     if (!gimp_item_is_valid(GIMP_ITEM(layer)))
         return g_strdup(_("That layer is no longer there."));
     if (!pentimento_settings_take(layer, earlier->config))

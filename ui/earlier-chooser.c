@@ -16,7 +16,7 @@ static void on_changed(GtkComboBox *combo, gpointer data)
     const int index = gtk_combo_box_get_active(combo) - 1; /* behind the row for none of them */
     g_autofree char *hint = NULL;
 
-    if (index >= 0 && chooser->take != NULL)
+    if (chooser->take != NULL)
         hint = chooser->take(index, chooser->data);
     gtk_label_set_text(GTK_LABEL(chooser->hint), hint != NULL ? hint : "");
     gtk_widget_set_visible(chooser->hint, hint != NULL);

@@ -448,6 +448,34 @@ def test_locked_layer_that_was_to_be_replaced():
     display.delete()
 
 
+def test_no_earlier_result_after_all():
+    """What was set before comes back; what is set then is what comes back the next time."""
+    image, layer = photo(120, 100)
+    earlier = call_ok(IMG2IMG, image, [layer], prompt="a wooden table", negative_prompt="cups", seed=5, strength=0.4,
+                      sampler="euler").layer
+    image.set_selected_layers([layer])
+    display = show(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    for prompt, steps in ("a bench", 3), ("a chair", 4):
+        keys("alt+p", "ctrl+a")
+        write(prompt)
+        keys(*([] if steps == 3 else ["alt+v"]))  # is open then, and is opened again by set_steps
+        set_steps(steps)
+        keys("alt+k", "Down")
+        shot(f"taken-{steps}")
+        keys("Up")
+    shot("put-back")
+    keys("alt+o")
+    result_in(image, layers=3)
+    made = image.get_layers()[1]  # above the photo
+    kept = settings(made)
+    check(prompts(made) == {"prompt": "a chair", "negative-prompt": ""}, f"what was written: {prompts(made)}")
+    check(kept["steps"] == 4 and kept["sampler"] == "dpmpp-2m" and kept["strength"] == 0.6 and kept["seed"] != 5 and
+          raw(made) != raw(earlier), f"and what was set: {kept}")
+    display.delete()
+
+
 def models():
     """The default model under another name, in the user's folder."""
     folder = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
