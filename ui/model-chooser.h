@@ -3,8 +3,8 @@
 
 #include <libgimp/gimpui.h>
 
-/* Edits the config's argument "model": the default model first, then those set below, then a file
- * or a folder elsewhere. */
+/* Edits the config's argument "model": the default model first, then those set below; a button asks
+ * for a file or a folder elsewhere. */
 GtkWidget *pentimento_model_chooser_new(GimpProcedureConfig *config);
 
 /* Names, NULL-terminated. */

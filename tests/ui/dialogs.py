@@ -6,6 +6,7 @@ import teach
 from harness import *
 from screen import *
 
+DEFAULT_MODEL = os.path.join(os.environ["TEST_HERE"], "..", "..", "data", "models", "default")
 EXTEND, FILL, MAKE, MODELS, REIMAGINE, TEACH = range(6)  # places of the entries in the submenu
 
 
@@ -515,6 +516,45 @@ def test_quality_model_and_what_was_taught():
     display.delete()
 
 
+def pick(title, path):
+    """Writes a path into the open file chooser and accepts it."""
+    dialog(title)
+    keys("ctrl+l", "ctrl+a")
+    write(path)
+    until = time.monotonic() + 20
+    while xdotool("search", "--onlyvisible", "--name", f"^{title}$") and time.monotonic() < until:
+        keys("Return")  # the first may only complete what was written
+        time.sleep(1)  # else one too many might reach the dialog below
+
+
+def test_model_from_elsewhere():
+    """Keys that go through the models open no file chooser; the button beside them does."""
+    model = os.path.join(os.environ["TEST_FOLDER"], "a model")
+    shutil.copytree(DEFAULT_MODEL, model)
+    image, layer = photo(120, 100)
+    display = show(image)
+    open_choosers()
+    keys("alt+m", *["Down"] * 5, "End")
+    time.sleep(1)
+    check(not xdotool("search", "--onlyvisible", "--name", "of a Model$"), "no file chooser")
+    keys("Tab", "space")
+    time.sleep(1)
+    shot("other-model")
+    keys("Down", "Return")  # the second: a folder
+    dialog("Folder of a Model")
+    keys("Escape")
+    dialog("Reimagine")
+    keys("space", "Down", "Return")
+    pick("Folder of a Model", model)
+    dialog("Reimagine")
+    told()
+    set_steps(2)
+    shot("model-elsewhere")
+    keys("alt+o")
+    check(settings(result_in(image))["model"] == model, "the model from elsewhere")
+    display.delete()
+
+
 def test_what_was_taught_deleted():
     image, layer = photo(120, 100)
     check(teach.teach(image, [layer], name="a cup", description="a cup of coffee").ok, "taught")
@@ -745,26 +785,12 @@ def test_teach_cancelled_by_the_worker():
     display.delete()
 
 
-DEFAULT_MODEL = os.path.join(os.environ["TEST_HERE"], "..", "..", "data", "models", "default")
-
-
 def models_folder():
     return os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
 
 
 def own_models():
     return set(os.listdir(models_folder())) if os.path.exists(models_folder()) else set()
-
-
-def pick(title, path):
-    """Writes a path into the open file chooser and accepts it."""
-    dialog(title)
-    keys("ctrl+l", "ctrl+a")
-    write(path)
-    until = time.monotonic() + 20
-    while xdotool("search", "--onlyvisible", "--name", f"^{title}$") and time.monotonic() < until:
-        time.sleep(0.5)
-        keys("Return")  # the first may only complete what was written
 
 
 def test_models():
