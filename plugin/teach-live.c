@@ -1,7 +1,7 @@
-/* Teaching before the user's eyes. In: a job for the worker. Out: its reply, after as many runs as
- * the user has paused it: a cancelled run keeps a checkpoint, and the same one goes on from there.
- * One that the worker cancelled of itself, as it does when GIMP ends, is over all the same. The
- * window stays alive since the worker is waited for in the main loop. */
+/* Teaching before the user's eyes. In: what to learn from. Out: the worker's reply, after as many
+ * runs as the user has paused it: a cancelled run keeps a checkpoint, and the same one goes on from
+ * there. One that the worker cancelled of itself, as it does when GIMP ends, is over all the same.
+ * The window stays alive since the worker is waited for in the main loop. */
 #include "progress.h"
 #include "teach.h"
 #include "ui/teach-window.h"
@@ -12,8 +12,10 @@ typedef enum { GO_ON, PAUSE, KEEP, GIVE_UP, LEAVE } Wish;
 typedef struct {
     PentimentoTeachWindow *window;
     GCancellable *cancellable; /* of the run at work; NULL while it is paused */
-    GMainLoop *loop;           /* turns while it is paused; else NULL */
+    GMainLoop *loop;           /* turns while it is paused, or has not begun; else NULL */
     Wish wish;
+    GVariant *model; /* what the worker tells of it; NULL: not yet, or `error` */
+    GError *error;
 } Live;
 
 static void on_response(GtkDialog *dialog, int response, gpointer data)
@@ -127,8 +129,56 @@ static bool learn(Live *live, const PentimentoLesson *lesson, const PentimentoJo
     return true;
 }
 
-bool pentimento_teach_live(const PentimentoLesson *lesson, const PentimentoJob *job,
-                           PentimentoReply *reply, GError **error)
+/* ---- before it begins -------------------------------------------------------------------- */
+
+static void on_model(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GVariant) answer = pentimento_question_answer(result, &error);
+    Live *live = data;
+
+    if (answer == NULL && error == NULL)
+        return;
+    live->model = g_steal_pointer(&answer);
+    live->error = g_steal_pointer(&error);
+    g_main_loop_quit(live->loop);
+}
+
+/* Waits for what the worker tells of the model, unless the user gives up. Nothing was begun then,
+ * and Cancel leaves a checkpoint of another time where it is. */
+static bool wait_for_model(Live *live, const PentimentoLesson *lesson, GError **error)
+{
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    GCancellable *question = NULL;
+
+    live->loop = loop;
+    pentimento_question_ask(&question, pentimento_lesson_question(lesson), on_model, live);
+    g_main_loop_run(loop);
+    live->loop = NULL;
+    pentimento_question_drop(&question);
+    if (live->error != NULL)
+        g_propagate_error(error, g_steal_pointer(&live->error));
+    else if (live->model == NULL)
+        pentimento_set_error(error, CANCEL, "cancelled");
+    return live->model != NULL;
+}
+
+static bool teach(Live *live, const PentimentoLesson *lesson, PentimentoReply *reply,
+                  GError **error)
+{
+    g_autoptr(GVariant) options = pentimento_lesson_options(lesson, "teach");
+    g_autoptr(GArray) pictures = NULL;
+    PentimentoJob job;
+
+    if (!wait_for_model(live, lesson, error) ||
+        (pictures = pentimento_lesson_read(lesson, live->model, error)) == NULL)
+        return false;
+    pentimento_teach_window_begin(live->window);
+    job = pentimento_lesson_job(options, pictures);
+    return learn(live, lesson, &job, reply, error);
+}
+
+bool pentimento_teach_live(const PentimentoLesson *lesson, PentimentoReply *reply, GError **error)
 {
     g_autofree char *name = NULL;
     Live live = {0};
@@ -137,7 +187,8 @@ bool pentimento_teach_live(const PentimentoLesson *lesson, const PentimentoJob *
 
     g_object_get(lesson->config, "name", &name, "steps", &steps, NULL);
     live.window = pentimento_teach_window_new(name, steps, G_CALLBACK(on_response), &live);
-    done = learn(&live, lesson, job, reply, error);
+    done = teach(&live, lesson, reply, error);
     pentimento_teach_window_free(live.window);
+    g_clear_pointer(&live.model, g_variant_unref);
     return done;
 }

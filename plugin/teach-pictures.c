@@ -90,19 +90,21 @@ guint pentimento_lesson_count(const PentimentoLesson *lesson, GError **error)
 
 /* ---- reading ----------------------------------------------------------------------------- */
 
-/* Pixels a side of what the model sees; 0 and an error. */
-static int model_side(const PentimentoLesson *lesson, GError **error)
+PentimentoQuestion pentimento_lesson_question(const PentimentoLesson *lesson)
 {
     g_autofree char *model = NULL;
-    g_autoptr(GVariant) answer = NULL, info = NULL;
-    int side = 1;
 
     g_object_get(lesson->config, "model", &model, NULL);
-    answer = pentimento_worker_ask("Inspect", g_variant_new("(s)", model != NULL ? model : ""),
-                                   "(a{sv})", NULL, error);
-    if (answer == NULL)
-        return 0;
-    info = g_variant_get_child_value(answer, 0);
+    return (PentimentoQuestion){"Inspect", "(a{sv})",
+                                g_variant_new("(s)", model != NULL ? model : "")};
+}
+
+/* Pixels a side of what the model sees. */
+static int model_side(GVariant *answer)
+{
+    g_autoptr(GVariant) info = g_variant_get_child_value(answer, 0);
+    int side = 1;
+
     g_variant_lookup(info, "native-size", "i", &side);
     return MAX(side, 1);
 }
@@ -167,15 +169,12 @@ static void picture_clear(gpointer data)
     close(((PentimentoPicture *)data)->fd);
 }
 
-GArray *pentimento_lesson_read(const PentimentoLesson *lesson, GError **error)
+GArray *pentimento_lesson_read(const PentimentoLesson *lesson, GVariant *model, GError **error)
 {
     g_autoptr(GArray) pictures = g_array_new(FALSE, FALSE, sizeof(PentimentoPicture));
-    g_autoptr(GArray) places = NULL;
-    int side;
+    g_autoptr(GArray) places = find(lesson, error);
 
-    /* after a worker that may be busy for minutes: layers may go meanwhile */
-    if (pentimento_lesson_count(lesson, error) == 0 || (side = model_side(lesson, error)) == 0 ||
-        (places = find(lesson, error)) == NULL || !fit(places, side, error))
+    if (places == NULL || !fit(places, model_side(model), error))
         return NULL;
     g_array_set_clear_func(pictures, picture_clear);
     for (guint i = 0; i < places->len; i++) {

@@ -54,23 +54,41 @@ GVariant *pentimento_lesson_options(const PentimentoLesson *lesson, const char *
     return g_variant_ref_sink(g_variant_builder_end(&options));
 }
 
-/* The LoRA's path. */
-static char *learn(const PentimentoLesson *lesson, const GArray *pictures, bool live,
-                   GError **error)
+PentimentoJob pentimento_lesson_job(GVariant *options, const GArray *pictures)
 {
+    return (PentimentoJob){.task = "teach",
+                           .options = options,
+                           .picture = -1,
+                           .mask = -1,
+                           .pictures = (const PentimentoPicture *)(void *)pictures->data,
+                           .n_pictures = pictures->len};
+}
+
+/* For a script, or with the last values: nobody looks. */
+static bool learn_unseen(const PentimentoLesson *lesson, PentimentoReply *reply, GError **error)
+{
+    const PentimentoQuestion question = pentimento_lesson_question(lesson);
     g_autoptr(GVariant) options = pentimento_lesson_options(lesson, "teach");
+    g_autoptr(GVariant) model = NULL;
+    g_autoptr(GArray) pictures = NULL;
+    PentimentoJob job;
+
+    pentimento_progress_begin(); /* a busy worker may take its time to tell what the model needs */
+    model = pentimento_worker_ask(question.method, question.arguments, question.type, NULL, error);
+    if (model == NULL || (pictures = pentimento_lesson_read(lesson, model, error)) == NULL)
+        return false;
+    job = pentimento_lesson_job(options, pictures);
+    return pentimento_worker_run(&job, &pentimento_progress, reply, error);
+}
+
+/* The LoRA's path. */
+static char *learn(const PentimentoLesson *lesson, bool live, GError **error)
+{
     g_auto(PentimentoReply) reply = {0};
-    const PentimentoJob job = {.task = "teach",
-                               .options = options,
-                               .picture = -1,
-                               .mask = -1,
-                               .pictures = (const PentimentoPicture *)(void *)pictures->data,
-                               .n_pictures = pictures->len};
     char *file = NULL;
     int skipped = 0;
 
-    if (live ? !pentimento_teach_live(lesson, &job, &reply, error)
-             : !pentimento_worker_run(&job, &pentimento_progress, &reply, error))
+    if (live ? !pentimento_teach_live(lesson, &reply, error) : !learn_unseen(lesson, &reply, error))
         return NULL;
     g_variant_lookup(reply.values, "skipped", "i", &skipped);
     if (skipped > 0)
@@ -159,15 +177,9 @@ static bool ask(GimpProcedure *procedure, const PentimentoLesson *lesson, GError
 
 static char *teach(const PentimentoLesson *lesson, bool live, GError **error)
 {
-    g_autoptr(GArray) pictures = NULL;
-
     if (!check_name(lesson->config, error))
         return NULL;
-    pentimento_progress_begin(); /* a busy worker may take its time to tell what the model needs */
-    pictures = pentimento_lesson_read(lesson, error);
-    if (live)
-        gimp_progress_end(); /* there is a window from now on */
-    return pictures != NULL ? learn(lesson, pictures, live, error) : NULL;
+    return pentimento_lesson_count(lesson, error) > 0 ? learn(lesson, live, error) : NULL;
 }
 
 static void tell(GimpProcedureConfig *config, const char *path)

@@ -34,7 +34,8 @@ static void add_buttons(PentimentoTeachWindow *window)
                                  "teach the same again"));
     window->keep = add_button(window->dialog, _("_Stop and Keep"), PENTIMENTO_RESPONSE_KEEP,
                               _("Ends it here: what was learnt so far can be used at once"));
-    gtk_widget_set_sensitive(window->keep, FALSE); /* until a step was taken */
+    gtk_widget_set_sensitive(window->pause, FALSE); /* until it begins */
+    gtk_widget_set_sensitive(window->keep, FALSE);  /* until a step was taken */
 }
 
 /* `child` below a line that says what `shown` in it is, to eyes and to screen readers. */
@@ -92,11 +93,17 @@ PentimentoTeachWindow *pentimento_teach_window_new(const char *name, int steps, 
     fill(window, GTK_CONTAINER(gtk_dialog_get_content_area(GTK_DIALOG(window->dialog))));
     g_signal_connect(window->dialog, "response", responded, data);
     gimp_window_set_transient(GTK_WINDOW(window->dialog));
-    pentimento_teach_window_progress(window, _("Starting"), 0.0);
+    pentimento_teach_window_progress(window, _("Waiting"), 0.0);
     gtk_widget_show(window->dialog);
     /* GTK gives the focus to Cancel, and the key that said Teach may be pressed a second time */
     gtk_window_set_focus(GTK_WINDOW(window->dialog), NULL);
     return window;
+}
+
+void pentimento_teach_window_begin(PentimentoTeachWindow *window)
+{
+    pentimento_teach_window_progress(window, _("Starting"), 0.0);
+    gtk_widget_set_sensitive(window->pause, TRUE);
 }
 
 void pentimento_teach_window_free(PentimentoTeachWindow *window)

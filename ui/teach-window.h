@@ -12,9 +12,11 @@ enum {
     PENTIMENTO_RESPONSE_KEEP,
 };
 
-/* Shows it; `responded` is a handler of GtkDialog::response. */
+/* Shows it, waiting; `responded` is a handler of GtkDialog::response. */
 PentimentoTeachWindow *pentimento_teach_window_new(const char *name, int steps, GCallback responded,
                                                    gpointer data);
+/* From now on it can be paused. */
+void pentimento_teach_window_begin(PentimentoTeachWindow *window);
 void pentimento_teach_window_free(PentimentoTeachWindow *window);
 
 void pentimento_teach_window_progress(PentimentoTeachWindow *window, const char *text,

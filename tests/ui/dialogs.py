@@ -481,8 +481,8 @@ def models():
     """The default model under another name, in the user's folder."""
     folder = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
     os.makedirs(folder, exist_ok=True)
-    source = os.path.join(os.environ["TEST_HERE"], "..", "..", "data", "models", "default")
-    os.symlink(os.path.realpath(source), os.path.join(folder, "another"))
+    if not os.path.exists(os.path.join(folder, "another")):
+        os.symlink(os.path.realpath(DEFAULT_MODEL), os.path.join(folder, "another"))
 
 
 def open_choosers():
@@ -769,6 +769,34 @@ def test_teach_to_the_end_or_not():
     begin_teaching("whole", 4)
     wait_for("the LoRA", lambda: os.path.exists(taught("whole")))
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    display.delete()
+
+
+def test_teach_while_the_worker_is_busy():
+    """With another model than that of the job at work, the teaching waits in its window, which can be cancelled."""
+    models()
+    image, layer = photo(120, 100)
+    display = show(image)
+    begin_long_picture(image, pictures=8)
+    picture, = processes(PLUG_IN)
+    for key in "alt+c", "Escape":
+        choose(TEACH)
+        dialog("Teach")
+        write("busy")
+        keys("alt+m", "Down")
+        time.sleep(2)
+        keys("alt+t")
+        dialog("Teaching “busy”", 5)
+        shot("teach-busy")
+        keys("alt+p", "Return")
+        time.sleep(1)
+        check(len(processes(PLUG_IN)) == 2, "it waits, and cannot be paused")
+        keys(key)
+        wait_for("the end of the teaching", lambda: processes(PLUG_IN) == [picture], 5)
+    check(not private("busy"), "nothing was begun")
+    dialog("Reimagine: at work")
+    keys("alt+c")
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
     display.delete()
 
 
