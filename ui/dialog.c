@@ -7,6 +7,7 @@
 #include "ui/earlier-chooser.h"
 #include "ui/model-chooser.h"
 #include "ui/row.h"
+#include "ui/scroller.h"
 
 #include <glib/gi18n-lib.h>
 
@@ -49,14 +50,28 @@ static GtkWidget *add_prompt(GtkBox *box, GimpProcedureConfig *config, const cha
 /* Rows of the dialog itself. GIMP aligns the labels only of those that it is given at once. */
 typedef struct {
     GimpProcedureDialog *dialog;
+    GtkBox *box; /* in which they are */
     GtkSizeGroup *labels;
 } Rows;
+
+static GtkBox *content_of(GimpProcedureDialog *dialog)
+{
+    return GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(dialog)));
+}
 
 static void add_row(const Rows *rows, GtkWidget *row)
 {
     gtk_size_group_add_widget(rows->labels, pentimento_row_label(row));
-    gtk_box_pack_start(GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(rows->dialog))), row, FALSE,
-                       FALSE, 0);
+    gtk_box_pack_start(rows->box, row, FALSE, FALSE, 0);
+}
+
+/* One that GIMP makes: of an argument, or a container that it was told of. */
+static void add_made(const Rows *rows, const char *name)
+{
+    GtkWidget *widget = gimp_procedure_dialog_get_widget(rows->dialog, name, G_TYPE_NONE);
+
+    gtk_box_pack_start(rows->box, widget, FALSE, FALSE, 0);
+    gtk_widget_show(widget);
 }
 
 static void align(const Rows *rows, const char *argument)
@@ -70,13 +85,13 @@ static void align(const Rows *rows, const char *argument)
 static void add_argument(const Rows *rows, const char *argument)
 {
     align(rows, argument);
-    gimp_procedure_dialog_fill(rows->dialog, argument, NULL);
+    add_made(rows, argument);
 }
 
 static void add_scale(const Rows *rows, const char *argument)
 {
     gimp_procedure_dialog_get_spin_scale(rows->dialog, argument, 1);
-    gimp_procedure_dialog_fill(rows->dialog, argument, NULL);
+    add_made(rows, argument);
 }
 
 /* Where none is chosen there is nothing whose effect could be stronger or weaker. */
@@ -121,6 +136,17 @@ static void add_variations(const Rows *rows, GimpProcedureConfig *config)
     follow_output(config, NULL, variations);
 }
 
+/* What is opened may make the dialog taller; it grows by itself, but does not shrink. */
+static void on_expanded(GtkExpander *expander, GParamSpec *spec, gpointer dialog)
+{
+    int width, height;
+
+    if (gtk_expander_get_expanded(expander))
+        return;
+    gtk_window_get_size(dialog, &width, &height);
+    gtk_window_resize(dialog, width, 1); /* as low as it can be */
+}
+
 static void add_advanced(const Rows *rows, GimpProcedureConfig *config)
 {
     static const char *const scales[] = {"steps", "guidance", "refine"};
@@ -147,15 +173,19 @@ static void add_advanced(const Rows *rows, GimpProcedureConfig *config)
     expander = gimp_procedure_dialog_fill_expander(dialog, "advanced", "advanced-label", FALSE,
                                                    "advanced-box");
     gtk_label_set_mnemonic_widget(GTK_LABEL(label), expander);
+    /* by the whole height of what it shows, however little room there is */
+    gtk_expander_set_resize_toplevel(GTK_EXPANDER(expander), FALSE);
+    g_signal_connect(expander, "notify::expanded", G_CALLBACK(on_expanded), dialog);
+    add_made(rows, "advanced");
 }
 
 /* Steps of learning, and in words what they cost and what they are good for. */
-static void add_learn(GimpProcedureDialog *dialog)
+static void add_learn(const Rows *rows)
 {
     const double usual = 3000; /* steps; more can be typed */
-    GtkWidget *scale = gimp_procedure_dialog_get_spin_scale(dialog, "learn", 1);
+    GtkWidget *scale = gimp_procedure_dialog_get_spin_scale(rows->dialog, "learn", 1);
     GtkWidget *hint = gimp_procedure_dialog_get_label(
-        dialog, "learn-hint",
+        rows->dialog, "learn-hint",
         _("For textures, patterns and backgrounds that the model does not know: 1000 steps take "
           "one or two minutes with the default model. 0 does not learn."),
         FALSE, FALSE);
@@ -164,7 +194,8 @@ static void add_learn(GimpProcedureDialog *dialog)
     gtk_label_set_line_wrap(GTK_LABEL(hint), TRUE);
     gtk_label_set_max_width_chars(GTK_LABEL(hint), 50);
     gtk_label_set_xalign(GTK_LABEL(hint), 0);
-    gimp_procedure_dialog_fill(dialog, "learn", "learn-hint", NULL);
+    add_made(rows, "learn");
+    add_made(rows, "learn-hint");
 }
 
 GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedureConfig *config,
@@ -174,9 +205,11 @@ GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedu
     GtkWidget *widget = gimp_procedure_dialog_new(procedure, config, title);
     GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
     g_autoptr(GtkSizeGroup) labels = gtk_size_group_new(GTK_SIZE_GROUP_HORIZONTAL);
-    const Rows rows = {dialog, labels};
-    GtkBox *content = GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(widget)));
-    GtkWidget *prompt = add_prompt(content, config, "prompt");
+    GtkBox *content = content_of(dialog);
+    GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, gtk_box_get_spacing(content));
+    const Rows rows = {dialog, GTK_BOX(box), labels};
+    GtkWidget *prompt = add_prompt(rows.box, config, "prompt");
+    GtkWidget *scroller = pentimento_scroller_new(box);
 
     *choosers = (PentimentoChoosers){0};
     if (earlier != NULL)
@@ -200,9 +233,10 @@ GimpProcedureDialog *pentimento_dialog_new(GimpProcedure *procedure, GimpProcedu
     choosers->adapter = add_adapter(&rows, config);
     add_argument(&rows, "quality");
     if (has(config, "learn"))
-        add_learn(dialog);
+        add_learn(&rows);
     add_advanced(&rows, config);
-    gimp_procedure_dialog_fill(dialog, "advanced", NULL);
+    gtk_box_pack_start(content, scroller, TRUE, TRUE, 0);
+    pentimento_scroller_fit(scroller, GTK_WIDGET(content));
     gtk_widget_grab_focus(prompt);
     return dialog;
 }
@@ -217,7 +251,7 @@ GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,
     GimpProcedureDialog *dialog = GIMP_PROCEDURE_DIALOG(widget);
     GtkWidget *label = pentimento_words_new(columns), *name;
     g_autoptr(GtkSizeGroup) labels = gtk_size_group_new(GTK_SIZE_GROUP_HORIZONTAL);
-    const Rows rows = {dialog, labels};
+    const Rows rows = {dialog, content_of(dialog), labels};
 
     gimp_procedure_dialog_set_ok_label(dialog, _("_Teach"));
     for (size_t i = 0; i < G_N_ELEMENTS(arguments); i++)
@@ -225,8 +259,7 @@ GimpProcedureDialog *pentimento_teach_dialog_new(GimpProcedure *procedure,
     *choosers = (PentimentoChoosers){.model = pentimento_model_chooser_new(config)};
     add_row(&rows, choosers->model);
     add_argument(&rows, "seed");
-    gtk_box_pack_end(GTK_BOX(gtk_dialog_get_content_area(GTK_DIALOG(widget))), label, FALSE, FALSE,
-                     0);
+    gtk_box_pack_end(rows.box, label, FALSE, FALSE, 0);
     gtk_widget_show(label);
     name = gimp_procedure_dialog_get_widget(dialog, "name", G_TYPE_NONE);
     gtk_widget_grab_focus(gimp_label_entry_get_entry(GIMP_LABEL_ENTRY(name)));

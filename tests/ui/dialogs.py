@@ -153,6 +153,56 @@ def test_locked_layer_is_told_beside_the_dialog():
     display.delete()
 
 
+def height(title):
+    """Of a window, without its title bar."""
+    geometry = xdotool("getwindowgeometry", xdotool("search", "--onlyvisible", "--name", f"^{title}$")[0])[-1]
+    return int(geometry.split("x")[1])
+
+
+def test_tall_dialog():
+    """With all it can show, Extend is taller than the screen: its rows scroll, and its buttons stay there."""
+    image, layer = photo(120, 100)
+    check(teach.teach(image, [layer], name="my cup", description="a cup of coffee").ok, "taught")
+    call_ok(IMG2IMG, image, [layer])
+    image.set_selected_layers([layer])
+    display = show(image)
+    choose(EXTEND)
+    dialog("Extend")
+    told()
+    keys("alt+y", "Down")
+    time.sleep(0.5)
+    closed = height("Extend")
+    keys("alt+v")
+    time.sleep(0.5)
+    shot("tall")
+    for row in 480, 700, 760:  # quality, steps, sampler
+        xdotool("mousemove", 700, row)
+        time.sleep(0.3)
+        xdotool("click", 5)
+        time.sleep(0.3)
+        xdotool("click", 4)
+    xdotool("mousemove", 700, 760)
+    time.sleep(0.3)
+    xdotool("click", "--repeat", 5, 5)
+    time.sleep(0.5)
+    shot("tall-wheel")
+    check(closed + 150 < height("Extend") < 870, f"{closed}, then {height('Extend')} of the screen's 900 pixels")
+    keys("alt+v")
+    time.sleep(0.5)
+    check(height("Extend") == closed, "as low again as before")
+    set_steps(2)
+    keys("alt+d", "ctrl+a")
+    write("77")
+    keys("Tab")
+    shot("tall-seed")
+    keys("alt+o")
+    result_in(image, layers=3)
+    made = settings(image.get_layers()[1])
+    check(made["seed"] == 77, "reached by its key, though out of sight before")
+    check(made["sampler"] == "dpmpp-2m" and made["quality"] == "exact", f"the wheel changes nothing on its way: {made}")
+    display.delete()
+
+
 def test_replace_undo_redo_8_bit():
     replaced_and_undone(Gimp.Precision.U8_NON_LINEAR)
 
