@@ -106,6 +106,24 @@ static GimpLayer *insert_above(const PentimentoTask *task, const PentimentoRegio
     return whole;
 }
 
+/* The model saw the layer's own pixels; its result covers what came of their mode and opacity. */
+static void tell_blending(GimpLayer *source)
+{
+    const GimpLayerMode mode = gimp_layer_get_mode(source);
+    g_autofree char *name = NULL, *text = NULL;
+
+    if ((mode == GIMP_LAYER_MODE_NORMAL || mode == GIMP_LAYER_MODE_NORMAL_LEGACY) &&
+        gimp_layer_get_opacity(source) >= 100.0)
+        return;
+    name = gimp_item_get_name(GIMP_ITEM(source));
+    text = g_strdup_printf(_("The new layer is Normal and opaque, unlike the layer “%s” below it, "
+                             "so that it may look different from what was seen there. To work on "
+                             "what is seen, make a layer of that first (Layer ▸ New from "
+                             "Visible)."),
+                           name);
+    gimp_message(text);
+}
+
 /* Everything is ready before the image is changed. */
 static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *region,
                              PentimentoSeries *series, GError **error)
@@ -131,6 +149,7 @@ static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *regio
         gimp_message(_("The layer was cropped, scaled or resized while the picture was being made: "
                        "the new layer lies where it would have lain before; move it if it belongs "
                        "elsewhere now."));
+    tell_blending(region->layer);
     return whole;
 }
 

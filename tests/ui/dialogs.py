@@ -178,13 +178,8 @@ def test_tall_dialog():
     for row in 480, 700, 760:  # quality, steps, sampler
         xdotool("mousemove", 700, row)
         time.sleep(0.3)
-        xdotool("click", 5)
+        xdotool("click", "--repeat", 3, 4, "click", "--repeat", 5, 5)
         time.sleep(0.3)
-        xdotool("click", 4)
-    xdotool("mousemove", 700, 760)
-    time.sleep(0.3)
-    xdotool("click", "--repeat", 5, 5)
-    time.sleep(0.5)
     shot("tall-wheel")
     check(closed + 150 < height("Extend") < 870, f"{closed}, then {height('Extend')} of the screen's 900 pixels")
     keys("alt+v")
@@ -384,6 +379,27 @@ def test_layer_changed_meanwhile():
             dialog(message)
             keys("Return")
         check(list(made.get_offsets()[1:]) == expected, f"it lies at {made.get_offsets()[1:]}, not {expected}")
+        display.delete()
+
+
+def test_layer_that_is_blended():
+    """The new layer is not, so that it may look different; that is said, and only then."""
+    for mode, opacity in (Gimp.LayerMode.NORMAL, 100), (Gimp.LayerMode.MULTIPLY, 100), (Gimp.LayerMode.NORMAL, 50):
+        image, layer = photo(120, 100)
+        layer.set_mode(mode)
+        layer.set_opacity(opacity)
+        display = show(image)
+        choose(REIMAGINE)
+        dialog("Reimagine")
+        set_steps(2)
+        keys("alt+o")
+        result_in(image)
+        said = bool(xdotool("search", "--onlyvisible", "--name", "^GIMP Message$"))
+        check(said == (mode != Gimp.LayerMode.NORMAL or opacity < 100), f"{mode} {opacity}: {said}")
+        shot("blended")
+        if said:
+            dialog("GIMP Message")
+            keys("Return")
         display.delete()
 
 
