@@ -123,6 +123,7 @@ def test_extend_tells_that_it_is_too_much():
     dialog("Extend")
     keys("ctrl+a")
     write("far away")
+    keys("alt+i", *["Up"] * 6)  # all around
     keys("alt+w", "ctrl+a")
     write("4096")
     keys("Tab", "alt+o")
@@ -341,6 +342,7 @@ def test_what_was_asked_is_offered_again():
     set_steps(3)
     display.delete()
     time.sleep(1)
+    dialog("Reimagine")
     keys("alt+o")
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
     dialog("GIMP Message")
