@@ -82,14 +82,17 @@ static void add_quality(GimpProcedure *procedure)
 
 static void add_choices(const PentimentoTask *task, GimpProcedure *procedure)
 {
+    const bool fills = g_str_equal(task->name, "inpaint");
+
     gimp_procedure_add_choice_argument(
         procedure, "sampler", _("S_ampler"), _("How each step goes from noise towards the picture"),
         gimp_choice_new_with_values("ddim", 0, _("DDIM"), _("Steady; good at any number of steps"),
                                     "euler", 1, _("Euler"), _("Simple and smooth"), "euler-a", 2,
                                     _("Euler ancestral"),
-                                    _("Adds new noise at each step: more variety"), "dpmpp-2m", 3,
-                                    _("DPM++ 2M"), _("Good with few steps"), NULL),
-        "dpmpp-2m", G_PARAM_READWRITE);
+                                    _("Adds new noise at each step: fills keep to their "
+                                      "surroundings"),
+                                    "dpmpp-2m", 3, _("DPM++ 2M"), _("Good with few steps"), NULL),
+        fills ? "euler-a" : "dpmpp-2m", G_PARAM_READWRITE);
     gimp_procedure_add_choice_argument(
         procedure, "schedule", _("Sc_hedule"), _("How the noise levels of the steps are spaced"),
         gimp_choice_new_with_values("model", 0, _("As trained"), _("The model's own timesteps"),

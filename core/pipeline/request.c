@@ -9,7 +9,8 @@ LdmRequest *ldm_request_new(LdmTask task)
     request->prompt = g_strdup("");
     request->negative_prompt = g_strdup("");
     request->steps = 20;
-    request->sampler = LDM_SAMPLER_DPMPP_2M;
+    /* noise anew in each step keeps fills to what lies around them (data/default/experiments.md) */
+    request->sampler = task == LDM_TASK_INPAINT ? LDM_SAMPLER_EULER_A : LDM_SAMPLER_DPMPP_2M;
     request->schedule = LDM_SIGMAS_MODEL;
     request->guidance = 4.0;
     request->guidance_end = 1.0;
