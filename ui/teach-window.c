@@ -138,7 +138,9 @@ void pentimento_teach_window_sample(PentimentoTeachWindow *window, const char *p
 
 bool pentimento_teach_window_may_forget(PentimentoTeachWindow *window)
 {
-    return !gtk_widget_get_sensitive(window->keep) ||
+    /* once it has begun: steps of an earlier time count, and are told of only after the wait for
+     * other jobs and for the model */
+    return !gtk_widget_get_sensitive(window->pause) ||
            pentimento_confirm(window->dialog, _("Forget"), _("_Forget"),
                               _("Forget what was learnt so far?"),
                               _("It cannot be brought back. To use it as it is, choose Stop and "

@@ -27,7 +27,7 @@ void pentimento_teach_window_losses(PentimentoTeachWindow *window, int first, co
 /* A picture file of what the model makes now. */
 void pentimento_teach_window_sample(PentimentoTeachWindow *window, const char *path);
 
-/* Whether the user means Cancel: asks where there is something to lose. The main loop turns. */
+/* Whether the user means Cancel: asks where there may be something to lose. The main loop turns. */
 bool pentimento_teach_window_may_forget(PentimentoTeachWindow *window);
 
 void pentimento_teach_window_set_paused(PentimentoTeachWindow *window, bool paused);
