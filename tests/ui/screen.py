@@ -4,6 +4,8 @@ import time
 
 from harness import *
 
+EXTEND, FILL, MAKE, MODELS, REIMAGINE, TEACH = range(6)  # places of the entries in the English submenu
+
 
 def xdotool(*words):
     return subprocess.run(["xdotool", *map(str, words)], capture_output=True, text=True).stdout.split()
@@ -100,6 +102,33 @@ def browser():
     with open(os.path.join(os.environ["XDG_CONFIG_HOME"], "mimeapps.list"), "w") as file:
         file.write("[Default Applications]\ntext/html=browser.desktop\n")
     return opened
+
+
+def pick(title, path):
+    """Writes a path into the open file chooser and accepts it."""
+    dialog(title)
+    keys("ctrl+l", "ctrl+a")
+    write(path)
+    until = time.monotonic() + 20
+    while xdotool("search", "--onlyvisible", "--name", f"^{title}$") and time.monotonic() < until:
+        keys("Return")  # the first may only complete what was written
+        time.sleep(1)  # else one too many might reach the dialog below
+
+
+def set_steps(number):
+    """Opens the advanced settings and writes the number of steps."""
+    keys("alt+v", "alt+e", "ctrl+a")
+    write(str(number))
+    keys("Tab")
+
+
+def last_used_file():
+    return os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "last-used")
+
+
+def content(image):
+    """state() without GIMP's own record of last-used values, which is no part of the picture."""
+    return [part for number, part in enumerate(state(image)) if number != 4]
 
 
 def result_in(image, layers=2):
