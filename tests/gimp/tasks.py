@@ -273,18 +273,6 @@ def test_same_seed_same_bytes():
     check(results[0] == results[1], "the same seed and settings make the same bytes")
 
 
-def test_repeat_with_last_values():
-    folder = os.path.join(os.environ["XDG_STATE_HOME"], "pentimento")
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "prompts"), "w") as file:
-        file.write(f"[{IMG2IMG}]\nprompt=two words;\\nlines ü\nnegative-prompt=\n")
-    image, layer = photo()
-    new = call_ok(IMG2IMG, image, [layer], run_mode=Gimp.RunMode.WITH_LAST_VALS).layer
-    check(prompts(new)["prompt"] == "two words;\nlines ü", f"the kept prompt is used: {prompts(new)}")
-    mode = os.stat(os.path.join(folder, "prompts")).st_mode & 0o777
-    check(mode == 0o600, f"kept where only the user can read: {mode:o}")
-
-
 def test_documented():
     for name in (GENERATE, IMG2IMG, INPAINT, OUTPAINT):
         procedure = Gimp.get_pdb().lookup_procedure(name)

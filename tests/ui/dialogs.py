@@ -225,24 +225,6 @@ def test_cancel_while_it_works():
     display.delete()
 
 
-def set_pictures(number):
-    keys("alt+b", "ctrl+a")
-    write(str(number))
-    keys("Tab")
-
-
-def begin_long_picture(image, pictures=1):
-    """A thousand steps of Reimagine; waits for the window with the preview, and for a preview to keep."""
-    choose(REIMAGINE)
-    dialog("Reimagine")
-    write("a wooden table")
-    set_pictures(pictures)
-    set_steps(1000)
-    keys("alt+o")
-    dialog("Reimagine: at work")
-    time.sleep(4)
-
-
 def test_stop_and_keep():
     image, layer = photo(120, 100)
     feathered(image)

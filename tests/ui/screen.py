@@ -122,6 +122,27 @@ def set_steps(number):
     keys("Tab")
 
 
+def set_pictures(number):
+    keys("alt+b", "ctrl+a")
+    write(str(number))
+    keys("Tab")
+
+
+def begin_long_picture(image, pictures=1):
+    """A thousand steps of Reimagine; waits for the window with the preview, and for a preview to keep."""
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    write("a wooden table")
+    keys("alt+t", "ctrl+a")
+    write("0.9")  # else as many steps are made as an earlier test has left it
+    keys("Tab")
+    set_pictures(pictures)
+    set_steps(1000)
+    keys("alt+o")
+    dialog("Reimagine: at work")
+    time.sleep(4)
+
+
 def last_used_file():
     return os.path.join(os.environ["XDG_STATE_HOME"], "pentimento", "last-used")
 
