@@ -349,7 +349,7 @@ interrupted 'Ctrl-C while learning' $process
 [ -z "$(ls -A cancelled)" ]
 ok $? 'no partial file is left of that either'
 mkfifo full
-sleep 30 <full &
+tail -f /dev/null 8<full &
 reader=$!
 env --default-signal=INT "$cli" generate --steps 1 --size 448x448 --no-metadata -o - >full 2>err &
 process=$!
