@@ -194,10 +194,11 @@ static void test_other_kinds(void)
         {"style.safetensors", "again", LDM_ERROR_FORMAT},
         {"style", "again", LDM_ERROR_FORMAT},
     };
+    static const char bytes[] = "PK\3\4 and so on";
     for (size_t i = 0; i < 2 * G_N_ELEMENTS(kinds); i++) {
         g_autoptr(GError) error = NULL;
         g_autofree char *name = g_build_filename(folder, kinds[i / 2].name, NULL);
-        made_write(name, "PK\3\4 and so on", 16);
+        made_write(name, bytes, sizeof bytes);
         g_assert_false(add(i % 2 == 0, name, &error));
         g_assert_error(error, LDM_ERROR, kinds[i / 2].code);
         g_assert_nonnull(strstr(error->message, name));

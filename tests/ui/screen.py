@@ -70,6 +70,16 @@ def dialog(title, seconds=20):
     time.sleep(0.3)
 
 
+def read_messages():
+    """Closes what GIMP tells of work that is over: it would come to the front in the midst of the next."""
+    for _ in range(5):
+        time.sleep(1)
+        if not xdotool("search", "--onlyvisible", "--name", "^GIMP Message$"):
+            return
+        dialog("GIMP Message")
+        keys("Return")
+
+
 def told():
     """Waits until the open dialog has been told all it asks the worker: nobody is connected to that for a while."""
     socket = os.environ["PENTIMENTO_WORKER_SOCKET"]
@@ -135,7 +145,7 @@ def begin_long_picture(image, pictures=1):
     write("a wooden table")
     keys("alt+t", "ctrl+a")
     write("0.9")  # else as many steps are made as an earlier test has left it
-    keys("Tab")
+    keys("Tab", "alt+m", "Home")
     set_pictures(pictures)
     set_steps(1000)
     keys("alt+o")

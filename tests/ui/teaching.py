@@ -261,6 +261,7 @@ def test_teach_paused_and_kept():
     shot("taught")
     check(not checkpoints("a cup"), "nothing private is left behind")
     check(content(image) == before, "the image is as it was")
+    read_messages()
     display.delete()
 
 
@@ -299,6 +300,7 @@ def test_teach_to_the_end_or_not():
     begin_teaching("whole", 4)
     wait_for("the LoRA", lambda: os.path.exists(taught("whole")))
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
+    read_messages()
     display.delete()
 
 
@@ -307,13 +309,14 @@ def test_teach_while_the_worker_is_busy():
     models()
     image, layer = photo(120, 100)
     display = show(image)
+    read_messages()
     begin_long_picture(image, pictures=8)
     picture, = processes(PLUG_IN)
     for key in "alt+c", "Escape":
         choose(TEACH)
         dialog("Teach")
         write("busy")
-        keys("alt+m", "Down")
+        keys("alt+m", "End")
         time.sleep(2)
         keys("alt+t")
         dialog("Teaching “busy”", 5)
