@@ -307,10 +307,10 @@ def test_teach_to_the_end_or_not():
 def test_teach_while_the_worker_is_busy():
     """With another model than that of the job at work, the teaching waits in its window, which can be cancelled."""
     models()
-    image, layer = photo(120, 100)
+    image, layer = photo(480, 400)  # takes minutes: between pictures, and after one, questions are answered
     display = show(image)
     read_messages()
-    begin_long_picture(image, pictures=8)
+    begin_long_picture(image)
     picture, = processes(PLUG_IN)
     for key in "alt+c", "Escape":
         choose(TEACH)
