@@ -4,6 +4,7 @@ import time
 
 from harness import *
 
+DEFAULT_MODEL = os.path.join(os.environ["TEST_HERE"], "..", "..", "data", "models", "default")
 EXTEND, FILL, MAKE, MODELS, REIMAGINE, TEACH = range(6)  # places of the entries in the English submenu
 
 
@@ -151,6 +152,20 @@ def begin_long_picture(image, pictures=1):
     keys("alt+o")
     dialog("Reimagine: at work")
     time.sleep(4)
+
+
+def models():
+    """The default model under another name, in the user's folder."""
+    folder = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
+    os.makedirs(folder, exist_ok=True)
+    if not os.path.exists(os.path.join(folder, "another")):
+        os.symlink(os.path.realpath(DEFAULT_MODEL), os.path.join(folder, "another"))
+
+
+def private(name):
+    """What an unfinished teaching has left: names of its files."""
+    folder = os.path.join(os.environ["XDG_CACHE_HOME"], "pentimento", "teach", name)
+    return [file for _, _, files in os.walk(folder) for file in files]
 
 
 def last_used_file():

@@ -6,16 +6,6 @@ import teach
 from harness import *
 from screen import *
 
-DEFAULT_MODEL = os.path.join(os.environ["TEST_HERE"], "..", "..", "data", "models", "default")
-
-
-def models():
-    """The default model under another name, in the user's folder."""
-    folder = os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "models")
-    os.makedirs(folder, exist_ok=True)
-    if not os.path.exists(os.path.join(folder, "another")):
-        os.symlink(os.path.realpath(DEFAULT_MODEL), os.path.join(folder, "another"))
-
 
 def open_choosers():
     choose(REIMAGINE)
@@ -108,12 +98,6 @@ def test_what_was_taught_deleted():
 
 def taught(name):
     return os.path.join(os.environ["XDG_DATA_HOME"], "pentimento", "adapters", name + ".safetensors")
-
-
-def private(name):
-    """What an unfinished teaching has left: names of its files."""
-    folder = os.path.join(os.environ["XDG_CACHE_HOME"], "pentimento", "teach", name)
-    return [file for _, _, files in os.walk(folder) for file in files]
 
 
 def checkpoints(name):
@@ -301,35 +285,6 @@ def test_teach_to_the_end_or_not():
     wait_for("the LoRA", lambda: os.path.exists(taught("whole")))
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 20)
     read_messages()
-    display.delete()
-
-
-def test_teach_while_the_worker_is_busy():
-    """With another model than that of the job at work, the teaching waits in its window, which can be cancelled."""
-    models()
-    image, layer = photo(480, 400)  # takes minutes: between pictures, and after one, questions are answered
-    display = show(image)
-    read_messages()
-    begin_long_picture(image)
-    picture, = processes(PLUG_IN)
-    for key in "alt+c", "Escape":
-        choose(TEACH)
-        dialog("Teach")
-        write("busy")
-        keys("alt+m", "End")
-        time.sleep(2)
-        keys("alt+t")
-        dialog("Teaching “busy”", 5)
-        shot("teach-busy")
-        keys("alt+p", "Return")
-        time.sleep(1)
-        check(len(processes(PLUG_IN)) == 2, "it waits, and cannot be paused")
-        keys(key)
-        wait_for("the end of the teaching", lambda: processes(PLUG_IN) == [picture], 5)
-    check(not private("busy"), "nothing was begun")
-    dialog("Reimagine: at work")
-    keys("alt+c")
-    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
     display.delete()
 
 
