@@ -278,8 +278,6 @@ static void recall_argument(GimpProcedureConfig *config, GKeyFile *file, const c
     g_autoptr(GError) error = NULL;
     g_auto(GValue) value = G_VALUE_INIT;
 
-    if (type != G_TYPE_STRING && type != G_TYPE_DOUBLE && type != G_TYPE_INT)
-        return; /* the image and its layers are the call's */
     g_value_init(&value, type);
     if (type == G_TYPE_STRING)
         g_value_take_string(&value,
@@ -297,8 +295,6 @@ static void keep_argument(GimpProcedureConfig *config, GKeyFile *file, const cha
 {
     g_auto(GValue) value = G_VALUE_INIT;
 
-    if (type != G_TYPE_STRING && type != G_TYPE_DOUBLE && type != G_TYPE_INT)
-        return;
     g_value_init(&value, type);
     g_object_get_property(G_OBJECT(config), argument, &value);
     if (type == G_TYPE_STRING)
@@ -318,8 +314,12 @@ static void for_each_argument(GimpProcedureConfig *config, GKeyFile *file,
     g_autofree GParamSpec **specs =
         g_object_class_list_properties(G_OBJECT_GET_CLASS(config), &count);
 
-    for (guint i = 0; i < count; i++)
-        what(config, file, specs[i]->name, G_PARAM_SPEC_VALUE_TYPE(specs[i]));
+    for (guint i = 0; i < count; i++) {
+        const GType type = G_PARAM_SPEC_VALUE_TYPE(specs[i]);
+
+        if (type == G_TYPE_STRING || type == G_TYPE_DOUBLE || type == G_TYPE_INT)
+            what(config, file, specs[i]->name, type); /* the image and its layers are the call's */
+    }
 }
 
 void pentimento_last_used_recall(GimpProcedureConfig *config)
