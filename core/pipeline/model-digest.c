@@ -11,9 +11,8 @@ static void digest_arrays(GChecksum *sum, const LdmParams *params)
     for (size_t i = 0; params != NULL && i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
         const void *data = param->stored ? (const void *)param->q8.bytes : param->data;
-        size_t bytes = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
         ldm_digest_text(sum, param->name);
-        g_checksum_update(sum, data, (gssize)MIN(bytes, SAMPLED));
+        g_checksum_update(sum, data, (gssize)MIN(ldm_param_file_bytes(param), SAMPLED));
     }
 }
 

@@ -59,7 +59,7 @@ static uint64_t count(const LdmParams *params, uint64_t *by_dtype, uint64_t *byt
         uint64_t n = ldm_param_count(param);
         total += n;
         by_dtype[param->stored ? LDM_Q8 : param->dtype] += n;
-        *bytes += param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
+        *bytes += ldm_param_file_bytes(param);
     }
     return total;
 }

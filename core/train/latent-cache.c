@@ -88,11 +88,8 @@ static void digest_encoder(GChecksum *sum, const LdmParams *vae)
         const LdmParam *param = ldm_params_at(vae, i);
         if (decodes(param->name))
             continue;
-        size_t bytes = ldm_dtype_size(param->dtype);
-        for (int k = 0; k < param->rank; k++)
-            bytes *= param->shape[k];
         ldm_digest_text(sum, param->name);
-        g_checksum_update(sum, param->data, (gssize)bytes);
+        g_checksum_update(sum, param->data, (gssize)ldm_param_bytes(param));
     }
 }
 

@@ -154,9 +154,7 @@ void ldm_optimiser_free(LdmOptimiser *optimiser)
 /* Elements, rounded up so that every array begins a cache line. */
 static size_t padded_count(const LdmParam *param, size_t *count)
 {
-    *count = 1;
-    for (int i = 0; i < param->rank; i++)
-        *count *= param->shape[i]; /* bound: the file held as much */
+    *count = ldm_param_count(param); /* bound: the file held as much */
     return (*count + ALIGN - 1) / ALIGN * ALIGN;
 }
 

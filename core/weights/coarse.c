@@ -49,8 +49,8 @@ size_t ldm_coarse_mapped(const LdmParams *params, bool q8)
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
         uintptr_t at = (uintptr_t)(param->stored ? (const void *)param->q8.bytes : param->data);
-        size_t own = param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
-        Span span = {at / page * page, (at + own + page - 1) / page * page};
+        uintptr_t end = at + ldm_param_file_bytes(param);
+        Span span = {at / page * page, (end + page - 1) / page * page};
         if (copy_bytes(param, q8) == 0 && !param->copied)
             g_array_append_val(spans, span);
     }

@@ -100,13 +100,18 @@ size_t ldm_param_q8_bytes(const LdmParam *param)
     return ldm_q8_bytes(param->shape[0], param->shape[1], param->shape[2] * param->shape[3]);
 }
 
+size_t ldm_param_file_bytes(const LdmParam *param)
+{
+    return param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
+}
+
 size_t ldm_params_copied_bytes(const LdmParams *params)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < params->list->len; i++) {
         const LdmParam *param = ldm_params_at(params, i);
         if (param->copied)
-            bytes += param->stored ? ldm_param_q8_bytes(param) : ldm_param_bytes(param);
+            bytes += ldm_param_file_bytes(param);
     }
     return bytes;
 }

@@ -56,6 +56,9 @@ size_t ldm_params_count(const LdmParams *params); /* of all of them */
 /* Of its matrix in 8 bits. */
 size_t ldm_param_q8_bytes(const LdmParam *param);
 
+/* Of what the file holds of it, in 8 bits or not. */
+size_t ldm_param_file_bytes(const LdmParam *param);
+
 /* Of what was copied when the files were opened, and stays for as long as they are. */
 size_t ldm_params_copied_bytes(const LdmParams *params);
 
