@@ -1,6 +1,6 @@
 /* Where the time of one network goes: seconds per kind of operation and shape, of the Stable
  * Diffusion 1.5 shape with random f16 weights in memory, as of the steps of a run but the first,
- * whose memory is new. Seconds are the processor's, of all threads together.
+ * whose memory is new. Seconds are the clock's, of every layer the least of some passes.
  *     bench-layers unet|encoder|decoder SIDE [FILE]
  * SIDE counts latent cells, or pixels for the encoder; FILE takes the result as raw floats, so that
  * two builds can be compared. */
@@ -31,30 +31,47 @@ typedef struct {
     int calls;
 } Row;
 
-static GHashTable *rows; /* name and shape -> Row */
+#define PASSES 9
+
+static GPtrArray *names;  /* of the layers, in order: operation and shape */
+static GArray *layers;    /* Row of each */
+static GHashTable *rows;  /* name -> Row */
+static size_t layer;      /* the next */
 static double before;
 
 static double now(void)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+    return (double)g_get_monotonic_time() * 1e-6;
 }
 
 static void count(const LdmOp *op, void *data)
 {
-    double time = now();
-    const LdmTensor *y = op->output, *x = op->n_inputs > 0 ? op->inputs[0] : y;
-    size_t in = x->shape[x->rank - 1], out = y->shape[y->rank - 1];
-    char *key = g_strdup_printf("%s %zu, %zu -> %zu", op->name, ldm_tensor_count(y) / out, in, out);
-    Row *row = g_hash_table_lookup(rows, key);
-    if (row == NULL)
-        g_hash_table_insert(rows, g_strdup(key), row = g_new0(Row, 1));
-    row->seconds += time - before;
-    row->flops += op->flops;
-    row->calls++;
-    g_free(key);
+    double seconds = now() - before;
+    if (layer == layers->len) {
+        const LdmTensor *y = op->output, *x = op->n_inputs > 0 ? op->inputs[0] : y;
+        size_t in = x->shape[x->rank - 1], out = y->shape[y->rank - 1];
+        g_ptr_array_add(names, g_strdup_printf("%s %zu, %zu -> %zu", op->name,
+                                               ldm_tensor_count(y) / out, in, out));
+        Row row = {.seconds = seconds, .flops = op->flops};
+        g_array_append_val(layers, row);
+    }
+    Row *row = &g_array_index(layers, Row, layer++);
+    row->seconds = MIN(row->seconds, seconds);
     before = now();
+}
+
+/* Layers of one name together. */
+static void add_up(void)
+{
+    for (size_t i = 0; i < layers->len; i++) {
+        const Row *one = &g_array_index(layers, Row, i);
+        Row *row = g_hash_table_lookup(rows, names->pdata[i]);
+        if (row == NULL)
+            g_hash_table_insert(rows, names->pdata[i], row = g_new0(Row, 1));
+        row->seconds += one->seconds;
+        row->flops += one->flops;
+        row->calls++;
+    }
 }
 
 static LdmTensor *noise(int rank, const size_t *shape)
@@ -116,15 +133,15 @@ static int by_seconds(const void *a, const void *b, void *data)
 
 static void print(void)
 {
-    g_autoptr(GList) names = g_list_sort_with_data(g_hash_table_get_keys(rows), by_seconds, NULL);
+    g_autoptr(GList) order = g_list_sort_with_data(g_hash_table_get_keys(rows), by_seconds, NULL);
     double seconds = 0, flops = 0;
-    for (GList *name = names; name != NULL; name = name->next) {
+    for (GList *name = order; name != NULL; name = name->next) {
         const Row *row = g_hash_table_lookup(rows, name->data);
         seconds += row->seconds;
         flops += row->flops;
     }
     printf("| operation, rows, channels | calls | s | %% | GFLOP/s |\n|---|--:|--:|--:|--:|\n");
-    for (GList *name = names; name != NULL; name = name->next) {
+    for (GList *name = order; name != NULL; name = name->next) {
         const Row *row = g_hash_table_lookup(rows, name->data);
         printf("| %-36s | %3d | %7.4f | %4.1f | %5.0f |\n", (char *)name->data, row->calls,
                row->seconds, 100 * row->seconds / seconds, row->flops / row->seconds * 1e-9);
@@ -142,13 +159,17 @@ static bool run(Bench *bench, const char *path, GError **error)
     if (pass == NULL)
         return false;
     printf("%.0f GFLOP in %.1f MB of working memory.\n\n", flops * 1e-9, (double)bytes * 1e-6);
-    forward(pass, bench);
-    ldm_pass_reset(pass);
-    ldm_pass_set_watch(pass, count, NULL);
-    before = now();
     const LdmTensor *y = forward(pass, bench);
+    ldm_pass_set_watch(pass, count, NULL);
+    for (int i = 0; i < PASSES; i++) {
+        ldm_pass_reset(pass);
+        layer = 0;
+        before = now();
+        y = forward(pass, bench);
+    }
     if (!ldm_pass_end(pass, error))
         return false;
+    add_up();
     print();
     return path == NULL ||
            g_file_set_contents(path, y->data, (gssize)(ldm_tensor_count(y) * sizeof(float)), error);
@@ -171,7 +192,9 @@ int main(int argc, char **argv)
     fill(bench.params);
     bench.x = noise(4, (size_t[]){1, side, side, channels});
     bench.context = noise(3, (size_t[]){1, 77, 768});
-    rows = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    names = g_ptr_array_new_with_free_func(g_free);
+    layers = g_array_new(FALSE, FALSE, sizeof(Row));
+    rows = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
     if (!run(&bench, argc > 3 ? argv[3] : NULL, &error)) {
         fprintf(stderr, "%s\n", error->message);
         return 1;
