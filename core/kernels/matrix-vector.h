@@ -20,8 +20,6 @@ ALWAYS_INLINE Vec load_weights(LdmWeights w, size_t i, size_t n)
 }
 
 #if LANES == 16
-typedef uint16_t TwoRows __attribute__((vector_size(4 * LANES)));
-
 ALWAYS_INLINE Vec expand_row(__m256i row, const LdmDtype dtype)
 {
     return dtype == LDM_F16 ? (Vec)_mm512_cvtph_ps(row)
@@ -29,26 +27,24 @@ ALWAYS_INLINE Vec expand_row(__m256i row, const LdmDtype dtype)
 }
 
 /* LANES rows of as many 16-bit numbers, transposed two rows to a register, which takes half the
- * steps, and then expanded. */
+ * steps, and then expanded. Rows 8 apart share one, so that each of its quarters is a part of eight
+ * numbers of eight rows: three times interleaving i and i + 4 transposes these where they lie, and
+ * only then quarters change places. */
 ALWAYS_INLINE void transpose_halves(const uint16_t *p, size_t ld, const LdmDtype dtype, Vec *out)
 {
-    TwoRows low, high, r[LANES / 2];
-    for (int i = 0; i < 2 * LANES; i++) {
-        low[i] = (uint16_t)((i & 1) * 2 * LANES + i / 2);
-        high[i] = low[i] + LANES;
-    }
+    __m512i r[LANES / 2];
 #pragma GCC unroll 8
-    for (int i = 0; i < LANES / 2; i++) {
-        __m256i even = _mm256_loadu_si256((const __m256i_u *)(p + 2 * i * ld));
-        __m256i odd = _mm256_loadu_si256((const __m256i_u *)(p + (2 * i + 1) * ld));
-        r[i] = (TwoRows)_mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
+    for (size_t i = 0; i < LANES / 2; i++) {
+        __m256i upper = _mm256_loadu_si256((const __m256i_u *)(p + i * ld));
+        __m256i lower = _mm256_loadu_si256((const __m256i_u *)(p + (i + LANES / 2) * ld));
+        r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(upper), lower, 1);
     }
-    for (int stage = 1; stage < LANES; stage *= 2) {
-        TwoRows t[LANES / 2];
+    for (int stage = 0; stage < 3; stage++) {
+        __m512i t[LANES / 2];
 #pragma GCC unroll 4
         for (int i = 0; i < LANES / 4; i++) {
-            t[2 * i] = __builtin_shuffle(r[i], r[i + LANES / 4], low);
-            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + LANES / 4], high);
+            t[2 * i] = _mm512_unpacklo_epi16(r[i], r[i + LANES / 4]);
+            t[2 * i + 1] = _mm512_unpackhi_epi16(r[i], r[i + LANES / 4]);
         }
 #pragma GCC unroll 8
         for (int i = 0; i < LANES / 2; i++)
@@ -56,8 +52,9 @@ ALWAYS_INLINE void transpose_halves(const uint16_t *p, size_t ld, const LdmDtype
     }
 #pragma GCC unroll 8
     for (int i = 0; i < LANES / 2; i++) {
-        out[2 * i] = expand_row(_mm512_castsi512_si256((__m512i)r[i]), dtype);
-        out[2 * i + 1] = expand_row(_mm512_extracti64x4_epi64((__m512i)r[i], 1), dtype);
+        __m512i columns = _mm512_shuffle_i64x2(r[i], r[i], _MM_SHUFFLE(3, 1, 2, 0));
+        out[i] = expand_row(_mm512_castsi512_si256(columns), dtype);
+        out[i + LANES / 2] = expand_row(_mm512_extracti64x4_epi64(columns, 1), dtype);
     }
 }
 #endif
