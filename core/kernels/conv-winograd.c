@@ -16,7 +16,8 @@
 #define PACKED    16  /* of them, those whose weights wait in the first cache */
 #define ABREAST   2   /* panels of output channels that a thread takes at a time */
 #define DOUBLED_4 12  /* tiles that pay for the weights of the larger doubled ones, */
-#define LARGER    3   /* and of the larger of the others */
+#define LARGER    5   /* and of the larger of the others */
+#define FEW       8   /* smallest tiles whose weights are better transformed in registers */
 
 /* Of large pictures: weights stream by, and serve as many panels as there is room for products. */
 #define LARGE      100                /* tiles */
@@ -47,6 +48,7 @@ typedef struct {
     float *v, *zeros;
     bool keeps;            /* transformed weights: a large picture */
     bool past;             /* y goes past the caches */
+    bool few;              /* transformed weights wait in no memory */
     float *u;              /* [kept][products] planes [Cin][NR], u_stride floats apart */
     size_t u_stride;       /* floats */
     size_t base, kept;     /* first panel whose weights are kept at a time, how many there fit */
@@ -73,6 +75,15 @@ static void job_init_small(WinogradJob *job)
     job->m_stride = job->group * NR + LDM_LINE;
     job->depth = MIN(DEPTH * 36 / job->products, (size_t)DEPTH);
     job->shared = job->planes * job->v_stride;
+    job->few = job->way == LDM_WINOGRAD_2 && job->total <= FEW && job->lanes->winograd_few != NULL;
+    if (job->few) {
+        job->v_stride = job->pitch;
+        job->shared = ldm_parts(job->total, LDM_WINOGRAD_FEW) * LDM_WINOGRAD_FEW * 16 * job->pitch;
+        job->m_stride = job->total * NR + LDM_LINE;
+        size_t own = 9 * PACKED * NR + job->sums * job->m_stride + NR;
+        job->thread = ldm_whole_lines(MAX(own, 16 * job->pitch));
+        return;
+    }
     job->u_panel = job->products * (job->depth * NR + LDM_LINE);
     job->thread = ldm_whole_lines(job->abreast * (job->u_panel + job->sums * job->m_stride) +
                                   9 * PACKED * NR + NR);
@@ -289,23 +300,31 @@ static void write_tiles(const WinogradJob *job, size_t tile, size_t tiles, size_
     }
 }
 
+/* PACKED input channels or fewer from c0 on of the weights to a panel of output channels. */
+static void pack_weights(const WinogradJob *job, size_t n0, size_t c0, size_t channels,
+                         float *packed)
+{
+    const LdmConv *c = job->c;
+    const size_t NR = 2 * job->lanes->width;
+    job->lanes->pack(&(LdmPack){.src = ldm_weights_at(c->w, (n0 * c->Cin + c0) * 9),
+                                .ld = c->Cin * 9,
+                                .rows = MIN(NR, c->Cout - n0),
+                                .J = channels * 9,
+                                .taps = 1,
+                                .tap_stride = channels * 9,
+                                .next = channels * 9,
+                                .out = packed});
+}
+
 /* Input channels c0 to c0 + depth of the weights to a panel of output channels from n0 on, torch's
  * -> planes [depth][NR], u_stride floats apart; `packed` has room for PACKED channels. */
 static void transform_weights(const WinogradJob *job, size_t n0, size_t c0, size_t depth,
                               float *packed, float *u, size_t u_stride)
 {
-    const LdmConv *c = job->c;
     const size_t NR = 2 * job->lanes->width;
     for (size_t i = 0; i < depth; i += PACKED) {
         size_t channels = MIN(depth - i, (size_t)PACKED);
-        job->lanes->pack(&(LdmPack){.src = ldm_weights_at(c->w, (n0 * c->Cin + c0 + i) * 9),
-                                    .ld = c->Cin * 9,
-                                    .rows = MIN(NR, c->Cout - n0),
-                                    .J = channels * 9,
-                                    .taps = 1,
-                                    .tap_stride = channels * 9,
-                                    .next = channels * 9,
-                                    .out = packed});
+        pack_weights(job, n0, c0 + i, channels, packed);
         job->lanes->winograd_weights(job->way, packed, channels, u + i * NR, u_stride);
     }
 }
@@ -377,8 +396,57 @@ static void group_task(size_t index, int thread, void *data)
                     m + q * job->sums * job->m_stride, bias);
 }
 
+/* ---- of few tiles ---- */
+
+/* Numbers that meet the same weights side by side: groups of tiles [Cin][16][LDM_WINOGRAD_FEW]. */
+static void few_input_task(size_t index, int thread, void *data)
+{
+    const WinogradJob *job = data;
+    LdmWindow window = tile_window(job, NULL);
+    float *planes = thread_scratch(job, thread);
+    size_t within = index % LDM_WINOGRAD_FEW;
+    float *v = job->v + (index - within) * job->pitch * 16 + within;
+    transform_tile(job, index, &window, planes);
+    for (size_t p = 0; p < 16; p++, v += LDM_WINOGRAD_FEW)
+        for (size_t c = 0; c < job->c->Cin; c++)
+            v[c * 16 * LDM_WINOGRAD_FEW] = planes[p * job->v_stride + c];
+}
+
+/* A panel of output channels. */
+static void few_task(size_t index, int thread, void *data)
+{
+    const WinogradJob *job = data;
+    const LdmConv *c = job->c;
+    const size_t NR = 2 * job->lanes->width, n0 = index * NR;
+    float *packed = thread_scratch(job, thread), *m = packed + 9 * PACKED * NR;
+    for (size_t c0 = 0; c0 < c->Cin; c0 += PACKED) {
+        size_t channels = MIN(c->Cin - c0, (size_t)PACKED);
+        pack_weights(job, n0, c0, channels, packed);
+        for (size_t i = 0; i < job->total; i += LDM_WINOGRAD_FEW)
+            job->lanes->winograd_few(
+                &(LdmWinogradFew){.w = packed,
+                                  .K = channels,
+                                  .v = job->v + (i * job->pitch + c0 * LDM_WINOGRAD_FEW) * 16,
+                                  .m = m + i * NR,
+                                  .m_stride = job->m_stride,
+                                  .tiles = (int)MIN(job->total - i, (size_t)LDM_WINOGRAD_FEW),
+                                  .vectors = c->Cout - n0 > NR / 2 ? 2 : 1,
+                                  .add = c0 > 0});
+    }
+    write_tiles(job, 0, job->total, n0, m, m + job->sums * job->m_stride);
+}
+
+static bool convolve_few(WinogradJob *job, GCancellable *cancellable)
+{
+    job->v = job->c->scratch;
+    return ldm_parallel_for(job->total, few_input_task, job, cancellable) &&
+           ldm_parallel_for(job->panels, few_task, job, cancellable);
+}
+
 static bool convolve_small(WinogradJob *job, GCancellable *cancellable)
 {
+    if (job->few)
+        return convolve_few(job, cancellable);
     job->v = job->c->scratch;
     for (job->first = 0; job->first < job->total; job->first += job->tiles) {
         job->tiles = MIN(job->chunk, job->total - job->first);

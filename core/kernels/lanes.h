@@ -104,6 +104,20 @@ typedef struct {
     float *y;
 } LdmNarrow;
 
+/* All products of 2 x 2 outputs of a few tiles with K channels of weights [K][9][NR], which are
+ * transformed in registers. v [K][16][LDM_WINOGRAD_FEW]; planes of M are [tiles][NR]. */
+#define LDM_WINOGRAD_FEW 4
+typedef struct {
+    const float *w;
+    size_t K;
+    const float *v;
+    float *m;
+    size_t m_stride;
+    int tiles;   /* <= LDM_WINOGRAD_FEW */
+    int vectors; /* 2: NR columns; 1: the left half only */
+    bool add;    /* to what M holds */
+} LdmWinogradFew;
+
 /* sums x sums runs of NR numbers, m_stride apart -> output pixels + bias + residual. */
 typedef struct {
     const float *m;
@@ -151,6 +165,7 @@ typedef struct {
     void (*winograd_input)(LdmWinograd way, const LdmWinogradInput *in);
     /* w [K][9][NR] -> U: products x products arrays [K][NR], u_stride floats apart */
     void (*winograd_weights)(LdmWinograd way, const float *w, size_t K, float *u, size_t u_stride);
+    void (*winograd_few)(const LdmWinogradFew *few); /* NULL: too few registers */
     void (*winograd_output)(LdmWinograd way, const LdmWinogradOutput *out);
 
     /* convert */

@@ -21,6 +21,7 @@
         .narrow = narrow,                                       \
         .winograd_input = winograd_input,                       \
         .winograd_weights = winograd_weights,                   \
+        .winograd_few = WINOGRAD_FEW,                           \
         .winograd_output = winograd_output,                     \
         .f16_to_f32 = f16_to_f32,                               \
         .bf16_to_f32 = bf16_to_f32,                             \

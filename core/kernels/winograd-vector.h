@@ -49,14 +49,15 @@ ALWAYS_INLINE void winograd_at(const Vec *m, const int s, Vec *y, const int t)
     y[3 * t] = WA * WA * WA * gap_a + WB * WB * WB * gap_b + m[5 * s];
 }
 
-/* ---- 2 x 2 outputs, on the points 0, +-1, infinity: transformed weights that cost less ---- */
+/* ---- 2 x 2 outputs, on the points 0, +-1, infinity: transformed weights that cost less ----
+ * The halves that belong to G at 1 and -1 are taken by B^T, for the weights are many more. */
 
 ALWAYS_INLINE void winograd_bt_2(Vec *d, const int s)
 {
     Vec d0 = d[0], d1 = d[s], d2 = d[2 * s], d3 = d[3 * s];
     d[0] = d0 - d2;
-    d[s] = d1 + d2;
-    d[2 * s] = d2 - d1;
+    d[s] = 0.5f * (d1 + d2);
+    d[2 * s] = 0.5f * (d2 - d1);
     d[3 * s] = d3 - d1;
 }
 
@@ -64,8 +65,8 @@ ALWAYS_INLINE void winograd_g_2(const Vec *g, const int s, Vec *u, const int t)
 {
     Vec even = g[0] + g[2 * s];
     u[0] = g[0];
-    u[t] = 0.5f * (even + g[s]);
-    u[2 * t] = 0.5f * (even - g[s]);
+    u[t] = even + g[s];
+    u[2 * t] = even - g[s];
     u[3 * t] = g[2 * s];
 }
 
@@ -185,9 +186,9 @@ ALWAYS_INLINE void winograd_g_doubled_2(const Vec *g, const int s, Vec *u, const
 {
     Vec g0 = g[0], g2 = g[2 * s], right = g[s] + g2, left = g0 + g[s];
     u[0] = g0;
-    u[t] = 0.5f * (g0 + right);
-    u[2 * t] = 0.5f * (g0 - right);
-    u[3 * t] = 0.5f * (g2 - left);
+    u[t] = g0 + right;
+    u[2 * t] = g0 - right;
+    u[3 * t] = g2 - left;
     u[4 * t] = g2;
 }
 
@@ -391,6 +392,67 @@ static void winograd_weights(LdmWinograd way, const float *w, size_t K, float *u
 {
     WINOGRAD_BY(way, winograd_weights_by, w, K, u, u_stride);
 }
+
+#if LANES == 16 || defined NEON
+/* Row i of the products of some tiles with the vector of outputs at n. */
+ALWAYS_INLINE void winograd_few_row(const int i, const int tiles, const LdmWinogradFew *few,
+                                    size_t n)
+{
+    const float *v = few->v + 4 * i * LDM_WINOGRAD_FEW, *w = few->w + n;
+    float *m = few->m + 4 * i * few->m_stride + n;
+    Vec sum[4][LDM_WINOGRAD_FEW];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+#pragma GCC unroll 4
+        for (int t = 0; t < tiles; t++)
+            sum[j][t] = few->add ? load(m + j * few->m_stride + t * NR) : (Vec){0};
+    for (size_t k = 0; k < few->K; k++, w += 9 * NR, v += 16 * LDM_WINOGRAD_FEW) {
+        Vec column[4], g[3], u[4];
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; j++) {
+            const Vec taps[] = {load(w + j * NR), load(w + (3 + j) * NR), load(w + (6 + j) * NR)};
+            winograd_g_2(taps, 1, column, 1);
+            g[j] = column[i];
+        }
+        winograd_g_2(g, 1, u, 1);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+#pragma GCC unroll 4
+            for (int t = 0; t < tiles; t++)
+                sum[j][t] += spread(v[j * LDM_WINOGRAD_FEW + t]) * u[j];
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+#pragma GCC unroll 4
+        for (int t = 0; t < tiles; t++)
+            store(m + j * few->m_stride + t * NR, sum[j][t]);
+}
+
+ALWAYS_INLINE void winograd_few_of(const int tiles, const LdmWinogradFew *few)
+{
+    for (size_t n = 0; n < (size_t)few->vectors * LANES; n += LANES) {
+        winograd_few_row(0, tiles, few, n);
+        winograd_few_row(1, tiles, few, n);
+        winograd_few_row(2, tiles, few, n);
+        winograd_few_row(3, tiles, few, n);
+    }
+}
+
+static void winograd_few(const LdmWinogradFew *few)
+{
+    if (few->tiles == 1)
+        winograd_few_of(1, few);
+    else if (few->tiles == 2)
+        winograd_few_of(2, few);
+    else if (few->tiles == 3)
+        winograd_few_of(3, few);
+    else
+        winograd_few_of(4, few);
+}
+#define WINOGRAD_FEW winograd_few
+#else
+#define WINOGRAD_FEW NULL
+#endif
 
 /* Sums over what a tile writes, about its first pixel: without much that cancels. */
 typedef struct {

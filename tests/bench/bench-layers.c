@@ -33,10 +33,10 @@ typedef struct {
 
 #define PASSES 9
 
-static GPtrArray *names;  /* of the layers, in order: operation and shape */
-static GArray *layers;    /* Row of each */
-static GHashTable *rows;  /* name -> Row */
-static size_t layer;      /* the next */
+static GPtrArray *names; /* of the layers, in order: operation and shape */
+static GArray *layers;   /* Row of each */
+static GHashTable *rows; /* name -> Row */
+static size_t layer;     /* the next */
 static double before;
 
 static double now(void)

@@ -137,6 +137,10 @@ static const LdmConv winograd_cases[] = {
     {2, 33, 34, 170, 33, 3, 3, 2, 1, 1, 1, 1, 1}, {3, 24, 33, 17, 50, 3, 3, 2, 0, 1, 2, 0, 1},
     {1, 4, 7, 40, 70, 3, 3, 1, 1, 1, 1, 1, 1},    {2, 3, 4, 170, 33, 3, 3, 1, 1, 1, 1, 1, 1},
     {1, 9, 10, 140, 530, 3, 3, 1, 1, 1, 1, 1, 1}, {1, 9, 5, 20, 530, 3, 3, 1, 1, 1, 1, 1, 2},
+    /* four tiles of 2x2 outputs or few more, whose weights are transformed in registers; sixteen */
+    {1, 4, 4, 40, 33, 3, 3, 1, 1, 1, 1, 1, 1},    {1, 2, 10, 33, 16, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 11, 2, 50, 70, 3, 3, 1, 1, 1, 1, 1, 1},   {1, 2, 13, 16, 48, 3, 3, 1, 1, 1, 1, 1, 1},
+    {1, 8, 8, 150, 530, 3, 3, 1, 1, 1, 1, 1, 1},
 };
 
 /* The same with so many tiles that the transformed weights are kept: odd sides, the end of a
