@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define KC          384 /* depth of a packed block */
+#define KC          640 /* depth of a packed block */
 #define STRIP_PITCH (KC + LDM_LINE)
 #define PANELS      6                 /* panels of NR columns in it */
 #define TASK_STEPS  ((size_t)1 << 25) /* multiply-adds of a vector lane: 10 to 30 ms */
