@@ -117,7 +117,7 @@ static void pack_rows(const Job *job, const float *x, size_t stride, size_t rows
         for (size_t r = 0; r < rows; r += step, out += NR) {
             const float *row = x + r * stride + c;
             if (job->pairs != NULL)
-                job->pairs->interleave(row, r + 1 < rows ? row + stride : NULL, part, out);
+                job->pairs->interleave(row, r + 1 < rows ? row + stride : NULL, part, out, false);
             else
                 memcpy(out, row, part * sizeof(float));
             memset(out + part, 0, (NR - part) * sizeof(float));
@@ -208,7 +208,7 @@ static void add_turned(const Job *job, Scratch *s, const float *w, const float *
 {
     LdmTile t = {.K = ldm_pairs_words(job->pairs, queries), .a = w, .lda = PITCH, .b = rows};
     if (job->pairs != NULL) {
-        job->pairs->turn(w, PITCH, queries, y->rows, s->turned, TURNED_PITCH);
+        ldm_pairs_turn(job->pairs, w, PITCH, queries, y->rows, s->turned, TURNED_PITCH);
         t.a = s->turned;
         t.lda = TURNED_PITCH;
     }
@@ -241,7 +241,7 @@ static void go_back(const Job *job, const Buffers *b, const Head *h, size_t q0, 
         add_turned(job, s, s->p, b->dy_rows, queries,
                    &(Sums){h->dv + k0 * a->v_stride, a->v_stride, keys});
     for (size_t i = 0; job->pairs != NULL && i < queries; i++)
-        job->pairs->round(s->ds + i * PITCH, keys, s->ds + i * PITCH);
+        job->pairs->round(s->ds + i * PITCH, keys, s->ds + i * PITCH, false);
     if (h->dq != NULL)
         add_product(
             job, s,

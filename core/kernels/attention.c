@@ -28,16 +28,18 @@ typedef struct {
     size_t blocks;    /* of PANELS * NR queries */
 } AttentionJob;
 
-/* For a block of queries; then [d][NR] of output and as much for the queries, all PANELS times. */
+/* For a block of queries; then [d][NR] of output and as much or more words for the queries, all
+ * PANELS times. */
 typedef struct {
     float scores[KEYS * MAX_NR];
+    float words[KEYS * LDM_PAIRS_SPLIT / 2 * MAX_NR]; /* of their weights, where they are split */
     float top[PANELS * MAX_NR], sum[PANELS * MAX_NR], shrink[MAX_NR];
 } AttentionScratch;
 
 static void job_init(AttentionJob *job, const LdmAttention *a)
 {
     *job = (AttentionJob){.a = a, .lanes = ldm_lanes()};
-    job->pairs = a->bf16 && a->d <= LDM_PAIRS_HEAD ? ldm_pairs() : NULL;
+    job->pairs = a->d <= LDM_PAIRS_HEAD ? ldm_pairs_for(a->bf16, a->split) : NULL;
     job->tile = ldm_pairs_tile(job->pairs);
     job->rows = ldm_pairs_rows(job->pairs);
     job->NR = 2 * (size_t)job->lanes->width;
@@ -58,15 +60,21 @@ static float *out_of(const AttentionJob *job, AttentionScratch *s, size_t panel)
     return (float *)s + ldm_whole_lines(sizeof *s / 4) + panel * job->a->d * job->NR;
 }
 
+/* Floats of a panel of queries: as they are, or rounded. */
+static size_t query_words(const AttentionJob *job)
+{
+    return MAX(job->a->d, job->depth) * job->NR;
+}
+
 static float *query_of(const AttentionJob *job, AttentionScratch *s, size_t panel)
 {
-    return out_of(job, s, PANELS + panel);
+    return out_of(job, s, PANELS) + panel * query_words(job);
 }
 
 static size_t thread_words(const AttentionJob *job)
 {
     return ldm_whole_lines(sizeof(AttentionScratch) / 4) +
-           ldm_whole_lines(2 * PANELS * job->a->d * job->NR);
+           ldm_whole_lines(PANELS * (job->a->d * job->NR + query_words(job)));
 }
 
 size_t ldm_attention_scratch(const LdmAttention *a)
@@ -110,7 +118,7 @@ static void pack_values(const AttentionJob *job, const float *v, size_t keys, fl
     const LdmAttention *a = job->a;
 
     if (job->pairs != NULL) {
-        job->pairs->turn(v, a->v_stride, keys, a->d, out, job->block);
+        ldm_pairs_turn(job->pairs, v, a->v_stride, keys, a->d, out, job->block);
         return;
     }
     for (size_t t = 0; t < keys; t += job->NR) {
@@ -137,11 +145,11 @@ static void pack_task(size_t index, int thread, void *data)
 static void pack_queries(const AttentionJob *job, AttentionScratch *s, const float *q,
                          size_t queries, size_t panel)
 {
-    float *out = query_of(job, s, panel);
+    float *out = query_of(job, s, panel), *columns = job->pairs != NULL ? s->words : out;
 
-    turn_panel(job, q, job->a->q_stride, queries, out);
+    turn_panel(job, q, job->a->q_stride, queries, columns);
     if (job->pairs != NULL)
-        ldm_pairs_panel(job->pairs, out, job->a->d, job->NR, out);
+        ldm_pairs_panel(job->pairs, columns, job->a->d, job->NR, out);
 }
 
 /* C [M][NR] (+)= A [M][lda], of `depth` words, by a panel. */
@@ -168,10 +176,13 @@ static void mask_causal(const AttentionJob *job, AttentionScratch *s, size_t que
 }
 
 /* The softmax weights as a panel, [words of keys][NR]. */
-static void round_weights(const AttentionJob *job, AttentionScratch *s, size_t keys)
+static const float *weights_panel(const AttentionJob *job, AttentionScratch *s, size_t keys)
 {
-    if (job->pairs != NULL)
-        ldm_pairs_panel(job->pairs, s->scores, keys, job->NR, s->scores);
+    if (job->pairs == NULL)
+        return s->scores;
+    float *words = job->pairs->sections > 1 ? s->words : s->scores;
+    ldm_pairs_panel(job->pairs, s->scores, keys, job->NR, words);
+    return words;
 }
 
 /* Scores of a panel of queries from `query` on, their weights, and what these add to the output. */
@@ -190,9 +201,8 @@ static void attend_keys(const AttentionJob *job, AttentionScratch *s, const floa
     if (job->lanes->softmax_columns(s->scores, keys, a->scale, s->top + first, s->sum + first,
                                     s->shrink))
         job->lanes->scale_columns(s->shrink, a->d, out);
-    round_weights(job, s, keys);
-    multiply(job, a->d, values, job->block, ldm_pairs_words(job->pairs, keys), s->scores, out,
-             true);
+    multiply(job, a->d, values, job->block, ldm_pairs_words(job->pairs, keys),
+             weights_panel(job, s, keys), out, true);
 }
 
 /* Columns of the output become rows of y. */

@@ -305,8 +305,8 @@ static size_t copy_panels(const WeightsJob *job, const WeightsBlock *b, float *o
             for (size_t n = 0; n < panels * NR; n += NR) {
                 const float *x = job->c->x + (b->pixel + k) * Cin + b->j0 + n;
                 job->pairs->interleave(x, k + 1 < b->depth ? x + Cin : NULL, NR,
-                                       out + n * ldm_pairs_words(job->pairs, b->depth) +
-                                           k / 2 * NR);
+                                       out + n * ldm_pairs_words(job->pairs, b->depth) + k / 2 * NR,
+                                       false);
             }
     return panels * NR;
 }
@@ -380,7 +380,8 @@ static void weights_task(size_t index, int thread, void *data)
         for (size_t n = copy_panels(job, &b, s->b); n < b.columns; n += NR)
             gather_panel(job, &b, n, s->b + n * ldm_pairs_words(job->pairs, b.depth));
         if (job->pairs != NULL)
-            job->pairs->turn(back_dy(job, &b), job->c->Cout, b.depth, b.rows, s->a, WORD_PITCH);
+            ldm_pairs_turn(job->pairs, back_dy(job, &b), job->c->Cout, b.depth, b.rows, s->a,
+                           WORD_PITCH);
         else
             copy_strips(job, &b, s->a);
         multiply_block(job, s, &b);

@@ -102,7 +102,7 @@ static void fill_task(size_t index, int thread, void *data)
         if (x < 0 || x >= (ptrdiff_t)(c->W * c->upsample))
             memset(out, 0, ldm_pairs_words(job->pairs, c->Cin) * sizeof(float));
         else if (job->pairs != NULL)
-            job->pairs->round(in + x / c->upsample * c->Cin, c->Cin, out);
+            job->pairs->round(in + x / c->upsample * c->Cin, c->Cin, out, false);
         else
             memcpy(out, in + x / c->upsample * c->Cin, c->Cin * sizeof(float));
     }

@@ -83,6 +83,7 @@ bool ldm_conv(const LdmConv *conv, GCancellable *cancellable)
             .y = conv->y,
             .scratch = conv->scratch,
             .bf16 = conv->bf16,
+            .split = conv->split,
         };
         return ldm_gemm(&gemm, cancellable);
     }

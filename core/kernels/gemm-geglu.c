@@ -18,22 +18,28 @@ typedef struct {
     size_t block_rows, columns, columns_blocks; /* of a task: rows, columns of y; tasks abreast */
 } GegluJob;
 
-/* One thread's scratch memory; then 2 PANELS panels of weights, each with room for [K][NR] floats,
- * which are rounded to pairs where they lie, and rows of x. */
+/* One thread's scratch memory; then 2 PANELS panels of weights, each with room for [K][NR] floats
+ * or as many words, and rows of x. */
 typedef struct {
     float product[LDM_MAX_ROWS * WIDE];
     float bias[WIDE];
 } GegluScratch;
 
+/* What the depth takes, in floats or in words. */
+static size_t deepest(size_t K)
+{
+    return ldm_whole_lines(MAX(K, ldm_pairs_words(ldm_pairs_exact(), K)));
+}
+
 static size_t panel_floats(size_t K)
 {
-    return ldm_whole_lines(K) * LDM_MAX_COLUMNS;
+    return deepest(K) * LDM_MAX_COLUMNS;
 }
 
 /* A row's distance that is no power of two. */
 static size_t strip_pitch(size_t K)
 {
-    return ldm_whole_lines(K) + LDM_LINE;
+    return deepest(K) + LDM_LINE;
 }
 
 static size_t thread_bytes(size_t K)
@@ -50,7 +56,7 @@ size_t ldm_gemm_geglu_scratch(size_t K)
 /* Of half 0 or 1, from its column n of this task on. */
 static float *weights_of(const GegluJob *job, GegluScratch *s, size_t half, size_t n)
 {
-    return (float *)(s + 1) + (half * PANELS * job->NR + n) * job->g->K;
+    return (float *)(s + 1) + (half * PANELS * job->NR + n) * MAX(job->g->K, job->words);
 }
 
 static float *strip_of(const GegluJob *job, GegluScratch *s)
@@ -64,6 +70,7 @@ static void pack_half(const GegluJob *job, GegluScratch *s, size_t half, size_t 
 
     for (size_t n = 0; n < columns; n += job->NR) {
         float *out = weights_of(job, s, half, n);
+        float *panel = job->pairs != NULL ? strip_of(job, s) : out; /* no rows are there yet */
         job->lanes->pack(&(LdmPack){.src = ldm_weights_at(g->w, (half * g->C + n0 + n) * g->K),
                                     .ld = g->K,
                                     .rows = MIN(job->NR, columns - n),
@@ -71,9 +78,9 @@ static void pack_half(const GegluJob *job, GegluScratch *s, size_t half, size_t 
                                     .taps = 1,
                                     .tap_stride = g->K,
                                     .next = job->NR * g->K,
-                                    .out = out});
+                                    .out = panel});
         if (job->pairs != NULL)
-            ldm_pairs_panel(job->pairs, out, g->K, job->NR, out);
+            ldm_pairs_panel(job->pairs, panel, g->K, job->NR, out);
     }
     ldm_bias_f32(g->bias, half * g->C + n0, columns, columns, s->bias + half * columns);
 }
@@ -122,7 +129,7 @@ static void geglu_task(size_t index, int thread, void *data)
 
 bool ldm_gemm_geglu(const LdmGemmGeglu *g, GCancellable *cancellable)
 {
-    GegluJob job = {.g = g, .lanes = ldm_lanes(), .pairs = g->bf16 ? ldm_pairs() : NULL};
+    GegluJob job = {.g = g, .lanes = ldm_lanes(), .pairs = ldm_pairs_for(g->bf16, g->split)};
     job.tile = ldm_pairs_tile(job.pairs);
     job.rows = ldm_pairs_rows(job.pairs);
     job.NR = 2 * (size_t)job.lanes->width;

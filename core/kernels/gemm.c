@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#define KC          640 /* depth of a packed block */
+#define KC          640 /* depth of a packed block, */
+#define SPLIT_KC    384 /* and of one of numbers that are split, three words for two */
 #define STRIP_PITCH (KC + LDM_LINE)
 #define PANELS      6                 /* panels of NR columns in it */
 #define TASK_STEPS  ((size_t)1 << 25) /* multiply-adds of a vector lane: 10 to 30 ms */
@@ -18,7 +19,8 @@ typedef struct {
     const LdmLanes *lanes;
     const LdmPairs *pairs; /* NULL: in f32 */
     LdmTileFunction *tile;
-    size_t rows; /* of it */
+    size_t rows;  /* of it */
+    size_t depth; /* of a block */
     size_t block_rows, block_columns, n_blocks;
 } GemmJob;
 
@@ -134,7 +136,7 @@ static void pack_transposed(const GemmJob *job, LdmWeights w, size_t depth, size
             if (job->pairs != NULL)
                 job->pairs->interleave(ldm_weights_f32(row, 0, part, even),
                                        alone ? NULL : ldm_weights_f32(next, 0, part, odd), part,
-                                       out);
+                                       out, false);
             else if (row.dtype == LDM_F32)
                 memcpy(out, row.data, part * sizeof(float));
             else
@@ -153,8 +155,8 @@ static void pack_block(const GemmJob *job, float *out, size_t k0, size_t depth, 
         pack_transposed(job, ldm_weights_at(g->w, k0 * g->N + n0), depth, columns, out);
         return;
     }
-    /* Pairs take half the room; the other half holds the panel they are made of. */
-    float *panel = out + KC / 2 * PANELS * NR;
+    /* Pairs leave room, at the end, for the panel that they are made of. */
+    float *panel = out + (KC * PANELS - job->depth) * NR;
     size_t words = ldm_pairs_words(job->pairs, depth);
     for (size_t n = 0; n < columns; n += NR) {
         job->lanes->pack(&(LdmPack){.src = ldm_weights_at(g->w, (n0 + n) * g->K + k0),
@@ -182,7 +184,7 @@ static void gemm_task(size_t index, int thread, void *data)
     ldm_bias_f32(g->bias, n0, columns, PANELS * NR, s->bias);
     const size_t own = g->K - g->K_joined;
     for (size_t k0 = 0, depth; k0 < g->K; k0 += depth) {
-        depth = MIN((size_t)KC, (k0 < own ? own : g->K) - k0);
+        depth = MIN(job->depth, (k0 < own ? own : g->K) - k0);
         pack_block(job, s->b, k0, depth, n0, columns);
         for (size_t m = m0, rows; m < m1; m += rows) {
             rows = rows_together(g, m, MIN(job->rows, m1 - m));
@@ -249,7 +251,8 @@ static void job_cut(GemmJob *job)
 bool ldm_gemm(const LdmGemm *g, GCancellable *cancellable)
 {
     GemmJob job = {.g = g, .lanes = ldm_lanes()};
-    job.pairs = g->bf16 ? ldm_pairs() : NULL;
+    job.pairs = ldm_pairs_for(g->bf16, g->split && !g->transposed);
+    job.depth = job.pairs != NULL && job.pairs->sections > 1 ? SPLIT_KC : KC;
     job.tile = ldm_pairs_tile(job.pairs);
     job.rows = ldm_pairs_rows(job.pairs);
     if (g->M <= DOT_ROWS && !g->transposed && g->joined == NULL)

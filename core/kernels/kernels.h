@@ -46,6 +46,8 @@ typedef struct {
     void *scratch;
     bool transposed; /* w is [K, N]: the way back through a linear layer, dX = dY W */
     bool bf16;       /* may round x and w to bf16 where ldm_kernels_have_bf16 */
+    bool split;      /* may make products of f32 of three of bf16, where that is faster (AMX): they
+                      * err by 2^-16 of each at most */
     /* X's last K_joined columns lie here instead, [joined_rows, K_joined], which stand beside each
      * joined_rows rows of x; NULL: x has them all */
     const float *joined;
@@ -61,7 +63,7 @@ typedef struct {
     LdmWeights w, bias;
     float *y;
     void *scratch;
-    bool bf16; /* as in LdmGemm */
+    bool bf16, split; /* as in LdmGemm */
 } LdmGemmGeglu;
 size_t ldm_gemm_geglu_scratch(size_t K);
 bool ldm_gemm_geglu(const LdmGemmGeglu *gemm, GCancellable *cancellable);
@@ -101,7 +103,7 @@ typedef struct {
     const float *affine; /* then [N, 2, Cin]: factors, shifts */
     bool measured;       /* tells y's moments; only where ldm_conv_measures */
     double *moments;     /* then LDM_MOMENTS(Cout) of y */
-    bool bf16;           /* as in LdmGemm; of convolutions, only 1x1 ones round */
+    bool bf16, split;    /* as in LdmGemm; of convolutions, only 1x1 ones */
     bool bf16_taps;      /* larger ones, too, where that makes them faster (ldm_conv_rounds) */
 } LdmConv;
 void ldm_conv_output(const LdmConv *conv, size_t *Ho, size_t *Wo);
@@ -169,7 +171,7 @@ typedef struct {
     size_t q_stride, k_stride, v_stride;
     float scale;
     bool causal;
-    bool bf16; /* may round q, k, v and the softmax weights to bf16 */
+    bool bf16, split; /* as in LdmGemm, of q, k, v and the softmax weights */
     const float *q, *k, *v;
     float *y;
     float *logsumexp; /* [N, heads, Tq] of the scaled scores, for the way back; NULL: not wanted */

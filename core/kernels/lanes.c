@@ -80,6 +80,17 @@ const LdmPairs *ldm_pairs(void)
     return pairs;
 }
 
+const LdmPairs *ldm_pairs_exact(void)
+{
+#ifdef __x86_64__
+    if (ldm_pairs() == &ldm_pairs_amx)
+        return &ldm_pairs_amx_split;
+    if (ldm_pairs() == &ldm_pairs_avx512 && g_strcmp0(g_getenv("PENTIMENTO_CPU"), "split") == 0)
+        return &ldm_pairs_avx512_split;
+#endif
+    return NULL;
+}
+
 bool ldm_kernels_have_bf16(void)
 {
     return ldm_pairs() != NULL;

@@ -28,9 +28,9 @@ bool ldm_pairs_amx_agrees(void)
             b[k][n] = (float)((7 * k + 2 * n) % 13 - 6);
     }
     for (int m = 0; m < ROWS; m++)
-        round_row(a[m], DEPTH, a_words[m]);
+        round_row(a[m], DEPTH, a_words[m], false);
     for (int k = 0; k < DEPTH; k += 2)
-        interleave(b[k], b[k + 1], NR, b_words[k / 2]);
+        interleave(b[k], b[k + 1], NR, b_words[k / 2], false);
     tile(ROWS, &(LdmTile){.segments = 1,
                           .K = WORDS,
                           .a = a_words[0],
@@ -50,4 +50,6 @@ bool ldm_pairs_amx_agrees(void)
     return true;
 }
 
-const LdmPairs ldm_pairs_amx = {interleave, round_row, turn, tile, AMX_ROWS, true};
+const LdmPairs ldm_pairs_amx = {interleave, round_row, turn, tile, AMX_ROWS, true, 1};
+const LdmPairs ldm_pairs_amx_split = {interleave, round_row, turn,           tile,
+                                      AMX_ROWS,   true,      LDM_PAIRS_SPLIT};

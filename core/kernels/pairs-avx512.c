@@ -6,4 +6,6 @@
 #include "kernels/pairs-vector.h"
 #include "kernels/tile-vector.h"
 
-const LdmPairs ldm_pairs_avx512 = {interleave, round_row, turn, tile, MR, false};
+const LdmPairs ldm_pairs_avx512 = {interleave, round_row, turn, tile, MR, false, 1};
+const LdmPairs ldm_pairs_avx512_split = {interleave, round_row, turn,           tile,
+                                         MR,         false,     LDM_PAIRS_SPLIT};

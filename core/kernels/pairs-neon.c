@@ -22,4 +22,4 @@ ALWAYS_INLINE Vec multiply_add_lane(Vec sum, Vec x, int lane, Vec b)
 
 #include "kernels/tile-vector.h"
 
-const LdmPairs ldm_pairs_neon = {interleave, round_row, turn, tile, MR, false};
+const LdmPairs ldm_pairs_neon = {interleave, round_row, turn, tile, MR, false, 1};

@@ -67,6 +67,7 @@ static LdmConv kernel_of(const LdmPass *pass, const LdmConv2d *layer, const LdmT
 {
     LdmConv conv = ldm_conv2d_kernel(layer, x);
     conv.bf16 = ldm_pass_bf16(pass);
+    conv.split = ldm_pass_splits(pass);
     conv.bf16_taps = ldm_pass_bf16_taps(pass);
     return conv;
 }

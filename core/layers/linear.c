@@ -50,7 +50,8 @@ LdmTensor *ldm_linear_forward(LdmPass *pass, const LdmLinear *layer, LdmTensor *
                     .bias = ldm_param_weights(layer->bias),
                     .residual = residual != NULL ? residual->data : NULL,
                     .y = y->data,
-                    .bf16 = ldm_pass_bf16(pass)};
+                    .bf16 = ldm_pass_bf16(pass),
+                    .split = ldm_pass_splits(pass)};
     LdmTensor *scratch = ldm_convolve_scratch(pass, layer->weight, &conv);
     if (ldm_pass_op(pass, &(LdmOp){.name = "linear",
                                    .parameter = layer->weight,
@@ -89,7 +90,8 @@ LdmTensor *ldm_linear_joined_forward(LdmPass *pass, const LdmLinear *layer, LdmT
                     .bias = ldm_param_weights(layer->bias),
                     .y = y->data,
                     .scratch = scratch->data,
-                    .bf16 = ldm_pass_bf16(pass)};
+                    .bf16 = ldm_pass_bf16(pass),
+                    .split = ldm_pass_splits(pass)};
     if (ldm_pass_op(pass, &(LdmOp){.name = "linear-joined",
                                    .parameter = layer->weight,
                                    .second = layer->bias,
@@ -120,7 +122,8 @@ LdmTensor *ldm_linear_geglu_forward(LdmPass *pass, const LdmLinear *layer, LdmTe
                          .bias = ldm_param_weights(layer->bias),
                          .y = y->data,
                          .scratch = scratch->data,
-                         .bf16 = ldm_pass_bf16(pass)};
+                         .bf16 = ldm_pass_bf16(pass),
+                         .split = ldm_pass_splits(pass)};
     if (ldm_pass_op(pass, &(LdmOp){.name = "linear-geglu",
                                    .parameter = layer->weight,
                                    .second = layer->bias,

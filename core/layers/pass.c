@@ -87,6 +87,11 @@ bool ldm_pass_bf16(const LdmPass *pass)
     return pass->bf16;
 }
 
+bool ldm_pass_splits(const LdmPass *pass)
+{
+    return !pass->records && !pass->bf16;
+}
+
 bool ldm_pass_bf16_taps(const LdmPass *pass)
 {
     /* records: whether or not it does at the moment */

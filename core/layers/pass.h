@@ -49,6 +49,9 @@ void ldm_pass_set_progress(LdmPass *pass, LdmPassProgress progress, void *data);
 void ldm_pass_set_bf16(LdmPass *pass, bool bf16);
 bool ldm_pass_bf16(const LdmPass *pass);
 bool ldm_pass_bf16_taps(const LdmPass *pass); /* of larger convolutions */
+/* Whether products of f32 may be made of bf16 ones (LdmGemm.split): not where there is a way back,
+ * which is made in f32 and must see what the way there saw. */
+bool ldm_pass_splits(const LdmPass *pass);
 
 /* Multiplies by those matrices that allow it (LdmParam.coarse) in 8 bits: their q8 takes the place
  * of their data. Not for a pass that records. */

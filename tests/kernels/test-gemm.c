@@ -29,13 +29,14 @@ static void check_as(Size s, LdmDtype dtype, bool bias, int residual, bool bf16)
             double sum = (bias ? b.values[n] : 0) + product(x.data, m, &w, n, K, bf16);
             expected[m * N + n] = sum + (added == NULL ? 0 : added[m * N + n]);
         }
-    LdmGemm gemm = {.M = M, .N = N, .K = K, .x = x.data, .w = w.weights, .bf16 = bf16};
+    LdmGemm gemm = {
+        .M = M, .N = N, .K = K, .x = x.data, .w = w.weights, .bf16 = bf16, .split = true};
     gemm.bias = bias ? b.weights : (LdmWeights){0};
     gemm.residual = added;
     gemm.y = y.data;
     gemm.scratch = scratch.data;
     g_assert_true(ldm_gemm(&gemm, NULL));
-    twin_compare(y.data, expected, M * N, 2e-6, "gemm");
+    twin_compare(y.data, expected, M * N, 2e-6 + twin_split(), "gemm");
     twin_free(x);
     twin_free(y);
     twin_free(r);
@@ -105,9 +106,10 @@ static void check_geglu(size_t M, size_t C, size_t K, LdmDtype dtype, bool bf16)
                                                  .bias = b.weights,
                                                  .y = y.data,
                                                  .scratch = scratch.data,
-                                                 .bf16 = bf16},
+                                                 .bf16 = bf16,
+                                                 .split = true},
                                  NULL));
-    twin_compare(y.data, expected, M * C, 4e-6, "geglu");
+    twin_compare(y.data, expected, M * C, 4e-6 + 2 * twin_split(), "geglu");
     twin_free(x);
     twin_free(y);
     twin_free(scratch);
@@ -158,9 +160,10 @@ static void check_joined(Size s, size_t K_joined, size_t parts, LdmDtype dtype, 
                                       .bias = b.weights,
                                       .y = y.data,
                                       .scratch = scratch.data,
-                                      .bf16 = bf16},
+                                      .bf16 = bf16,
+                                      .split = true},
                            NULL));
-    twin_compare(y.data, expected, M * N, 2e-6, "joined gemm");
+    twin_compare(y.data, expected, M * N, 2e-6 + twin_split(), "joined gemm");
     twin_free(x);
     twin_free(joined);
     twin_free(whole);
