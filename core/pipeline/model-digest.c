@@ -6,7 +6,7 @@
 
 #define SAMPLED 256 /* bytes of each array: another training differs in all of them */
 
-static void digest_arrays(GChecksum *sum, const LdmParams *params)
+void ldm_model_digest_table(const LdmParams *params, GChecksum *sum)
 {
     for (size_t i = 0; params != NULL && i < ldm_params_length(params); i++) {
         const LdmParam *param = ldm_params_at(params, i);
@@ -36,7 +36,7 @@ void ldm_model_digest(const LdmModel *model, GChecksum *sum)
         g_autofree char *heads = g_strdup_printf("%d", model->config.unet.heads[i]);
         ldm_digest_text(sum, heads);
     }
-    digest_arrays(sum, model->unet_params);
-    digest_arrays(sum, model->vae_params);
-    digest_arrays(sum, model->text_params);
+    ldm_model_digest_table(model->unet_params, sum);
+    ldm_model_digest_table(model->vae_params, sum);
+    ldm_model_digest_table(model->text_params, sum);
 }

@@ -321,6 +321,15 @@ static char *difference(const char *theirs, const char *ours)
     return *more != '\0' ? g_steal_pointer(&more) : g_strdup_printf(_("without %s"), less);
 }
 
+/* An older checkpoint says nothing of what comes last. */
+static bool agrees(const char *theirs, const char *ours)
+{
+    const char *rest = g_str_has_prefix(ours, theirs) ? ours + strlen(theirs) : "?";
+
+    return *rest == '\0' || g_str_has_prefix(rest, LDM_CHECKPOINT_CAPTIONS) ||
+           g_str_has_prefix(rest, LDM_CHECKPOINT_MODEL);
+}
+
 static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
                           LdmOptimiserState *states, size_t count, GError **error)
 {
@@ -339,7 +348,7 @@ static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
         ldm_set_error(error, FORMAT, _("%s is damaged"), path);
         return false;
     }
-    if (strcmp(settings, checkpoints->settings) == 0)
+    if (agrees(settings, checkpoints->settings))
         return true;
     g_autofree char *other = difference(settings, checkpoints->settings);
     ldm_set_error(

@@ -19,7 +19,10 @@ void ldm_checkpoints_free(LdmCheckpoints *checkpoints);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmCheckpoints, ldm_checkpoints_free)
 
 /* A text of everything on which the run depends, to be given before saving and loading: a
- * checkpoint made with another one is refused. */
+ * checkpoint made with another one is refused. Words that older checkpoints do not have come last,
+ * and begin with one of these. */
+#define LDM_CHECKPOINT_CAPTIONS " captions="
+#define LDM_CHECKPOINT_MODEL    " model="
 void ldm_checkpoints_set_settings(LdmCheckpoints *checkpoints, const char *settings);
 
 /* True where there is anything to go on from. */

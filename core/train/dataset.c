@@ -83,6 +83,12 @@ void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum)
     }
 }
 
+void ldm_dataset_digest_captions(const LdmDataset *dataset, GChecksum *sum)
+{
+    for (size_t i = 0; i < ldm_dataset_length(dataset); i++)
+        ldm_digest_text(sum, ldm_dataset_at(dataset, i)->caption);
+}
+
 LdmDataset *ldm_dataset_new(const char *path)
 {
     LdmDataset *dataset = g_new0(LdmDataset, 1);

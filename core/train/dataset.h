@@ -43,6 +43,9 @@ char *ldm_dataset_fault(const LdmDataset *dataset, size_t i, const GError *reaso
 /* Adds what its numbers depend on to a digest: names, sizes and times of the pictures' files. */
 void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum);
 
+/* The same of what words are learnt from. */
+void ldm_dataset_digest_captions(const LdmDataset *dataset, GChecksum *sum);
+
 /* Reads one picture: [1, H, W, 4], R'G'B' and straight alpha, 0..1; the command line hands one in,
  * since the library itself knows no picture files. */
 typedef LdmTensor *(*LdmPictureRead)(const char *path, void *data, GError **error);

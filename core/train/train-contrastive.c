@@ -4,7 +4,6 @@
 #include "train/train-contrastive.h"
 
 #include "base/checked.h"
-#include "base/digest.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "tensor/tensor.h"
@@ -63,10 +62,7 @@ static char *settings_text(const Run *run)
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 
     ldm_dataset_digest(run->dataset, sum);
-    for (size_t i = 0; i < ldm_dataset_length(run->dataset); i++) {
-        const char *caption = ldm_dataset_at(run->dataset, i)->caption;
-        ldm_digest_text(sum, caption);
-    }
+    ldm_dataset_digest_captions(run->dataset, sum);
     return g_strdup_printf("side=%zu channels=%zu levels=%zu width=%zu data=%.32s", tower->side,
                            tower->channels, tower->levels, tower->width,
                            g_checksum_get_string(sum));

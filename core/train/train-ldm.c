@@ -95,6 +95,24 @@ static void append_used(GString *text, const char *name, double value, double un
         g_string_append_printf(text, " %s=%s", name, g_ascii_dtostr(number, sizeof number, value));
 }
 
+/* What is learnt from and with, as it is: captions, and the weights that stay. */
+static void append_inputs(const Run *run, GString *text)
+{
+    const LdmModel *model = run->model;
+    g_autoptr(GChecksum) captions = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autoptr(GChecksum) weights = g_checksum_new(G_CHECKSUM_SHA256);
+
+    if (model->tokenizer == NULL && run->adapter == NULL)
+        return;
+    ldm_dataset_digest_captions(run->dataset, captions);
+    if (run->adapter != NULL)
+        ldm_model_digest_table(model->unet_params, weights);
+    if (run->adapter != NULL || !run->options->train_text)
+        ldm_model_digest_table(model->text_params, weights);
+    g_string_append_printf(text, LDM_CHECKPOINT_CAPTIONS "%.16s" LDM_CHECKPOINT_MODEL "%.16s",
+                           g_checksum_get_string(captions), g_checksum_get_string(weights));
+}
+
 /* What the numbers of a run depend on besides the loop's own options. */
 static char *settings_text(const Run *run)
 {
@@ -117,6 +135,7 @@ static char *settings_text(const Run *run)
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
         g_string_append_printf(text, " %s", adapter);
     }
+    append_inputs(run, text);
     return g_string_free_and_steal(text);
 }
 

@@ -86,6 +86,7 @@ static char *settings_text(const Run *run)
     const double numbers[] = {o->weights.l1, o->weights.l2, o->weights.perceptual, o->augment.crop};
     static const char *const names[] = {"l1", "l2", "perceptual", "crop"};
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autoptr(GChecksum) weights = g_checksum_new(G_CHECKSUM_SHA256);
     g_autoptr(GString) text = g_string_new(NULL);
     char number[G_ASCII_DTOSTR_BUF_SIZE];
 
@@ -95,6 +96,8 @@ static char *settings_text(const Run *run)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         g_string_append_printf(text, " %s=%s", names[i],
                                g_ascii_dtostr(number, sizeof number, numbers[i]));
+    ldm_model_digest_table(run->model->vae_params, weights); /* whose encoder stays */
+    g_string_append_printf(text, LDM_CHECKPOINT_MODEL "%.16s", g_checksum_get_string(weights));
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 

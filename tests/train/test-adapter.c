@@ -299,6 +299,20 @@ static void test_word_run(void)
     g_assert_true(same(without, unused));
 }
 
+/* Another bit in the denoiser. */
+static void change_model(const Place *place)
+{
+    g_autofree char *path =
+        g_build_filename(place->model_folder, "unet", "diffusion_pytorch_model.safetensors", NULL);
+    g_autofree char *bytes = NULL;
+    guint64 header;
+    gsize length;
+    g_assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+    memcpy(&header, bytes, sizeof header);
+    bytes[sizeof header + GUINT64_FROM_LE(header)] ^= 1;
+    g_assert_true(g_file_set_contents(path, bytes, (gssize)length, NULL));
+}
+
 static void test_resume(void)
 {
     LdmTrainOptions options = options_of(LDM_ADAPTER_LORA);
@@ -320,6 +334,10 @@ static void test_resume(void)
     g_assert_cmpuint(rest.plan.first_step, ==, 3);
     assert_same_file(&place, "whole", "parts", "pytorch_lora_weights.safetensors");
     assert_same_file(&place, "whole", "parts", "log.jsonl");
+    change_model(&place); /* to which what was learnt would not fit */
+    g_assert_false(train(&place, "parts", &options, &others, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "model="));
 }
 
 /* What has been learnt up to the newest checkpoint, as a model. */

@@ -224,6 +224,14 @@ static void test_refusals(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_assert_nonnull(strstr(error->message, "(seed=1)"));
     g_clear_error(&error);
+    ldm_checkpoints_set_settings(checkpoints, SETTINGS " captions=5 model=6"); /* newer words */
+    g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
+    g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
+    ldm_checkpoints_set_settings(checkpoints, SETTINGS " captions=7 model=6");
+    g_assert_false(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "(captions=5)"));
+    g_clear_error(&error);
     g_assert_null(ldm_checkpoints_open("/proc/nothing", 2, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
     made_remove(folder);

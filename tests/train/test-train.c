@@ -423,6 +423,37 @@ static void test_refusals(void)
     g_assert_no_error(error);
 }
 
+static void refuse(const Place *place, const Wish *wish, const char *word)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) watch = {0};
+
+    g_assert_false(train(place, "run", &watch, wish, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, word));
+}
+
+/* What a run was begun with that no option names. */
+static void test_other_inputs(void)
+{
+    g_auto(Place) place = place_new();
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) watch = {.stop_after = 2};
+    const Wish begin = {0}, resume = {.resume = true};
+
+    g_assert_false(train(&place, "run", &watch, &begin, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_clear_error(&error);
+    made_text(place.pictures, "", "0.txt", "another picture");
+    refuse(&place, &resume, "captions=");
+    made_text(place.pictures, "", "0.txt", "a small picture");
+    watch.stop_after = 0;
+    g_assert_true(train(&place, "run", &watch, &resume, &error));
+    g_assert_no_error(error);
+    place_picture(&place, 0, "1, and more of it");
+    refuse(&place, &resume, "latents=");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -438,5 +469,6 @@ int main(int argc, char **argv)
     g_test_add_func("/train/hole-drop", test_hole_drop);
     g_test_add_func("/train/timestep-shift", test_timestep_shift);
     g_test_add_func("/train/refusals", test_refusals);
+    g_test_add_func("/train/other-inputs", test_other_inputs);
     return g_test_run();
 }
