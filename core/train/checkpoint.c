@@ -321,13 +321,66 @@ static char *difference(const char *theirs, const char *ours)
     return *more != '\0' ? g_steal_pointer(&more) : g_strdup_printf(_("without %s"), less);
 }
 
-/* An older checkpoint says nothing of what comes last. */
-static bool agrees(const char *theirs, const char *ours)
+/* `ours` without what comes last, where an older checkpoint says nothing of it. */
+static char *comparable(const char *theirs, const char *ours)
 {
-    const char *rest = g_str_has_prefix(ours, theirs) ? ours + strlen(theirs) : "?";
+    static const char *const last[] = {LDM_CHECKPOINT_CAPTIONS, LDM_CHECKPOINT_MODEL};
 
-    return *rest == '\0' || g_str_has_prefix(rest, LDM_CHECKPOINT_CAPTIONS) ||
-           g_str_has_prefix(rest, LDM_CHECKPOINT_MODEL);
+    for (size_t i = 0; i < G_N_ELEMENTS(last); i++)
+        if (strstr(theirs, last[i]) == NULL && strstr(ours, last[i]) != NULL)
+            return g_strndup(ours, (gsize)(strstr(ours, last[i]) - ours));
+    return g_strdup(ours);
+}
+
+static bool refuse_settings(const char *path, const char *theirs, const char *ours, GError **error)
+{
+    g_autofree char *other = difference(theirs, ours);
+
+    ldm_set_error(
+        error, INVALID,
+        _("%s was made with other settings (%s): resume with the same ones, or train into "
+          "another folder"),
+        path, other);
+    return false;
+}
+
+/* The words of `theirs` whose names `ours` have, too. */
+static char *words_shared(const char *theirs, const char *ours)
+{
+    g_auto(GStrv) words = g_strsplit(theirs, " ", -1);
+    g_autofree char *known = g_strconcat(" ", ours, NULL);
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; words[i] != NULL; i++) {
+        g_autofree char *name = g_strdup_printf(" %.*s=", (int)strcspn(words[i], "="), words[i]);
+        if (strstr(known, name) != NULL)
+            g_string_append_printf(text, "%s%s", text->len > 0 ? " " : "", words[i]);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static bool refuse_empty(const LdmCheckpoints *checkpoints, GError **error)
+{
+    ldm_set_error(error, MISSING, _("there is no checkpoint in “%s” to resume from"),
+                  checkpoints->folder);
+    return false;
+}
+
+bool ldm_checkpoints_check(const LdmCheckpoints *checkpoints, GError **error)
+{
+    g_autoptr(GPtrArray) names = list(checkpoints);
+    if (names->len == 0)
+        return refuse_empty(checkpoints, error);
+    g_autofree char *path = path_of(checkpoints, g_ptr_array_index(names, 0), ".json");
+    g_autoptr(JsonObject) object = ldm_json_load(path, LDM_CONFIG_BYTES, NULL);
+    const char *theirs = object != NULL ? member_string(object, "settings") : NULL;
+
+    if (theirs == NULL || json_object_get_int_member_with_default(object, "version", 0) != VERSION)
+        return true;
+    g_autofree char *ours = comparable(theirs, checkpoints->settings);
+    g_autofree char *missing = words_beyond(ours, theirs);
+    g_autofree char *shared = words_shared(theirs, ours);
+    return *missing == '\0' || refuse_settings(path, shared, ours, error);
 }
 
 static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
@@ -348,15 +401,8 @@ static bool load_manifest(const LdmCheckpoints *checkpoints, const char *path,
         ldm_set_error(error, FORMAT, _("%s is damaged"), path);
         return false;
     }
-    if (agrees(settings, checkpoints->settings))
-        return true;
-    g_autofree char *other = difference(settings, checkpoints->settings);
-    ldm_set_error(
-        error, INVALID,
-        _("%s was made with other settings (%s): resume with the same ones, or train into "
-          "another folder"),
-        path, other);
-    return false;
+    g_autofree char *ours = comparable(settings, checkpoints->settings);
+    return strcmp(settings, ours) == 0 || refuse_settings(path, settings, ours, error);
 }
 
 static bool same_shape(const LdmFileTensor *t, const LdmParam *param)
@@ -440,8 +486,7 @@ bool ldm_checkpoints_load(LdmCheckpoints *checkpoints, LdmOptimiser *const *opti
     if (first != NULL)
         g_propagate_error(error, g_steal_pointer(&first));
     else
-        ldm_set_error(error, MISSING, _("there is no checkpoint in “%s” to resume from"),
-                      checkpoints->folder);
+        refuse_empty(checkpoints, error);
     return false;
 }
 

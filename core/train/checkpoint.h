@@ -25,6 +25,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmCheckpoints, ldm_checkpoints_free)
 #define LDM_CHECKPOINT_MODEL    " model="
 void ldm_checkpoints_set_settings(LdmCheckpoints *checkpoints, const char *settings);
 
+/* Before everything is known. Errors: MISSING (no checkpoint), INVALID (the newest lacks a word of
+ * the settings given by now). One that cannot be read is left to ldm_checkpoints_load. */
+bool ldm_checkpoints_check(const LdmCheckpoints *checkpoints, GError **error);
+
 /* True where there is anything to go on from. */
 bool ldm_checkpoints_exist(LdmCheckpoints *checkpoints);
 

@@ -93,7 +93,8 @@ static void digest_encoder(GChecksum *sum, const LdmParams *vae)
     }
 }
 
-static char *make_key(const LdmModel *model, const LdmDataset *dataset, const LdmCacheOptions *o)
+char *ldm_latent_cache_name(const LdmModel *model, const LdmDataset *dataset,
+                            const LdmCacheOptions *o)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     char crop[G_ASCII_DTOSTR_BUF_SIZE];
@@ -313,7 +314,7 @@ static LdmLatentCache *cache_new(const LdmModel *model, const LdmDataset *datase
     info->skipped = g_ptr_array_new_with_free_func(g_free);
     info->examples = g_new(size_t, total);
     info->buckets = g_new(uint8_t, total);
-    cache->key = make_key(model, dataset, options);
+    cache->key = ldm_latent_cache_name(model, dataset, options);
     cache->folder = g_build_filename(folder, cache->key, NULL);
     cache->part_count = (total + PART - 1) / PART;
     cache->parts = g_new0(Part, cache->part_count);

@@ -40,6 +40,10 @@ typedef struct {
 
 typedef struct LdmLatentCache LdmLatentCache;
 
+/* The key of the latents that these would make (ldm_latent_cache_key). Free with g_free. */
+char *ldm_latent_cache_name(const LdmModel *model, const LdmDataset *dataset,
+                            const LdmCacheOptions *options);
+
 /* Opens `folder`'s latents of this data set, encoder and options, or makes them. Pictures that
  * cannot be read are skipped. Errors: FILE, MEMORY, CANCELLED; MISSING where none can be used. */
 LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *dataset,

@@ -158,7 +158,7 @@ static void append_profiles(GString *text, const LdmOptimiserOptions *o)
 
 /* What a run that goes on must have been begun with. Not the precision, which the processor at hand
  * decides, as it does the sums' order. */
-void ldm_loop_set_settings(LdmLoop *loop, const char *others)
+bool ldm_loop_set_settings(LdmLoop *loop, const char *others, GError **error)
 {
     const LdmLoopOptions *o = loop->options;
     const LdmOptimiserOptions *a = &o->optimiser;
@@ -185,7 +185,8 @@ void ldm_loop_set_settings(LdmLoop *loop, const char *others)
         append_profiles(text, a);
     g_string_append_printf(text, " %s", others);
     ldm_checkpoints_set_settings(loop->checkpoints, text->str);
-    loop->settings = g_strdup(text->str);
+    g_set_str(&loop->settings, text->str);
+    return !o->resume || ldm_checkpoints_check(loop->checkpoints, error);
 }
 
 /* ---- examples ---- */

@@ -93,8 +93,9 @@ void ldm_loop_free(LdmLoop *loop);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmLoop, ldm_loop_free)
 
 /* `others`: everything that the run's numbers depend on besides the loop's own options, as
- * "name=value" words. */
-void ldm_loop_set_settings(LdmLoop *loop, const char *others);
+ * "name=value" words. May be called before all of it is known, so that a run that cannot be resumed
+ * is refused before it takes time. Errors, of a resumed one: those of ldm_checkpoints_check. */
+bool ldm_loop_set_settings(LdmLoop *loop, const char *others, GError **error);
 
 /* The tables that are trained go in here. */
 LdmOptimiser *ldm_loop_optimiser(LdmLoop *loop);

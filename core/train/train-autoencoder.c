@@ -389,11 +389,9 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     const LdmAutoencoderOptions *o = run->options;
     const LdmVaeConfig *vae = &run->model->config.vae;
     size_t N = o->loop.batch, side = o->augment.side, cells = side / ldm_vae_factor(vae);
-    g_autofree char *settings = settings_text(run);
 
     *plan = (LdmTrainPlan){.examples = run->windows.found.count,
                            .skipped = run->windows.found.skipped->len};
-    ldm_loop_set_settings(run->loop, settings);
     ldm_loop_set_examples(run->loop, run->windows.found.count);
     mark_autoencoder(run);
     if (!make_discriminator(run, error))
@@ -460,6 +458,8 @@ bool ldm_train_autoencoder(LdmModel *model, const LdmDataset *dataset,
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
     run.windows.loop = run.loop;
-    return ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
+    g_autofree char *settings = settings_text(&run);
+    return ldm_loop_set_settings(run.loop, settings, error) &&
+           ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, run.windows.found.skipped, &work, error);
 }

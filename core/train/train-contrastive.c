@@ -210,12 +210,10 @@ static bool plan_memory(const Run *run, LdmTrainPlan *plan, GError **error)
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     LdmOptimiser *optimiser = ldm_loop_optimiser(run->loop);
-    g_autofree char *settings = settings_text(run);
 
     plan->bytes += ldm_thumbnails_bytes(run->thumbnails);
     plan->examples = run->found.count;
     plan->skipped = run->found.skipped->len;
-    ldm_loop_set_settings(run->loop, settings);
     ldm_loop_set_examples(run->loop, run->found.count);
     if (!ldm_optimiser_add(optimiser, "text", run->model->text_params, error) ||
         !ldm_optimiser_add(optimiser, TOWER_FOLDER, ldm_image_tower_params(run->contrast.tower),
@@ -254,7 +252,9 @@ bool ldm_train_contrastive(LdmModel *model, const LdmDataset *dataset,
         return false;
     run.dtype = options->loop.half ? LDM_F16 : ldm_params_at(model->text_params, 0)->dtype;
     run.loop = ldm_loop_new(&options->loop, watch, folder, error);
-    return run.loop != NULL && make_contrast(&run, error) && plan_memory(&run, &plan, error) &&
+    g_autofree char *settings = settings_text(&run);
+    return run.loop != NULL && ldm_loop_set_settings(run.loop, settings, error) &&
+           make_contrast(&run, error) && plan_memory(&run, &plan, error) &&
            open_pictures(&run, error) &&
            ldm_examples_find(&run.found, dataset, watch, look, &run, error) &&
            prepare(&run, &plan, error) &&

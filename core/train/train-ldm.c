@@ -113,15 +113,14 @@ static void append_inputs(const Run *run, GString *text)
                            g_checksum_get_string(captions), g_checksum_get_string(weights));
 }
 
-/* What the numbers of a run depend on besides the loop's own options. */
-static char *settings_text(const Run *run)
+/* What the numbers of a run with these latents depend on besides the loop's own options. */
+static char *settings_text(const Run *run, const char *latents)
 {
     const LdmTrainOptions *o = run->options;
     char number[G_ASCII_DTOSTR_BUF_SIZE];
     GString *text = g_string_new(NULL);
 
-    g_string_printf(text, "train-text=%d latents=%s", o->train_text,
-                    ldm_latent_cache_key(run->cache));
+    g_string_printf(text, "train-text=%d latents=%s", o->train_text, latents);
     g_string_append_printf(text, " drop=%s", g_ascii_dtostr(number, sizeof number, o->drop));
     g_string_append_printf(text, " snr-gamma=%s",
                            g_ascii_dtostr(number, sizeof number, o->loss.snr_gamma));
@@ -130,7 +129,8 @@ static char *settings_text(const Run *run)
     append_used(text, "full-holes", o->full_holes, 0.0);
     append_used(text, "hole-drop", o->hole_drop, 1.0);
     append_used(text, "timestep-shift", o->timestep_shift, 1.0);
-    append_used(text, "left-out", ldm_latent_cache_info(run->cache)->skipped->len, 0.0);
+    if (run->cache != NULL) /* else nobody knows yet */
+        append_used(text, "left-out", ldm_latent_cache_info(run->cache)->skipped->len, 0.0);
     if (run->adapter != NULL) {
         g_autofree char *adapter = ldm_train_adapter_settings(run->adapter);
         g_string_append_printf(text, " %s", adapter);
@@ -294,9 +294,19 @@ static bool encoding(size_t done, size_t total, void *data)
     return true;
 }
 
+/* To make them may take hours. */
+static bool check_resumed(const Run *run, GError **error)
+{
+    if (!run->options->loop.resume)
+        return true;
+    g_autofree char *latents =
+        ldm_latent_cache_name(run->model, run->dataset, &run->options->latents);
+    g_autofree char *settings = settings_text(run, latents);
+    return ldm_loop_set_settings(run->loop, settings, error);
+}
+
 static bool open_cache(Run *run, GError **error)
 {
-    LdmCacheOptions options = run->options->latents;
     const LdmCacheSource source = {
         .read = run->watch->read,
         .read_data = run->watch->read_data,
@@ -306,10 +316,10 @@ static bool open_cache(Run *run, GError **error)
     };
     g_autofree char *folder = g_build_filename(run->folder, "latents", NULL);
 
-    options.augment.seed = (uint64_t)run->options->loop.seed;
     if (!ldm_ranks_first(run->watch->ranks) && !ldm_ranks_meet(run->watch->ranks, error))
         return false; /* the first makes it, the others find it */
-    run->cache = ldm_latent_cache_open(run->model, run->dataset, &options, &source, folder, error);
+    run->cache = ldm_latent_cache_open(run->model, run->dataset, &run->options->latents, &source,
+                                       folder, error);
     return run->cache != NULL &&
            (!ldm_ranks_first(run->watch->ranks) || ldm_ranks_meet(run->watch->ranks, error));
 }
@@ -403,12 +413,13 @@ static bool choose(Run *run, GError **error)
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
-    g_autofree char *settings = settings_text(run);
+    g_autofree char *settings = settings_text(run, ldm_latent_cache_key(run->cache));
     size_t pass_bytes;
 
     *plan = (LdmTrainPlan){
         .examples = info->count, .skipped = info->skipped->len, .trained = trained_count(run)};
-    ldm_loop_set_settings(run->loop, settings);
+    if (!ldm_loop_set_settings(run->loop, settings, error))
+        return false;
     ldm_loop_set_examples(run->loop, info->count);
     if (run->options->latents.buckets)
         ldm_loop_set_buckets(run->loop, info->buckets);
@@ -456,12 +467,14 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
 
     own.latents.holes = model->info.concat_inpainting;
     own.latents.full_hole = own.full_holes > 0.0;
+    own.latents.augment.seed = (uint64_t)own.loop.seed;
     if (own.latents.augment.side == 0)
         own.latents.augment.side = (size_t)model->info.native_size;
     if (!ldm_model_check_trainable(model, error) || !check_options(model, &own, error) ||
         (own.adapter.kind == LDM_ADAPTER_NONE && !ldm_model_writable(model, error)) ||
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
-    return choose(&run, error) && open_cache(&run, error) && prepare(&run, &plan, error) &&
+    return choose(&run, error) && check_resumed(&run, error) && open_cache(&run, error) &&
+           prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, ldm_latent_cache_info(run.cache)->skipped, &work, error);
 }

@@ -229,11 +229,9 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmTinyOptions *o = run->options;
     size_t N = o->loop.batch, side = o->augment.side, pass_bytes, encoder;
-    g_autofree char *settings = settings_text(run);
 
     *plan = (LdmTrainPlan){.examples = run->windows.found.count,
                            .skipped = run->windows.found.skipped->len};
-    ldm_loop_set_settings(run->loop, settings);
     ldm_loop_set_examples(run->loop, run->windows.found.count);
     if (!make_decoder(run, &plan->trained, error) || !measure(run, &pass_bytes, &encoder, error))
         return false;
@@ -280,6 +278,8 @@ bool ldm_train_tiny(LdmModel *model, const LdmDataset *dataset, const LdmTinyOpt
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
     run.windows.loop = run.loop;
-    return ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
+    g_autofree char *settings = settings_text(&run);
+    return ldm_loop_set_settings(run.loop, settings, error) &&
+           ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, run.windows.found.skipped, &work, error);
 }

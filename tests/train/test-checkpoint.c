@@ -232,6 +232,13 @@ static void test_refusals(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_assert_nonnull(strstr(error->message, "(captions=5)"));
     g_clear_error(&error);
+    ldm_checkpoints_set_settings(checkpoints, "batch=4"); /* all that is known by now */
+    g_assert_true(ldm_checkpoints_check(checkpoints, &error));
+    ldm_checkpoints_set_settings(checkpoints, "seed=2 rate=1");
+    g_assert_false(ldm_checkpoints_check(checkpoints, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "(seed=1)"));
+    g_clear_error(&error);
     g_assert_null(ldm_checkpoints_open("/proc/nothing", 2, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FILE);
     made_remove(folder);

@@ -433,25 +433,30 @@ static void refuse(const Place *place, const Wish *wish, const char *word)
     g_assert_nonnull(strstr(error->message, word));
 }
 
-/* What a run was begun with that no option names. */
+/* What a run was begun with that no option names; and no picture is encoded in vain. */
 static void test_other_inputs(void)
 {
     g_auto(Place) place = place_new();
+    g_autofree char *path = g_build_filename(place.folder, "run", "latents", NULL);
     g_autoptr(GError) error = NULL;
     g_auto(Watch) watch = {.stop_after = 2};
-    const Wish begin = {0}, resume = {.resume = true};
+    const Wish begin = {0}, resume = {.resume = true}, longer = {.resume = true, .steps = 9};
 
     g_assert_false(train(&place, "run", &watch, &begin, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     g_clear_error(&error);
     made_text(place.pictures, "", "0.txt", "another picture");
-    refuse(&place, &resume, "captions=");
+    refuse(&place, &resume, "(captions=");
     made_text(place.pictures, "", "0.txt", "a small picture");
     watch.stop_after = 0;
     g_assert_true(train(&place, "run", &watch, &resume, &error));
     g_assert_no_error(error);
+    refuse(&place, &longer, "(steps=8)");
     place_picture(&place, 0, "1, and more of it");
-    refuse(&place, &resume, "latents=");
+    refuse(&place, &resume, "(latents=");
+    g_autoptr(GDir) latents = g_dir_open(path, 0, NULL);
+    g_assert_nonnull(g_dir_read_name(latents));
+    g_assert_null(g_dir_read_name(latents));
 }
 
 int main(int argc, char **argv)
