@@ -27,6 +27,8 @@ static const struct {
     {"scheduler", NULL, NULL},
     {"preview", NULL, NULL},
     {"vae_tiny", NULL, NULL},
+    {"safety_checker", NULL, NULL},
+    {"feature_extractor", NULL, NULL},
 };
 
 bool ldm_model_writable(const LdmModel *model, GError **error)
