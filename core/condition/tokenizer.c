@@ -257,6 +257,14 @@ static Piece learnt_at(const LdmTokenizer *tokenizer, const char *prompt, const 
     return piece;
 }
 
+bool ldm_tokenizer_has_learnt(const LdmTokenizer *tokenizer, const char *text)
+{
+    for (const char *p = text; *p != '\0'; p = g_utf8_next_char(p))
+        if (learnt_at(tokenizer, text, p).length > 0)
+            return true;
+    return false;
+}
+
 /* The longest special token or word that was learnt and stands at p. */
 static Piece special_at(const LdmTokenizer *tokenizer, const char *prompt, const char *p)
 {

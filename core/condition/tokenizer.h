@@ -17,6 +17,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmTokenizer, ldm_tokenizer_free)
  * others. An earlier word of the same spelling is forgotten. */
 void ldm_tokenizer_learn(LdmTokenizer *tokenizer, const char *word, int32_t first, size_t count);
 
+/* Whether a text, which is valid UTF-8, has a word that was learnt. */
+bool ldm_tokenizer_has_learnt(const LdmTokenizer *tokenizer, const char *text);
+
 /* Forgets all words that were learnt. */
 void ldm_tokenizer_forget(LdmTokenizer *tokenizer);
 

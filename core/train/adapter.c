@@ -280,9 +280,8 @@ char *ldm_train_adapter_caption(const LdmTrainAdapter *adapter, const char *capt
     if (adapter == NULL || adapter->options.kind != LDM_ADAPTER_WORD)
         return g_strdup(caption);
     const char *word = adapter->options.word;
-    for (const char *p = caption; *p != '\0'; p++)
-        if (g_ascii_strncasecmp(p, word, strlen(word)) == 0)
-            return g_strdup(caption);
+    if (ldm_tokenizer_has_learnt(adapter->model->tokenizer, caption))
+        return g_strdup(caption);
     return *caption == '\0' ? g_strdup(word) : g_strdup_printf("%s, %s", word, caption);
 }
 

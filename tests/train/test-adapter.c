@@ -429,19 +429,23 @@ static void test_refusals(void)
 /* The new word is put where the caption lacks it. */
 static void test_captions(void)
 {
-    static const char *const cases[][2] = {
-        {"", "<cat>"},
-        {"on a mat", "<cat>, on a mat"},
-        {"a <CAT> on a mat", "a <CAT> on a mat"},
+    static const char *const cases[][3] = {
+        {"<cat>", "", "<cat>"},
+        {"<cat>", "on a mat", "<cat>, on a mat"},
+        {"<cat>", "a <CAT> on a mat", "a <CAT> on a mat"},
+        {"ink", "a pink cup", "ink, a pink cup"}, /* which the tokenizer finds in no other word */
+        {"ink", "a cup, ink", "a cup, ink"},
+        {"Ärger", "nur ärger", "nur ärger"},
     };
     LdmTrainOptions options = options_of(LDM_ADAPTER_WORD);
     g_autoptr(LdmModel) model = load_sd1();
-    g_autoptr(LdmTrainAdapter) adapter =
-        ldm_train_adapter_new(model, &options.adapter, false, 1, NULL);
-    g_assert_nonnull(adapter);
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *caption = ldm_train_adapter_caption(adapter, cases[i][0]);
-        g_assert_cmpstr(caption, ==, cases[i][1]);
+        g_strlcpy(options.adapter.word, cases[i][0], sizeof options.adapter.word);
+        g_autoptr(LdmTrainAdapter) adapter =
+            ldm_train_adapter_new(model, &options.adapter, false, 1, NULL);
+        g_assert_nonnull(adapter);
+        g_autofree char *caption = ldm_train_adapter_caption(adapter, cases[i][1]);
+        g_assert_cmpstr(caption, ==, cases[i][2]);
     }
 }
 
