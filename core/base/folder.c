@@ -33,6 +33,18 @@ void ldm_folder_clear(const char *path, const char *spared)
         rmdir(path);
 }
 
+void ldm_folder_tidy(const char *path)
+{
+    g_autoptr(GDir) folder = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (folder != NULL && (name = g_dir_read_name(folder)) != NULL) {
+        g_autofree char *entry = g_build_filename(path, name, NULL);
+        if (g_str_has_prefix(name, ".pentimento-"))
+            unlink(entry);
+    }
+}
+
 typedef struct {
     char *path;
     gint64 changed; /* ns since 1970 */

@@ -9,6 +9,10 @@
  * is spared. Symbolic links are removed and not followed. */
 void ldm_folder_clear(const char *path, const char *spared);
 
+/* Removes the files that killed processes have not finished there (file-atomic.h). Nobody may be
+ * writing. */
+void ldm_folder_tidy(const char *path);
+
 /* Removes the folders in `path` but for the `count` that were changed last. */
 void ldm_folder_keep_newest(const char *path, size_t count);
 

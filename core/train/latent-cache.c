@@ -337,6 +337,7 @@ LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *d
                    .cache = cache,
                    .latents = latents};
 
+    ldm_folder_tidy(cache->folder);
     if (!ldm_folder_make(cache->folder, error) || !open_parts(&maker, error) ||
         (options->holes && options->full_hole && !make_full_holes(&maker, error)))
         return NULL;

@@ -159,6 +159,7 @@ bool ldm_model_write(const LdmModel *model, const LdmOptimiser *optimiser, LdmDt
         bool leave = trained || is_stale(optimiser, parts[i].folder);
         if (!g_file_test(from, G_FILE_TEST_IS_DIR) || is_gone(optimiser, parts[i].folder))
             continue; /* the model has no such part */
+        ldm_folder_tidy(to);
         if (!copy_folder(from, to, leave ? all_but_weights : NULL, error))
             return false;
         if (!trained)

@@ -558,12 +558,16 @@ static void test_cache_goes_on(void)
         ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error);
     g_assert_no_error(error);
     g_assert_cmpint(c->reads, ==, 100 + 1 + 134 - 64); /* and whether b can be read by now */
+    g_autofree char *killed = g_strconcat(ldm_latent_cache_key(b), "/.pentimento-123456", NULL);
+    g_autofree char *left = g_build_filename(stopped, killed, NULL);
     g_autofree char *second = g_strconcat(ldm_latent_cache_key(b), "/000001.safetensors", NULL);
     g_clear_pointer(&b, ldm_latent_cache_free);
     made_text(stopped, "", second, "no latents");
+    made_text(stopped, "", killed, "of a file that was never finished");
     b = ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error);
     g_assert_no_error(error);
     g_assert_cmpint(c->reads, ==, 100 + 1 + 134 + 1);
+    g_assert_false(g_file_test(left, G_FILE_TEST_EXISTS));
     g_autoptr(LdmLatentCache) a =
         ldm_latent_cache_open(c->model, c->dataset, &options, &source, whole, &error);
     g_assert_no_error(error);

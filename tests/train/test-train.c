@@ -345,15 +345,18 @@ static void test_result(void)
     const Wish begin = {0};
     g_autofree char *notice = g_build_filename(folder, "LICENSE", NULL);
     g_autofree char *stale = g_build_filename(folder, "unet", "model.onnx_data", NULL);
+    g_autofree char *left = g_build_filename(folder, "unet", ".pentimento-123456", NULL);
     g_autofree char *named = g_build_filename(folder, "safety_checker", "model.bin", NULL);
 
     made_text(place.model_folder, "", "LICENSE", "free");
     made_text(place.model_folder, "unet", "model.onnx_data", "old weights in another format");
+    made_text(folder, "unet", ".pentimento-123456", "of a run that was killed as it ended");
     made_text(place.model_folder, "safety_checker", "model.bin", "named in model_index.json");
     g_assert_true(train(&place, "run", &watch, &begin, &error));
     g_assert_true(g_file_test(notice, G_FILE_TEST_EXISTS));
     g_assert_false(g_file_test(stale, G_FILE_TEST_EXISTS));
     g_assert_true(g_file_test(named, G_FILE_TEST_EXISTS));
+    g_assert_false(g_file_test(left, G_FILE_TEST_EXISTS));
     g_autoptr(LdmModel) before = ldm_model_load(place.model_folder, &error);
     g_autoptr(LdmModel) after = ldm_model_load(folder, &error);
     g_assert_no_error(error);
