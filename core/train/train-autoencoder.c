@@ -343,7 +343,7 @@ static bool make_discriminator(Run *run, GError **error)
     if (o->adversarial_rate > 0.0)
         optimiser.rate = o->adversarial_rate;
     memset(optimiser.profiles, 0, sizeof optimiser.profiles); /* no part of the model */
-    optimiser.warm_up = 0;
+    optimiser.warm_up = optimiser.decay_from = optimiser.cool_down = 0;
     optimiser.steps = (uint64_t)1e12; /* the rate stays */
     return run->drawn != NULL &&
            ldm_loop_add_adversary(run->loop, &optimiser, o->adversarial_start, error) != NULL;

@@ -218,6 +218,30 @@ static JsonObject *config_of(const Place *place, const char *run)
     return config;
 }
 
+/* The discriminator's loss after the last step of a run whose autoencoder stands still. */
+static double judged(const Place *place, const char *run, uint64_t decay_from)
+{
+    LdmAutoencoderOptions options = options_new();
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) watch = {0};
+
+    options.loop.optimiser.rate = 0.0;
+    options.loop.optimiser.decay_from = decay_from;
+    options.adversarial_rate = 1e-5;
+    options.adversarial_start = 2;
+    g_assert_true(train(place, run, &watch, &options, &error));
+    g_assert_no_error(error);
+    return watch.last.adversary;
+}
+
+/* Its rate stays, whatever becomes of the autoencoder's. */
+static void test_adversarial_rate(void)
+{
+    g_auto(Place) place = place_new();
+
+    g_assert_cmpfloat(judged(&place, "half-cosine", 0), ==, judged(&place, "endless", 1));
+}
+
 /* A codebook instead of the posterior that the configuration has; trained further; and back. */
 static void test_vq(void)
 {
@@ -324,6 +348,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train-autoencoder/result", test_result);
     g_test_add_func("/train-autoencoder/scale", test_scale);
     g_test_add_func("/train-autoencoder/frozen", test_frozen);
+    g_test_add_func("/train-autoencoder/adversarial-rate", test_adversarial_rate);
     g_test_add_func("/train-autoencoder/vq", test_vq);
     g_test_add_func("/train-autoencoder/refusals", test_refusals);
     return g_test_run();
