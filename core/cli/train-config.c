@@ -339,15 +339,11 @@ static bool read_lines(const PentimentoSettings *settings, const char *text, con
 
 bool pentimento_train_read(const PentimentoSettings *settings, const char *path, GError **error)
 {
-    size_t size;
-    g_autofree char *text = ldm_file_read(path, LDM_CONFIG_BYTES, &size, error);
+    g_autofree char *text = ldm_file_read_text(path, LDM_CONFIG_BYTES, error);
 
     if (text == NULL)
         return false;
-    if (!g_utf8_validate(text, (gssize)size, NULL)) {
-        ldm_set_error(error, FORMAT, _("%s is not text in UTF-8"), path);
-        return false;
-    }
-    return text[strspn(text, " \t\r\n")] == '{' ? read_json(settings, text, size, path, error)
-                                                : read_lines(settings, text, path, error);
+    return text[strspn(text, " \t\r\n")] == '{'
+               ? read_json(settings, text, strlen(text), path, error)
+               : read_lines(settings, text, path, error);
 }

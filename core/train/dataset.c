@@ -145,15 +145,12 @@ static void add_sidecar(LdmExample *example)
         g_strdup_printf("%.*s.txt", (int)(dot - example->path), example->path);
     g_autoptr(GError) reason = NULL;
     GStatBuf status;
-    size_t size;
 
     if (g_stat(text_path, &status) != 0 || (S_ISREG(status.st_mode) && status.st_size == 0))
         return;
-    g_autofree char *text = ldm_file_read(text_path, CAPTION_BYTES, &size, &reason);
+    g_autofree char *text = ldm_file_read_text(text_path, CAPTION_BYTES, &reason);
     if (text == NULL) {
         example->fault = g_strdup(reason->message);
-    } else if (!g_utf8_validate(text, (gssize)size, NULL)) {
-        example->fault = g_strdup_printf(_("%s is not text in UTF-8"), text_path);
     } else {
         g_free(example->caption);
         example->caption = g_strstrip(g_steal_pointer(&text));
@@ -266,15 +263,10 @@ static bool read_jsonl(LdmDataset *dataset, char **lines, GError **error)
 
 static bool open_list(LdmDataset *dataset, GError **error)
 {
-    size_t size;
-    g_autofree char *text = ldm_file_read(dataset->path, LIST_BYTES, &size, error);
+    g_autofree char *text = ldm_file_read_text(dataset->path, LIST_BYTES, error);
 
     if (text == NULL)
         return false;
-    if (!g_utf8_validate(text, (gssize)size, NULL)) {
-        ldm_set_error(error, FORMAT, _("%s is not text in UTF-8"), dataset->path);
-        return false;
-    }
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     for (guint i = 0; lines[i] != NULL; i++)
         if (g_str_has_suffix(lines[i], "\r"))

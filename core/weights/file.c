@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -74,6 +75,22 @@ char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **e
     }
     text[done] = '\0';
     *size = done;
+    return g_steal_pointer(&text);
+}
+
+char *ldm_file_read_text(const char *path, size_t max_bytes, GError **error)
+{
+    const char *mark = "\xef\xbb\xbf";
+    size_t size;
+    g_autofree char *text = ldm_file_read(path, max_bytes, &size, error);
+    if (text == NULL)
+        return NULL;
+    if (!g_utf8_validate(text, (gssize)size, NULL)) {
+        ldm_set_error(error, FORMAT, _("%s is not text in UTF-8"), path);
+        return NULL;
+    }
+    if (g_str_has_prefix(text, mark))
+        memmove(text, text + strlen(mark), size - strlen(mark) + 1);
     return g_steal_pointer(&text);
 }
 

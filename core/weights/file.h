@@ -14,6 +14,10 @@ bool ldm_file_is_weights(const char *name);
 /* The whole file, with a 0 byte behind it. Free with g_free. */
 char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **error);
 
+/* The same of a text in UTF-8, without the mark (U+FEFF) that some editors begin it with. Errors:
+ * those of ldm_file_open, FORMAT. */
+char *ldm_file_read_text(const char *path, size_t max_bytes, GError **error);
+
 /* The whole file as read-only memory, taken from the disk page by page as it is touched.
  * Replacing the file by rename (as every careful writer does) leaves a mapping untouched; a file
  * that is cut short in place while it is mapped ends the process with SIGBUS, which is why

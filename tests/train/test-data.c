@@ -48,7 +48,7 @@ static void test_folder(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
     g_clear_error(&error);
     put(folder, "b.PNG", "");
-    put(folder, "b.txt", "  a blue cup\n");
+    put(folder, "b.txt", "\ufeff  a blue cup\n"); /* begun as some editors do */
     put(folder, "a.jpeg", "");
     put(folder, ".hidden.png", "");
     put(folder, "notes.md", "");
@@ -103,6 +103,7 @@ static void test_lists(void)
     } same[] = {
         {"plain.tsv", "a.png\ta red cup\r\nsub/b.png\tein Würfel\r\n"},
         {"named.tsv", "source\tcaption\tfile\nx\ta red cup\ta.png\n\ny\tein Würfel\tsub/b.png"},
+        {"marked.tsv", "\ufefffile\tcaption\na.png\ta red cup\nsub/b.png\tein Würfel\n"},
         {"one.jsonl", "{\"file\": \"a.png\", \"caption\": \"a red cup\"}\n"
                       "{\"file_name\": \"sub/b.png\", \"text\": \"ein W\\u00fcrfel\"}\n"},
     };
