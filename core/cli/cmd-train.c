@@ -214,6 +214,13 @@ static void on_planned(const LdmTrainPlan *plan, const GPtrArray *skipped, void 
         g_autofree char *note = g_strdup_printf(_("and %u others"), skipped->len - TOLD_SKIPPED);
         pentimento_report_note(report, note);
     }
+    if (plan->wordless > 0) {
+        g_autofree char *note = g_strdup_printf(
+            _("without a caption: %zu of %zu pictures; it stands in a .txt file of the same name "
+              "beside the picture, or in a list"),
+            plan->wordless, plan->examples);
+        pentimento_report_note(report, note);
+    }
     if (plan->passed_over != NULL) {
         g_autofree char *note =
             g_strdup_printf(_("going on from an older checkpoint: %s"), plan->passed_over);

@@ -32,7 +32,8 @@ LdmLoopOptions ldm_loop_defaults(void);
 /* Known before the first step is taken. */
 typedef struct {
     size_t examples, skipped;
-    size_t trained; /* weights */
+    size_t wordless; /* of the examples: those that lack the caption they might have */
+    size_t trained;  /* weights */
     int processes;
     size_t bytes; /* of each one's memory: weights, gradients, moments, averages, the passes */
     size_t snapshots, snapshot_bytes; /* of the whole run, of all of them on the disk */

@@ -410,14 +410,29 @@ static bool choose(Run *run, GError **error)
     return run->adapter != NULL;
 }
 
+/* Examples without a caption, where these are learnt from as they are. */
+static size_t count_wordless(const Run *run)
+{
+    const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
+    size_t count = 0;
+
+    if (run->model->tokenizer == NULL || run->options->adapter.kind == LDM_ADAPTER_WORD)
+        return 0;
+    for (size_t i = 0; i < info->count; i++)
+        count += *ldm_dataset_at(run->dataset, info->examples[i])->caption == '\0';
+    return count;
+}
+
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
     g_autofree char *settings = settings_text(run, ldm_latent_cache_key(run->cache));
     size_t pass_bytes;
 
-    *plan = (LdmTrainPlan){
-        .examples = info->count, .skipped = info->skipped->len, .trained = trained_count(run)};
+    *plan = (LdmTrainPlan){.examples = info->count,
+                           .skipped = info->skipped->len,
+                           .wordless = count_wordless(run),
+                           .trained = trained_count(run)};
     if (!ldm_loop_set_settings(run->loop, settings, error))
         return false;
     ldm_loop_set_examples(run->loop, info->count);

@@ -418,6 +418,8 @@ code 2 'output folder' train ldm --data pictures
 code 2 '--steps' "${training[@]}" --steps many
 mkdir nothing
 code 1 'no pictures' train ldm --data nothing -o empty
+cp pictures/1.png nothing
+code 0 'without a caption: 1 of 1' train ldm --data nothing --config train.conf -o wordless
 code 1 'batch is 0' "${training[@]}" --batch 0
 code 2 'precision must be one of f32, bf16' "${training[@]}" --precision exact
 PENTIMENTO_CPU=base code 1 'leave precision at f32' "${training[@]}" --precision bf16
