@@ -65,6 +65,24 @@ char *ldm_train_adapter_text(const LdmTrainOptions *o)
                            o->loss.snr_gamma, o->drop, o->adapter.rank, o->adapter.targets);
 }
 
+/* What would have no effect. */
+static bool check_applies(const LdmModel *model, const LdmTrainOptions *o, GError **error)
+{
+    bool holes = o->full_holes > 0.0 || o->hole_drop != 1.0 || o->loss.hole_focus > 0.0;
+
+    if (holes && !model->info.concat_inpainting)
+        ldm_set_error(error, INVALID,
+                      _("“%s” sees no holes: leave full-holes, hole-drop and hole-focus out"),
+                      model->info.path);
+    else if (o->train_text && model->text == NULL)
+        ldm_set_error(error, INVALID, _("“%s” has no text encoder to train"), model->info.path);
+    else if (o->train_text && o->adapter.kind == LDM_ADAPTER_WORD)
+        ldm_set_error(error, INVALID, _("a new word is all that is trained: leave train-text out"));
+    else
+        return true;
+    return false;
+}
+
 static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GError **error)
 {
     size_t f = (size_t)model->info.downsampling, side = o->latents.augment.side;
@@ -73,7 +91,8 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
         ldm_set_error(error, INVALID, _("size is %zu, but must be a multiple of %zu"), side, f);
         return false;
     }
-    return ldm_option_check("size", (double)side, 8, 4096, error) &&
+    return check_applies(model, o, error) &&
+           ldm_option_check("size", (double)side, 8, 4096, error) &&
            ldm_option_check("crop", o->latents.augment.crop, 0.0, 0.9, error) &&
            ldm_option_check("variants", (double)o->latents.variants, 1, 1000, error) &&
            ldm_option_check("samples", (double)o->samples, 1, 100, error) &&

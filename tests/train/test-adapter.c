@@ -422,6 +422,12 @@ static void test_refusals(void)
     g_strlcpy(word.adapter.meaning, "a", sizeof word.adapter.meaning);
     refuse_as(&place, &word, LDM_ERROR_FORMAT, "token 1000");
     g_assert_true(g_file_set_contents(vocab, words, -1, NULL));
+    word.train_text = true;
+    refuse(&place, &word, "train-text");
+    word.train_text = false;
+    word.full_holes = 0.5; /* of a model without any */
+    refuse(&place, &word, "full-holes");
+    word.full_holes = 0.0;
     word.adapter.word[0] = '\0';
     refuse(&place, &word, "<cat>");
 }
