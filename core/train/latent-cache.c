@@ -327,7 +327,10 @@ LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *d
 {
     g_autoptr(LdmLatentCache) cache = cache_new(model, dataset, options, folder);
     const LdmCacheInfo *info = &cache->info;
-    g_autofree float *latents = g_new(float, info->variants * info->floats);
+    const size_t rows[] = {info->variants, info->floats};
+    g_autoptr(LdmTensor) latents = ldm_tensor_new(LDM_F32, 2, rows, error);
+    if (latents == NULL)
+        return NULL;
     Maker maker = {.rows = {.model = model,
                             .options = options,
                             .info = info,
@@ -335,7 +338,7 @@ LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *d
                    .dataset = dataset,
                    .source = source,
                    .cache = cache,
-                   .latents = latents};
+                   .latents = ldm_tensor_f32(latents)};
 
     ldm_folder_tidy(cache->folder);
     if (!ldm_folder_make(cache->folder, error) || !open_parts(&maker, error) ||

@@ -2,6 +2,7 @@
  * the denoiser predicts, and its gradient added to every trained parameter. */
 #include "train/loss-ldm.h"
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "layers/tape.h"
 #include "tensor/tensor.h"
@@ -21,10 +22,11 @@ bool ldm_batch_init(LdmBatch *batch, const LdmModel *model, size_t N, size_t h, 
         .x = ldm_tensor_new_nhwc(N, h, w, (size_t)config->unet.in_channels, error),
         .timesteps = g_new0(double, N),
         .weights = g_new0(double, N),
-        .known = g_new0(float, N *h *w),
         .ids = config->has_text ? g_new0(int32_t, N *(size_t)config->text.tokens) : NULL,
     };
     if (batch->x != NULL)
+        batch->known = ldm_aligned_alloc0(N * h * w, sizeof(float), _("the batch"), error);
+    if (batch->known != NULL)
         batch->target = ldm_tensor_new_nhwc(N, h, w, (size_t)config->unet.out_channels, error);
     return batch->target != NULL;
 }
@@ -35,7 +37,7 @@ void ldm_batch_clear(LdmBatch *batch)
     g_clear_pointer(&batch->target, ldm_tensor_free);
     g_clear_pointer(&batch->timesteps, g_free);
     g_clear_pointer(&batch->weights, g_free);
-    g_clear_pointer(&batch->known, g_free);
+    g_clear_pointer(&batch->known, ldm_aligned_free);
     g_clear_pointer(&batch->ids, g_free);
 }
 

@@ -479,6 +479,19 @@ static void test_cache_memory(void)
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
 }
 
+/* Nor is it, where a picture's variants alone fill it, the end of the program. */
+static void test_cache_variants(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+    const LdmCacheOptions options = {.augment = {.side = 16}, .variants = (size_t)1 << 40};
+    const LdmCacheSource source = {.read = read_picture, .read_data = c};
+
+    g_assert_null(
+        ldm_latent_cache_open(c->model, c->dataset, &options, &source, c->folder, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
+}
+
 static bool stop_at_two(size_t done, size_t total, void *data)
 {
     g_assert_cmpuint(total, ==, 4);
@@ -654,6 +667,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache-of-encoder", test_cache_of_encoder);
     g_test_add_func("/data/cache-filled", test_cache_filled);
     g_test_add_func("/data/cache-memory", test_cache_memory);
+    g_test_add_func("/data/cache-variants", test_cache_variants);
     g_test_add_func("/data/cache-faults", test_cache_faults);
     g_test_add_func("/data/cache-goes-on", test_cache_goes_on);
     g_test_add_func("/data/cache-read-later", test_cache_read_later);
