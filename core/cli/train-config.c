@@ -301,10 +301,13 @@ static bool read_json(const PentimentoSettings *settings, const char *text, size
     while (json_object_iter_next(&iter, &name, &node)) {
         g_autoptr(GError) reason = NULL;
         bool string = json_node_get_value_type(node) == G_TYPE_STRING;
+        bool array = JSON_NODE_HOLDS_ARRAY(node);
         g_autofree char *value = string
                                      ? json_node_dup_string(node)
                                      : json_to_string(node, FALSE); /* a number or true as typed */
-        if (pentimento_train_set(settings, name, value, &reason))
+        if (array) /* what stands between [ and ] */
+            value[strlen(value) - 1] = '\0';
+        if (pentimento_train_set(settings, name, value + array, &reason))
             continue;
         ldm_set_error(error, FORMAT, "%s: %s", path, reason->message);
         return false;

@@ -504,6 +504,8 @@ code 2 'applies to train ema' "${first[@]}" --init new --sigma-rel 0.07 -o other
 code 1 'without ema-profiles=' train autoencoder --data pictures --config profiles.conf --init new -o first --resume
 echo 'ema-profiles = 0.1' >one.conf
 code 1 'must be two numbers' train autoencoder --data pictures --config one.conf --init new -o other
+echo '{"steps": 2, "batch": 1, "adversarial": 0, "ema-profiles": [0.05, 0.1], "ema-snapshots": 2}' >list.json
+code 0 '2 snapshots' train autoencoder --data pictures --config list.json --init new -o listed
 echo 'drop = 0.5' >drop.conf
 code 1 'no setting “drop”' train autoencoder --data pictures --config drop.conf -o other-first
 model=$tree/data/models/default
