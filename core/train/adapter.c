@@ -18,6 +18,7 @@
 
 #define MOST_RANK    1024
 #define MOST_VECTORS 64
+#define PIECE        4096 /* values that are written at a time */
 
 /* One layer's pair; in the table its down comes first, then its up. */
 typedef struct {
@@ -307,9 +308,12 @@ static void declare(LdmFileWriter *writer, const Layer *layer, bool kohya)
 static bool put_scaled(LdmFileWriter *writer, const LdmTrained *trained, double scale,
                        GError **error)
 {
-    for (size_t i = 0; i < trained->count; i++) {
-        float value = (float)(scale * trained->ema[i]);
-        if (!ldm_file_writer_put(writer, &value, 1, error))
+    float piece[PIECE];
+    for (size_t first = 0; first < trained->count; first += PIECE) {
+        size_t n = MIN(PIECE, trained->count - first);
+        for (size_t i = 0; i < n; i++)
+            piece[i] = (float)(scale * trained->ema[first + i]);
+        if (!ldm_file_writer_put(writer, piece, n, error))
             return false;
     }
     return true;
