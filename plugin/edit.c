@@ -48,15 +48,9 @@ static bool still_there(const PentimentoTask *task, const PentimentoRegion *regi
         return false;
     if (!replace)
         return true;
-    if (!pentimento_region_find(task, drawables, config, &now, error) ||
-        !pentimento_region_check(&now, config, error))
-        return false;
-    if (pentimento_region_same(region, &now))
-        return true;
-    pentimento_set_error(error, EXECUTION_ERROR,
-                         _("The layer or the selection was changed while the picture was being "
-                           "made: nothing was replaced; run it again."));
-    return false;
+    return pentimento_region_find(task, drawables, config, &now, error) &&
+           pentimento_region_check(&now, config, error) &&
+           pentimento_check_unchanged(pentimento_region_same(region, &now), error);
 }
 
 /* Takes note of where the layer has been moved to meanwhile. A layer of another size now does not
@@ -156,14 +150,11 @@ static GimpLayer *add_layers(const PentimentoTask *task, PentimentoRegion *regio
 static GimpLayer *replace_pixels(const PentimentoTask *task, const PentimentoRegion *region,
                                  const PentimentoMade *made, GError **error)
 {
-    bool done;
-
-    gimp_image_undo_group_start(region->image);
-    done = pentimento_layer_replace(region, &made->reply, error);
-    if (done)
-        pentimento_settings_attach(region->layer, task, made->options, &made->reply);
+    if (!pentimento_layer_replace(region, &made->reply, error))
+        return NULL;
+    pentimento_settings_attach(region->layer, task, made->options, &made->reply);
     gimp_image_undo_group_end(region->image);
-    return done ? region->layer : NULL;
+    return region->layer;
 }
 
 bool pentimento_edit_run(const PentimentoTask *task, const PentimentoCall *call,

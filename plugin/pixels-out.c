@@ -227,6 +227,19 @@ static void blend_rows(const PentimentoRegion *region, const PentimentoReply *re
     }
 }
 
+/* The merge goes by the selection there is when it is made, and GIMP stays usable meanwhile: beyond
+ * what was written of it, the shadow buffer is empty. */
+static bool still_bounds(const PentimentoRegion *region, GError **error)
+{
+    GeglRectangle now = {0};
+
+    return pentimento_check_unchanged(gimp_drawable_mask_intersect(GIMP_DRAWABLE(region->layer),
+                                                                   &now.x, &now.y, &now.width,
+                                                                   &now.height) &&
+                                          gegl_rectangle_equal(&now, &region->bounds),
+                                      error);
+}
+
 /* GIMP's merge of the shadow buffer makes the undo step, but blends through the selection once
  * more, in linear light: soft masks would count twice, and in half and float pixels may change
  * where nothing is selected. So it is followed by writing the very bytes over the rectangle that
@@ -241,7 +254,13 @@ static bool write_with_undo(const PentimentoRegion *region, GeglBuffer *buffer, 
 
     gegl_buffer_set(shadow, bounds, 0, format, bytes, GEGL_AUTO_ROWSTRIDE);
     g_object_unref(shadow);
+    if (!still_bounds(region, error)) {
+        gimp_drawable_free_shadow(drawable);
+        return false;
+    }
+    gimp_image_undo_group_start(region->image);
     if (!gimp_drawable_merge_shadow(drawable, TRUE)) {
+        gimp_image_undo_group_end(region->image);
         pentimento_set_error(error, EXECUTION_ERROR,
                              _("GIMP does not let the pixels of this layer be changed: have the "
                                "result as a new layer."));

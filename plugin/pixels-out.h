@@ -13,7 +13,8 @@ GimpLayer *pentimento_layer_new(GimpImage *image, const char *name, const Pentim
  * Beyond `source` nothing is hidden. */
 void pentimento_layer_hide_as(GimpLayer *layer, GimpLayer *source);
 
-/* Blends the reply into the layer itself: one undo step; where the blend factor is 0 every byte
- * stays. `region` is what the job was made from and still holds. */
+/* Blends the reply into the layer itself; where the blend factor is 0 every byte stays. `region` is
+ * what the job was made from. Begins an undo step, which the caller ends, unless it fails: where
+ * memory is short, or the region holds no more. */
 bool pentimento_layer_replace(const PentimentoRegion *region, const PentimentoReply *reply,
                               GError **error);

@@ -43,6 +43,15 @@ bool pentimento_check_there(bool there, GError **error)
     return there;
 }
 
+bool pentimento_check_unchanged(bool unchanged, GError **error)
+{
+    if (!unchanged)
+        pentimento_set_error(error, EXECUTION_ERROR,
+                             _("The layer or the selection was changed while the picture was being "
+                               "made: nothing was replaced; run it again."));
+    return unchanged;
+}
+
 static GimpLayer *only_layer(GimpDrawable **drawables, GError **error)
 {
     if (gimp_core_object_array_get_length((GObject **)drawables) != 1)

@@ -31,5 +31,8 @@ bool pentimento_region_check(const PentimentoRegion *region, GimpProcedureConfig
 /* `there`, with an error that says so where the layer or its image is gone. */
 bool pentimento_check_there(bool there, GError **error);
 
+/* `unchanged`, with an error that says what was changed meanwhile, so that nothing is replaced. */
+bool pentimento_check_unchanged(bool unchanged, GError **error);
+
 /* True where layer, size, place and selection bounds are still those of `before`. */
 bool pentimento_region_same(const PentimentoRegion *before, const PentimentoRegion *now);

@@ -506,3 +506,28 @@ def test_no_earlier_result_after_all():
     check(kept["steps"] == 4 and kept["sampler"] != "euler-a" and kept["strength"] != 0.3 and kept["seed"] != 5,
           f"and what was set: {kept}")
     display.delete()
+
+
+def test_selection_dropped_at_the_last_moment():
+    """While the picture is being put into a large layer: nothing is, and what lies around it is not touched either."""
+    image, layer = photo()
+    image.scale(7000, 5000)
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 100, 100, 6800, 4800)
+    before = raw(layer)
+    display = show(image)
+    choose(REIMAGINE)
+    dialog("Reimagine")
+    set_steps(2)
+    keys("alt+u", "Down", "alt+o")
+    window = "^Reimagine: at work$"
+    wait_for("its window", lambda: xdotool("search", "--onlyvisible", "--name", window))
+    wait_for("the picture", lambda: not xdotool("search", "--onlyvisible", "--name", window))
+    check(processes(PLUG_IN), "it is at it")
+    Gimp.Selection.none(image)
+    wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 60)
+    after, above = raw(layer), 100 * 7000 * 3
+    check(after[:above] == before[:above], "what lies above it was not selected")
+    check(after == before, "nothing was replaced")
+    dialog("GIMP Message")
+    keys("Return")
+    display.delete()
