@@ -113,8 +113,8 @@ int pentimento_rectangle_read(const PentimentoSource *source, const GeglRectangl
 
     if (count > PENTIMENTO_MAX_PIXELS) {
         pentimento_set_error(error, CALLING_ERROR,
-                             _("The layer has %d × %d pixels, more than can be worked on at once "
-                               "(%u million): crop it, or copy a part of it into a new layer."),
+                             _("These are %d × %d pixels, more than can be worked on at once (%u "
+                               "million): select a smaller part of the layer, or crop it."),
                              width, height, PENTIMENTO_MAX_PIXELS / 1000000);
         return -1;
     }
@@ -143,11 +143,13 @@ static void read_selection(const PentimentoRegion *region, float *mask)
 {
     GimpSelection *selection = gimp_image_get_selection(region->image);
     GeglBuffer *buffer = gimp_drawable_get_buffer(GIMP_DRAWABLE(selection));
+    GeglRectangle frame = region->frame;
 
-    gegl_buffer_get(
-        buffer, GEGL_RECTANGLE(region->offset_x, region->offset_y, region->width, region->height),
-        1.0, babl_format("Y float"), mask, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-    pentimento_snap(gegl_buffer_get_format(buffer), mask, (size_t)region->width * region->height);
+    frame.x += region->offset_x;
+    frame.y += region->offset_y;
+    gegl_buffer_get(buffer, &frame, 1.0, babl_format("Y float"), mask, GEGL_AUTO_ROWSTRIDE,
+                    GEGL_ABYSS_NONE);
+    pentimento_snap(gegl_buffer_get_format(buffer), mask, (size_t)frame.width * frame.height);
     g_object_unref(buffer);
 }
 

@@ -128,12 +128,11 @@ static void blend_pixel(float *old, const float *made, float alpha, bool keep_op
     old[3] = opacity;
 }
 
-/* The part of the window that lies in the region's bounds. */
-static bool work_rectangle(const PentimentoRegion *region, const PentimentoReply *reply,
-                           GeglRectangle *work)
+/* What the worker made, in the layer's coordinates. */
+static GeglRectangle window_of(const PentimentoRegion *region, const PentimentoReply *reply)
 {
-    return gegl_rectangle_intersect(
-        work, &region->bounds, GEGL_RECTANGLE(reply->x, reply->y, reply->width, reply->height));
+    return *GEGL_RECTANGLE(region->frame.x + reply->x, region->frame.y + reply->y, reply->width,
+                           reply->height);
 }
 
 /* What of a pixel may change: groups hand their lock down, and colour components can be off. */
@@ -199,16 +198,17 @@ static void blend_rows(const PentimentoRegion *region, const PentimentoReply *re
     const Babl *fish = babl_fish(picture_format(), format);
     const size_t size = babl_format_get_bytes_per_pixel(format);
     const Freedom free = freedom_of(region, format);
-    GeglRectangle work;
+    const GeglRectangle window = window_of(region, reply);
+    GeglRectangle work; /* what of it lies in the bounds */
     g_autofree float *row = NULL;
     g_autofree guint8 *made = NULL;
 
-    if (!work_rectangle(region, reply, &work))
+    if (!gegl_rectangle_intersect(&work, &region->bounds, &window))
         return;
     row = g_new(float, (size_t)work.width * 4);
     made = g_malloc((size_t)work.width * size);
     for (int y = work.y; y < work.y + work.height; y++) {
-        size_t first = (size_t)(y - reply->y) * reply->width + (work.x - reply->x);
+        size_t first = (size_t)(y - window.y) * window.width + (work.x - window.x);
         guint8 *target = bytes + ((size_t)(y - region->bounds.y) * region->bounds.width +
                                   (work.x - region->bounds.x)) *
                                      size;

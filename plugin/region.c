@@ -142,6 +142,22 @@ bool pentimento_region_check(const PentimentoRegion *region, GimpProcedureConfig
            (!pentimento_output_replaces(config) || check_replaceable(region, error));
 }
 
+/* As much of the layer around the selection as counts for what is made of it: the worker looks as
+ * far as half of the selection's longer side, or as the model's own, whichever is more. The corner
+ * lies between cells of the picture's latents, so that the same seed makes the same bytes. */
+static void find_surroundings(PentimentoRegion *region)
+{
+    const int model = 1024, cells = 256; /* no fewer than any model has, and a multiple of them */
+    const GeglRectangle *bounds = &region->bounds;
+    const int around = MAX(model, MAX(bounds->width, bounds->height) / 2 + cells);
+    const int left = MAX(0, bounds->x - around) / cells * cells;
+    const int top = MAX(0, bounds->y - around) / cells * cells;
+    const int right = MIN(region->width, bounds->x + bounds->width + around);
+    const int bottom = MIN(region->height, bounds->y + bounds->height + around);
+
+    region->frame = *GEGL_RECTANGLE(left, top, right - left, bottom - top);
+}
+
 static bool find_bounds(const PentimentoTask *task, PentimentoRegion *region, GError **error)
 {
     GeglRectangle *bounds = &region->bounds;
@@ -180,9 +196,12 @@ bool pentimento_region_find(const PentimentoTask *task, GimpDrawable **drawables
     };
     region->frame = *GEGL_RECTANGLE(0, 0, region->width, region->height);
     gimp_drawable_get_offsets(GIMP_DRAWABLE(layer), &region->offset_x, &region->offset_y);
-    if (!task->extends)
-        return find_bounds(task, region, error);
-    find_frame(region, config);
+    if (task->extends)
+        find_frame(region, config);
+    else if (!find_bounds(task, region, error))
+        return false;
+    else if (region->selected && !pentimento_settings_learns(config)) /* which looks further */
+        find_surroundings(region);
     return true;
 }
 

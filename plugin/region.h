@@ -9,8 +9,9 @@ typedef struct {
     int width, height;      /* of the layer */
     int offset_x, offset_y; /* of the layer in the image */
     bool selected;          /* there is a selection; else the whole layer is meant */
-    GeglRectangle frame;    /* the picture worked on: the layer, or more than it where it is to be
-                               extended; layer coordinates */
+    GeglRectangle frame;    /* the picture worked on: the layer, more than it where it is to be
+                               extended, less where it is far larger than the selection; layer
+                               coordinates */
     GeglRectangle bounds;   /* selection's bounding box, or the whole frame; layer coordinates */
     bool extends;           /* what lies beyond the layer is to be made, */
     int overlap;            /* going over into its edges by so many pixels */

@@ -105,6 +105,15 @@ bool pentimento_output_replaces(GimpProcedureConfig *config)
     return g_strcmp0(output, "replace") == 0;
 }
 
+bool pentimento_settings_learns(GimpProcedureConfig *config)
+{
+    int steps = 0;
+
+    if (has(config, "learn"))
+        g_object_get(config, "learn", &steps, NULL);
+    return steps > 0;
+}
+
 int pentimento_settings_variations(GimpProcedureConfig *config)
 {
     int variations;

@@ -16,6 +16,9 @@ int pentimento_settings_seed(GimpProcedureConfig *config);
 /* Whether the result goes into the layer itself. */
 bool pentimento_output_replaces(GimpProcedureConfig *config);
 
+/* Whether the picture is practised on first. */
+bool pentimento_settings_learns(GimpProcedureConfig *config);
+
 /* How many pictures are asked for, 1 .. PENTIMENTO_MAX_VARIATIONS; only one can replace. */
 int pentimento_settings_variations(GimpProcedureConfig *config);
 
