@@ -435,15 +435,17 @@ static bool read_reply(const Exchange *exchange, const PentimentoJob *job, Penti
     return false;
 }
 
-/* The worker's own words; or what it means that there are none. */
-static void explain(GError *cause, GError **error)
+/* The worker's own words; or what it means that there are none. It also cancels when it is told to
+ * end, as by a guard against full memory. */
+static void explain(GError *cause, GCancellable *cancellable, GError **error)
 {
     g_autofree char *name = g_dbus_error_get_remote_error(cause);
+    const bool cancelled = g_strcmp0(name, PENTIMENTO_ERROR_CANCELLED) == 0;
     g_autofree char *sentence = NULL, *log = NULL;
 
-    if (g_strcmp0(name, PENTIMENTO_ERROR_CANCELLED) == 0) {
+    if (cancelled && g_cancellable_is_cancelled(cancellable)) {
         pentimento_set_error(error, CANCEL, "cancelled");
-    } else if (name != NULL && g_str_has_prefix(name, PENTIMENTO_ERROR_PREFIX)) {
+    } else if (!cancelled && name != NULL && g_str_has_prefix(name, PENTIMENTO_ERROR_PREFIX)) {
         g_dbus_error_strip_remote_error(cause);
         sentence = as_sentence(cause->message);
         g_set_error_literal(error, PENTIMENTO_ERROR,
@@ -481,7 +483,7 @@ bool pentimento_worker_run(const PentimentoJob *job, const PentimentoWatch *watc
     if (exchange.answer != NULL)
         done = read_reply(&exchange, job, reply, error);
     else
-        explain(exchange.error, error);
+        explain(exchange.error, watch->cancellable, error);
     g_clear_pointer(&exchange.answer, g_variant_unref);
     g_clear_object(&exchange.fds);
     g_clear_error(&exchange.error);
@@ -503,6 +505,6 @@ GVariant *pentimento_worker_ask(const char *method, GVariant *arguments, const c
         G_VARIANT_TYPE(type), G_DBUS_CALL_FLAGS_NONE, G_MAXINT, cancellable, &cause);
     g_dbus_connection_close_sync(connection, NULL, NULL);
     if (answer == NULL)
-        explain(cause, error);
+        explain(cause, cancellable, error);
     return answer;
 }

@@ -201,16 +201,19 @@ PLUG_IN = os.path.join(os.environ["TEST_PLUG_IN_ROOT"], "pentimento", "pentiment
 WORKER = os.environ["TEST_WORKER"]
 
 
-def kill_later(what, delay):
+PYTHON = sys.executable if "python" in sys.executable else "python3"
+
+
+def kill_later(what, delay, number=signal.SIGKILL):
     """Another process that kills the plug-in or the worker `delay` seconds after the plug-in of the
     next call has started. Its exit status is 0 where it killed."""
     code = ("import sys; sys.path.insert(0, sys.argv[1]); import harness; "
-            "harness.kill_when_running(sys.argv[2], float(sys.argv[3]))")
-    return subprocess.Popen([sys.executable if "python" in sys.executable else "python3", "-c", code,
-                             os.environ["TEST_HERE"], what, str(delay)], start_new_session=True)
+            "harness.kill_when_running(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))")
+    return subprocess.Popen([PYTHON, "-c", code, os.environ["TEST_HERE"], what, str(delay), str(int(number))],
+                            start_new_session=True)
 
 
-def kill_when_running(what, delay):
+def kill_when_running(what, delay, number):
     until = time.monotonic() + 20
     while not (processes(PLUG_IN) and processes(WORKER)):
         if time.monotonic() > until:
@@ -219,5 +222,5 @@ def kill_when_running(what, delay):
     time.sleep(delay)
     victims = processes(PLUG_IN if what == "plug-in" else WORKER)
     for victim in victims:
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victim, number)
     sys.exit(0 if victims else 1)

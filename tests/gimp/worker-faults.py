@@ -35,11 +35,11 @@ def test_1_no_worker():
     call_ok(IMG2IMG, image, [layer])
 
 
-def killed_run(what, delay, task, output):
+def killed_run(what, delay, task, output, number=signal.SIGKILL):
     image, layer = photo(precision=Gimp.Precision.HALF_NON_LINEAR)
     feathered(image)
     before = state(image)
-    killer = kill_later(what, delay)
+    killer = kill_later(what, delay, number)
     began = time.monotonic()
     answer = call(task, image, [layer], output=output, **LONG)
     check(killer.wait() == 0, "the run was over before it could be killed")
@@ -58,8 +58,10 @@ def test_2_plug_in_killed_in_mid_step():
 
 
 def test_3_worker_killed_in_mid_step():
-    for delay, output in ((0.3, "replace"), (1.5, "new-layer")):
-        answer = killed_run("worker", delay, IMG2IMG, output)
+    """Or told to end, as by a guard against full memory: nobody has asked for that here."""
+    for delay, output, number in ((0.3, "replace", signal.SIGKILL), (1.5, "new-layer", signal.SIGKILL),
+                                  (1.5, "new-layer", signal.SIGTERM)):
+        answer = killed_run("worker", delay, IMG2IMG, output, number)
         check("ended in the middle" in answer.message, f"the message says so: {answer.message}")
         log = re.search(r"stands in (.*)\.", answer.message)
         check(log and os.path.exists(log.group(1)), "and names a log that is there")

@@ -297,6 +297,8 @@ def test_teach_cancelled_by_the_worker():
     os.kill(worker, signal.SIGTERM)
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 10)
     wait_for("the end of the worker", lambda: not processes(WORKER), 10)
+    dialog("GIMP Message")  # had GIMP ended, nobody would see it
+    keys("Return")
     check(checkpoints("ended") and not os.path.exists(taught("ended")), "it can go on later")
     display.delete()
 
