@@ -113,34 +113,51 @@ static GDBusConnection *open_connection(const char *socket, GError **error)
         address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, NULL, error);
 }
 
-static bool call(GDBusConnection *connection, const char *method, GVariant *arguments,
-                 GError **error)
+static GVariant *call(GDBusConnection *connection, const char *method, GVariant *arguments,
+                      const char *type, GError **error)
 {
     const int wait_ms = 30000;
-    g_autoptr(GVariant) answer = g_dbus_connection_call_sync(
-        connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, method, arguments,
-        NULL, G_DBUS_CALL_FLAGS_NONE, wait_ms, NULL, error);
 
-    return answer != NULL;
+    return g_dbus_connection_call_sync(
+        connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, method, arguments,
+        G_VARIANT_TYPE(type), G_DBUS_CALL_FLAGS_NONE, wait_ms, NULL, error);
 }
 
-/* A connection to a worker that speaks our version; NULL if there is none now. A worker of
- * another version is asked to make room. */
+/* Says Hello. False and an error where the worker is of another version than the plug-in, as after
+ * an upgrade: it is asked to make room. */
+static bool is_of_our_version(GDBusConnection *connection, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GVariant) hello =
+        call(connection, "Hello", g_variant_new("(u)", PENTIMENTO_WORKER_VERSION), "(us)", &cause);
+    g_autoptr(GVariant) quit = NULL;
+    g_autofree char *name = NULL;
+    const char *engine;
+
+    if (hello != NULL) {
+        g_variant_get(hello, "(u&s)", NULL, &engine);
+        if (g_str_equal(engine, PENTIMENTO_VERSION))
+            return true;
+        /* why a worker does not serve: versions, "0.2.0" */
+        pentimento_set_error(&cause, EXECUTION_ERROR, _("it is of version %s and not %s"), engine,
+                             PENTIMENTO_VERSION);
+    } else {
+        name = g_dbus_error_get_remote_error(cause);
+    }
+    if (hello != NULL || g_strcmp0(name, PENTIMENTO_ERROR_VERSION) == 0)
+        quit = call(connection, "Quit", NULL, "()", NULL);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return false;
+}
+
+/* A connection to a worker of our version; NULL if there is none now. */
 static GDBusConnection *greet(const char *socket, GError **error)
 {
     g_autoptr(GDBusConnection) connection = open_connection(socket, error);
-    g_autoptr(GError) cause = NULL;
-    g_autofree char *name = NULL;
 
-    if (connection == NULL)
-        return NULL;
-    if (call(connection, "Hello", g_variant_new("(u)", PENTIMENTO_WORKER_VERSION), &cause))
+    if (connection == NULL || is_of_our_version(connection, error))
         return g_steal_pointer(&connection);
-    name = g_dbus_error_get_remote_error(cause);
-    if (g_strcmp0(name, PENTIMENTO_ERROR_VERSION) == 0)
-        call(connection, "Quit", NULL, NULL);
     g_dbus_connection_close_sync(connection, NULL, NULL);
-    g_propagate_error(error, g_steal_pointer(&cause));
     return NULL;
 }
 

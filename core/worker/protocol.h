@@ -13,8 +13,9 @@
  *      1 and one sentence on standard error. What it leaves behind is in a session of its own.
  *      Connect again. A worker may just have ended: after a refused or closed connection do this
  *      once more, then give up.
- *   3. Hello(PENTIMENTO_WORKER_VERSION). On PENTIMENTO_ERROR_VERSION call Quit(), which every
- *      version understands, close the connection and go to 2.
+ *   3. Hello(PENTIMENTO_WORKER_VERSION). On PENTIMENTO_ERROR_VERSION, or where its engine is of
+ *      another version than the client, call Quit(), which every version understands, close the
+ *      connection and go to 2.
  *   4. Subscribe to Progress (and what else is wanted), call Run, read the result. One connection
  *      may make several runs.
  * To cancel: Cancel(job), or close the connection, or be killed. The job is dropped within a

@@ -1,4 +1,4 @@
-"""The worker is missing, broken, or dies; the plug-in is killed, which is what GIMP's Cancel does: the
+"""The worker is missing, broken, strange, or dies; the plug-in is killed, which is what GIMP's Cancel does: the
 image is byte for byte as it was, GIMP lives, and the next run works."""
 from harness import *
 
@@ -70,3 +70,32 @@ def test_3_worker_killed_in_mid_step():
 def test_4_a_worker_serves_on_after_kills():
     check(len(processes(WORKER)) == 1, f"one worker, not {len(processes(WORKER))}")
     check(not processes(PLUG_IN), "no plug-in is left behind")
+
+
+class Strange:
+    """In a with statement, a worker that is none of ours takes the place of the one that runs."""
+
+    def __init__(self, version):
+        self.version = version
+
+    def __enter__(self):
+        for worker in processes(WORKER):
+            os.kill(worker, signal.SIGTERM)
+        while processes(WORKER):
+            time.sleep(0.05)
+        script = os.path.join(os.environ["TEST_HERE"], "strange-worker.py")
+        self.process = subprocess.Popen([PYTHON, script, os.environ["PENTIMENTO_WORKER_SOCKET"], self.version],
+                                        stdout=subprocess.PIPE, start_new_session=True)
+        check(self.process.stdout.readline() == b"listens\n", "it listens")
+
+    def __exit__(self, *what):
+        self.process.kill()
+        self.process.wait()
+
+
+def test_5_worker_of_another_version():
+    """As after an upgrade: it makes room for ours."""
+    image, layer = photo()
+    with Strange("0.0.1"):
+        call_ok(IMG2IMG, image, [layer])
+        check(len(processes(WORKER)) == 1, "made by our worker")
