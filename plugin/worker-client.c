@@ -400,14 +400,15 @@ static const float *map_handle(const Exchange *exchange, GVariant *handles, cons
     struct stat info;
     void *map = MAP_FAILED;
     gint32 index;
-    int fd = -1;
+    int fd = -1, seals;
 
     if (exchange->fds != NULL && g_variant_lookup(handles, name, "h", &index))
         fd = g_unix_fd_list_get(exchange->fds, index, NULL);
     if (fd < 0)
         return NULL;
-    if (fstat(fd, &info) == 0 && info.st_size == (off_t)bytes &&
-        (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) != 0)
+    seals = fcntl(fd, F_GET_SEALS); /* -1: it is no memfd */
+    if (fstat(fd, &info) == 0 && info.st_size == (off_t)bytes && seals >= 0 &&
+        (seals & F_SEAL_SHRINK) != 0)
         map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
     close(fd);
     return map == MAP_FAILED ? NULL : map;

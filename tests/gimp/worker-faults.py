@@ -99,3 +99,13 @@ def test_5_worker_of_another_version():
     with Strange("0.0.1"):
         call_ok(IMG2IMG, image, [layer])
         check(len(processes(WORKER)) == 1, "made by our worker")
+
+
+def test_6_worker_that_answers_with_files():
+    """They could be cut short while they are read, which would kill the reader."""
+    version = subprocess.run([WORKER, "--version"], capture_output=True, text=True).stdout.split()[1].strip(",")
+    image, layer = photo()
+    with Strange(version):
+        refused(IMG2IMG, image, [layer], ["not a picture of the right size"])
+    os.unlink(os.environ["PENTIMENTO_WORKER_SOCKET"])
+    call_ok(IMG2IMG, image, [layer])
