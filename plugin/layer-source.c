@@ -11,13 +11,15 @@
 
 #define SCRATCH "pentimento-scratch" /* a parasite: the process that an image is made by */
 
-/* Cancel kills us: what an earlier process left in GIMP goes now. */
+/* Cancel kills us: what an earlier process left in GIMP goes now. An image that was opened stays,
+ * whatever mark its file may hold. */
 static void delete_stale(void)
 {
     g_autofree GimpImage **images = gimp_get_images();
 
     for (size_t i = 0; images[i] != NULL; i++) {
-        GimpParasite *mark = gimp_image_get_parasite(images[i], SCRATCH);
+        g_autoptr(GFile) opened = gimp_image_get_file(images[i]);
+        GimpParasite *mark = opened == NULL ? gimp_image_get_parasite(images[i], SCRATCH) : NULL;
         guint32 size = 0;
         const char *data = mark != NULL ? gimp_parasite_get_data(mark, &size) : NULL;
         g_autofree char *process = data != NULL ? g_strndup(data, size) : NULL;

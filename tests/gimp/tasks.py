@@ -86,6 +86,21 @@ def test_filters_of_the_layer():
         image.delete()
 
 
+def test_an_image_with_our_mark():
+    """A stranger's file may hold what marks our own images in passing: it stays open."""
+    image, layer = photo()
+    image.attach_parasite(Gimp.Parasite.new("pentimento-scratch", 1, list(b"4194305")))  # no process has that number
+    file = Gio.File.new_for_path(os.path.join(os.environ["TEST_FOLDER"], "marked.xcf"))
+    check(Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, file, None), "saved")
+    image.delete()
+    opened = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, file)
+    check(opened.get_parasite("pentimento-scratch") is not None, "the mark came with it")
+    image, layer = photo()
+    layer.append_filter(Gimp.DrawableFilter.new(layer, "gegl:invert-gamma", "inverted"))
+    call_ok(IMG2IMG, image, [layer])
+    check(opened.is_valid(), "the opened image is still there")
+
+
 def test_inpaint_a_soft_selection():
     image, layer = photo()
     feathered(image)
