@@ -22,6 +22,14 @@ static int native_size(void)
 
 /* ---- tests ---- */
 
+static int oom_score(pid_t process)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/oom_score_adj", (int)process);
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) ? atoi(text) : -1;
+}
+
 static void test_hello(World *world, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -34,6 +42,8 @@ static void test_hello(World *world, gconstpointer data)
     g_assert_cmpint(info.st_mode & 0777, ==, 0600);
     connection = connect_raw(world, &error);
     g_assert_no_error(error);
+    if (g_file_test("/proc/self/oom_score_adj", G_FILE_TEST_EXISTS)) /* GIMP's is ours */
+        g_assert_cmpint(oom_score(worker_process(connection)), >, oom_score(getpid()));
     g_assert_null(call(connection, "Inspect", g_variant_new("(s)", ""), &error));
     assert_remote_error(&error, PENTIMENTO_ERROR_VERSION, "Hello");
     g_assert_null(call(connection, "Hello", g_variant_new("(u)", 9999u), &error));
