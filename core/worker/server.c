@@ -148,6 +148,7 @@ static void add_job(PentimentoServer *server, PentimentoJob *job)
 static void cancel_jobs(PentimentoServer *server, GDBusConnection *connection, const guint32 *id,
                         int process)
 {
+    const guint before = server->jobs.length;
     GList *next;
 
     for (GList *link = server->jobs.head; link != NULL; link = next) {
@@ -164,6 +165,8 @@ static void cancel_jobs(PentimentoServer *server, GDBusConnection *connection, c
             pentimento_job_free(job);
         }
     }
+    if (server->jobs.length < before)
+        tell_waiting(server);
 }
 
 /* ---- the GIMPs served -------------------------------------------------------------------- */

@@ -228,6 +228,33 @@ static void test_queue_and_close(World *world, gconstpointer data)
     client_close(&second);
 }
 
+static gboolean wait_before(const Client *client, int before)
+{
+    const gint64 end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    while (client->before != before && g_get_monotonic_time() < end)
+        g_main_context_iteration(NULL, FALSE);
+    return client->before == before;
+}
+
+/* Who waits hears of it when one before it gives up. */
+static void test_queue_shortens(World *world, gconstpointer data)
+{
+    Client clients[3];
+
+    g_assert_cmpint(start_worker(world, NULL), ==, 0);
+    for (int i = 0; i < 3; i++) {
+        client_open(&clients[i], world);
+        run_start(&clients[i], "generate", "{'steps': <1000>}", 0, NULL, NULL);
+        g_assert_true(i == 0 ? wait_stage(&clients[0], "denoise", 60)
+                             : wait_before(&clients[i], i));
+    }
+    client_close(&clients[1]);
+    g_assert_true(wait_before(&clients[2], 1));
+    client_close(&clients[2]);
+    client_close(&clients[0]);
+}
+
 /* What the worker has to say to one wrong pair of handles. */
 static void refuse_handles(Client *client, int picture, int mask, const char *words)
 {
@@ -479,6 +506,7 @@ int main(int argc, char **argv)
     ADD("/worker/repaint", NULL, test_repaint);
     ADD("/worker/cancel", NULL, test_cancel);
     ADD("/worker/queue-and-close", NULL, test_queue_and_close);
+    ADD("/worker/queue-shortens", NULL, test_queue_shortens);
     ADD("/worker/handles", NULL, test_handles);
     ADD("/worker/handle-without-descriptor", NULL, test_handle_without_descriptor);
     ADD("/worker/options", NULL, test_options);

@@ -21,6 +21,7 @@ typedef struct {
     guint subscription;
     GString *stages;    /* "load;denoise;..." as they first come */
     double fraction;    /* last told */
+    int before;         /* jobs that come first, as last told */
     gboolean backwards; /* the fraction once decreased */
     gboolean running, done;
     GVariant *reply;
@@ -93,6 +94,8 @@ static inline void on_progress(GDBusConnection *connection, const char *sender, 
     double fraction;
 
     g_variant_get(parameters, "(u&siidd)", NULL, &stage, &step, &steps, &fraction, NULL);
+    if (g_str_equal(stage, "waiting"))
+        client->before = step;
     if (strstr(client->stages->str, stage) == NULL)
         g_string_append_printf(client->stages, "%s;", stage);
     client->backwards |= fraction < client->fraction;
