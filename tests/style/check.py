@@ -212,6 +212,9 @@ def check_help():
 
 
 CHECKS = {name[6:]: check for name, check in list(globals().items()) if name.startswith("check_")}
+unknown = [name for name in sys.argv[2:] if name not in CHECKS]
+if unknown:
+    sys.exit(f"no such check: {', '.join(unknown)} ({', '.join(CHECKS)})")
 for name in sys.argv[2:] or CHECKS:
     CHECKS[name]()
 sys.exit(1 if faults else 0)
