@@ -50,6 +50,16 @@ make_venv() {
     mv "$venv/requirements.part" "$venv/requirements.txt"
 }
 
+case ${1-} in
+    path) ;;
+    run)
+        [ $# -ge 2 ] || die "which script of tests/reference?"
+        script=$2
+        [ -e "$script" ] || script=$here/$script
+        [ -e "$script" ] || die "there is no script $2 in tests/reference"
+        ;;
+    *) die "use: venv.sh run SCRIPT [ARGS], or venv.sh path" ;;
+esac
 mkdir -p "$(dirname "$venv")"
 if ! cmp -s "$wanted" "$venv/requirements.txt"; then
     (
@@ -59,15 +69,10 @@ if ! cmp -s "$wanted" "$venv/requirements.txt"; then
     )
 fi
 
-case ${1-} in
-    path) printf '%s\n' "$venv" ;;
-    run)
-        [ $# -ge 2 ] || die "which script of tests/reference?"
-        script=$2
-        shift 2
-        [ -e "$script" ] || script=$here/$script
-        export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 PENTIMENTO_TREE=${PENTIMENTO_TREE:-$(dirname "$(dirname "$here")")}
-        exec "$venv/bin/python" "$script" "$@"
-        ;;
-    *) die "use: venv.sh run SCRIPT [ARGS], or venv.sh path" ;;
-esac
+if [ "$1" = path ]; then
+    printf '%s\n' "$venv"
+    exit
+fi
+shift 2
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 PENTIMENTO_TREE=${PENTIMENTO_TREE:-$(dirname "$(dirname "$here")")}
+exec "$venv/bin/python" "$script" "$@"
