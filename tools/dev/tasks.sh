@@ -168,10 +168,14 @@ run_tests() { # FOLDER MESON-OPTIONS…
     meson test -C "$1" --no-rebuild --print-errorlogs --num-processes 2 "${@:2}" "${names[@]}"
 }
 
-c_files() { git -C "$tree" ls-files -co --exclude-standard -- '*.c' '*.h' | (cd "$tree" && xargs -r ls -d 2>/dev/null) | sed "s|^|$tree/|"; }
-
-task_format() {
-    if [ $# -gt 0 ]; then clang-format-19 -i "$@"; else c_files | xargs -r clang-format-19 -i; fi
+task_format() { # [FILES…]
+    local file files=("$@")
+    if [ $# -eq 0 ]; then
+        while IFS= read -r -d '' file; do
+            [ ! -e "$tree/$file" ] || files+=("$tree/$file")
+        done < <(git -C "$tree" ls-files -co --exclude-standard -z -- '*.c' '*.h')
+    fi
+    [ ${#files[@]} -eq 0 ] || clang-format-19 -i "${files[@]}"
 }
 
 task_lint() { "$tree/tests/style/run" "$@"; }
