@@ -180,12 +180,13 @@ task_format() { # [FILES…]
 
 task_lint() { "$tree/tests/style/run" "$@"; }
 
-task_clean() {
+task_clean() { # [all]
+    local path
+    case ${1-} in '' | all) ;; *) die "clean takes nothing, or the word all" ;; esac
     rm -rf --one-file-system "$build" "$checked" "$build-arm64"
     [ "${1-}" = all ] || return 0
-    local root
-    for root in "$place_root" "$place_root-arm64"; do
-        place_as_root rm -rf --one-file-system "$root" "$root.new" "$root.log" "$root.lock"
+    for path in "$place_root"{,-arm64}{,.new,.log,.lock}; do
+        [ ! -e "$path" ] || place_as_root rm -rf --one-file-system "$path"
     done
     rm -rf --one-file-system "$place_cache/reference" "$place_cache/native-packages"
 }
