@@ -42,8 +42,8 @@ for folder in /* /var/tmp /run/user; do
         *) lay "$folder" ;;
     esac
 done
-# A tree, cache or folder below one of the system's own, such as /var/lib/ci
-for folder in "$PENTIMENTO_TREE" "$dir"; do
+# A tree, home or folder below one of the system's own, such as /var/lib/ci
+for folder in "$PENTIMENTO_TREE" "$dir" "${HOME-}"; do
     [ -d "$root$folder" ] || lay "$folder"
 done
 for file in /etc/resolv.conf /etc/hosts /etc/passwd /etc/group /etc/machine-id /etc/localtime \

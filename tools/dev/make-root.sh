@@ -88,7 +88,7 @@ inside() {
             else [ -f "$root$path" ] || : >"$root$path"; fi
             mount --rbind $path "$root$path"
         done
-        exec chroot "$root" env -u LD_LIBRARY_PATH -u PYTHONPATH -u PYTHONHOME HOME=/root \
+        exec chroot "$root" env -u LD_LIBRARY_PATH -u PYTHONPATH -u PYTHONHOME -u TMPDIR HOME=/root \
             PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"' inside "$root" "$@"
 }
 
