@@ -91,7 +91,7 @@ place_ready_native() {
 
 place_locale() { # the tests run in other languages too; the system's list of locales stays as it is
     ! locale -a | grep -qix "$1.utf-\?8" || return 0
-    place_as_root localedef -i "$1" -f UTF-8 "$1.UTF-8" || say "no $1 locale: tests in that language will be skipped"
+    (place_as_root localedef -i "$1" -f UTF-8 "$1.UTF-8") || say "no $1 locale: tests in that language will be skipped"
 }
 
 place_install() {
