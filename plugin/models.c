@@ -382,7 +382,7 @@ static void show(void)
     Models models = {0};
 
     gimp_ui_init("pentimento");
-    models.window = pentimento_models_window_new(&events, &models);
+    models.window = pentimento_models_window_new(&events, PENTIMENTO_MODELS_PROCEDURE, &models);
     list(&models, "");
     pentimento_models_window_run(models.window);
     on_stop(&models);

@@ -291,7 +291,7 @@ static GtkWidget *new_work(PentimentoModelsWindow *window)
 }
 
 PentimentoModelsWindow *pentimento_models_window_new(const PentimentoModelsEvents *events,
-                                                     gpointer data)
+                                                     const char *help, gpointer data)
 {
     PentimentoModelsWindow *window = g_new0(PentimentoModelsWindow, 1);
     GtkWidget *column = gtk_box_new(GTK_ORIENTATION_VERTICAL, SPACING);
@@ -300,8 +300,9 @@ PentimentoModelsWindow *pentimento_models_window_new(const PentimentoModelsEvent
 
     window->events = events;
     window->data = data;
-    window->dialog = gimp_dialog_new(_("Models"), "pentimento-models", NULL, 0, NULL, NULL,
-                                     _("_Close"), GTK_RESPONSE_CLOSE, NULL);
+    window->dialog =
+        gimp_dialog_new(_("Models"), "pentimento-models", NULL, 0, gimp_standard_help_func, help,
+                        _("_Close"), GTK_RESPONSE_CLOSE, NULL);
     content = gtk_dialog_get_content_area(GTK_DIALOG(window->dialog));
     gtk_box_pack_start(GTK_BOX(row), new_left(window), FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(row), new_pages(window), TRUE, TRUE, 0);
@@ -318,7 +319,7 @@ PentimentoModelsWindow *pentimento_models_window_new(const PentimentoModelsEvent
 void pentimento_models_window_run(PentimentoModelsWindow *window)
 {
     do
-        gtk_dialog_run(GTK_DIALOG(window->dialog));
+        gimp_dialog_run(GIMP_DIALOG(window->dialog)); /* past Help */
     while (window->working &&
            !pentimento_confirm(window->dialog, _("Close"), _("_Close"),
                                _("Something is at work. Close all the same?"),

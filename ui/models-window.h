@@ -26,7 +26,7 @@ typedef struct {
 
 /* `events` and `data` outlive the window. */
 PentimentoModelsWindow *pentimento_models_window_new(const PentimentoModelsEvents *events,
-                                                     gpointer data);
+                                                     const char *help, gpointer data);
 /* Until the user closes it, and means it where something is at work. */
 void pentimento_models_window_run(PentimentoModelsWindow *window);
 void pentimento_models_window_free(PentimentoModelsWindow *window);

@@ -398,7 +398,7 @@ def test_help():
     opened = browser()
     image, layer = photo(120, 100)
     display = show(image)
-    for entry, title, part in (REIMAGINE, "Reimagine", "reimagine"), (TEACH, "Teach", "teach"):
+    for entry, title, part in (REIMAGINE, "Reimagine", "reimagine"), (TEACH, "Teach", "teach"), (MODELS, "Models", "models"):
         choose(entry)
         dialog(title)
         told()
