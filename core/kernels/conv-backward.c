@@ -75,7 +75,7 @@ size_t ldm_conv_backward_input_scratch(const LdmConv *c)
 {
     InputJob job;
     if (is_product(c))
-        return ldm_gemm_scratch(c->N * c->H * c->W, c->Cin, c->Cout, c->w.dtype);
+        return ldm_gemm_scratch();
     input_job_init(&job, c);
     return (job.weight_floats + job.sparse_floats + job.large_floats) * sizeof(float) +
            ldm_conv_scratch(&job.conv);

@@ -61,7 +61,7 @@ size_t ldm_conv_scratch(const LdmConv *conv)
     if (is_empty(conv))
         return 0;
     if (is_product(conv))
-        return ldm_gemm_scratch(conv->N * conv->H * conv->W, conv->Cout, conv->Cin, conv->w.dtype);
+        return ldm_gemm_scratch();
     if (is_narrow(conv))
         return ldm_conv_narrow_scratch(conv);
     return goes_by_winograd(conv) ? ldm_conv_winograd_scratch(conv) : ldm_conv_direct_scratch(conv);

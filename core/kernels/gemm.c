@@ -32,7 +32,7 @@ typedef struct {
     float bias[PANELS * LDM_MAX_COLUMNS];
 } GemmScratch;
 
-size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype)
+size_t ldm_gemm_scratch(void)
 {
     return (size_t)ldm_threads() * sizeof(GemmScratch);
 }

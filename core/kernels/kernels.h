@@ -53,7 +53,7 @@ typedef struct {
     const float *joined;
     size_t K_joined, joined_rows;
 } LdmGemm;
-size_t ldm_gemm_scratch(size_t M, size_t N, size_t K, LdmDtype dtype);
+size_t ldm_gemm_scratch(void); /* of any product */
 bool ldm_gemm(const LdmGemm *gemm, GCancellable *cancellable);
 
 /* y [M, C] = v * GELU(g) of v | g = x [M, K] w [2C, K]^T + bias [2C]; bias.data may be NULL. */

@@ -62,7 +62,7 @@ static size_t lay_scratch(MatchJob *job, const LdmMerge *m)
     job->D = destinations_of(m);
     size_t bytes[] = {job->D * m->C * sizeof(float), BLOCK * m->C * sizeof(float),
                       BLOCK * job->D * sizeof(float), (job->T - job->D) * sizeof(Edge),
-                      ldm_gemm_scratch(BLOCK, job->D, m->C, LDM_F32)};
+                      ldm_gemm_scratch()};
     size_t begin[G_N_ELEMENTS(bytes)], total = 0;
     for (size_t i = 0; i < G_N_ELEMENTS(bytes); i++) {
         begin[i] = total;

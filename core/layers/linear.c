@@ -77,8 +77,7 @@ LdmTensor *ldm_linear_joined_forward(LdmPass *pass, const LdmLinear *layer, LdmT
     size_t beside = joined->shape[joined->rank - 1];
     size_t M = ldm_tensor_count(x) / (layer->in - beside), K = layer->in, N = layer->out;
     LdmTensor *y = ldm_pass_like(pass, x, N);
-    LdmWeights w = ldm_param_weights(layer->weight);
-    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_gemm_scratch(M, N, K, w.dtype));
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_gemm_scratch());
     LdmGemm gemm = {.M = M,
                     .N = N,
                     .K = K,
@@ -86,7 +85,7 @@ LdmTensor *ldm_linear_joined_forward(LdmPass *pass, const LdmLinear *layer, LdmT
                     .joined = joined->data,
                     .K_joined = beside,
                     .joined_rows = ldm_tensor_count(joined) / beside,
-                    .w = w,
+                    .w = ldm_param_weights(layer->weight),
                     .bias = ldm_param_weights(layer->bias),
                     .y = y->data,
                     .scratch = scratch->data,

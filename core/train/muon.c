@@ -23,16 +23,11 @@ typedef struct {
     void *scratch;
 } Work;
 
-static size_t gemm_scratch(size_t n, size_t k)
-{
-    return MAX(ldm_gemm_scratch(n, n, k, LDM_F32), ldm_gemm_scratch(n, k, n, LDM_F32));
-}
-
 size_t ldm_muon_scratch(size_t rows, size_t columns)
 {
     size_t n = MIN(rows, columns);
 
-    return 2 * (rows * columns + n * n) * sizeof(float) + gemm_scratch(n, MAX(rows, columns));
+    return 2 * (rows * columns + n * n) * sizeof(float) + ldm_gemm_scratch();
 }
 
 static Work work_new(size_t rows, size_t columns, bool bf16, float *scratch)

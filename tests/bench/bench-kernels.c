@@ -201,7 +201,7 @@ static void bench_gemm(size_t M, size_t K, size_t N, LdmDtype dtype)
     LdmGemm gemm = {.M = M, .N = N, .K = K, .x = numbers(M * K), .y = numbers(M * N)};
     gemm.w = constants(N * K, dtype);
     gemm.bias = constants(N, dtype);
-    gemm.scratch = ldm_aligned_alloc(ldm_gemm_scratch(M, N, K, dtype), 1, "benchmark", NULL);
+    gemm.scratch = ldm_aligned_alloc(ldm_gemm_scratch(), 1, "benchmark", NULL);
     report(name, 2.0 * M * N * K, run_gemm, &gemm);
     if (ldm_kernels_have_bf16()) {
         gemm.bf16 = true;

@@ -20,7 +20,7 @@ static void check_as(Size s, LdmDtype dtype, bool bias, int residual, bool bf16)
 {
     size_t M = s.M, N = s.N, K = s.K;
     TwinArray x = twin_random(M * K), y = twin_random(M * N), r = twin_random(M * N);
-    TwinArray scratch = twin_scratch(ldm_gemm_scratch(M, N, K, dtype));
+    TwinArray scratch = twin_scratch(ldm_gemm_scratch());
     TwinWeights w = twin_weights(N * K, dtype), b = twin_weights(N, dtype);
     const float *added = residual == 0 ? NULL : residual == 1 ? r.data : y.data;
     g_autofree double *expected = g_new(double, M *N);
@@ -139,7 +139,7 @@ static void check_joined(Size s, size_t K_joined, size_t parts, LdmDtype dtype, 
     const size_t M = s.M * parts, N = s.N, K = s.K, own = K - K_joined;
     TwinArray x = twin_random(M * own), joined = twin_random(s.M * K_joined);
     TwinArray whole = twin_array(M * K), y = twin_random(M * N);
-    TwinArray scratch = twin_scratch(ldm_gemm_scratch(M, N, K, dtype));
+    TwinArray scratch = twin_scratch(ldm_gemm_scratch());
     TwinWeights w = twin_weights(N * K, dtype), b = twin_weights(N, dtype);
     g_autofree double *expected = g_new(double, M *N);
     for (size_t m = 0; m < M; m++) {
@@ -195,7 +195,7 @@ static void test_threads(void)
     for (int threads = 1; threads <= 4; threads++) {
         ldm_set_threads(threads);
         TwinArray y = twin_array(M * N);
-        TwinArray scratch = twin_scratch(ldm_gemm_scratch(M, N, K, LDM_F16));
+        TwinArray scratch = twin_scratch(ldm_gemm_scratch());
         LdmGemm gemm = {.M = M, .N = N, .K = K, .x = x.data, .w = w.weights, .y = y.data};
         gemm.scratch = scratch.data;
         g_assert_true(ldm_gemm(&gemm, NULL));
