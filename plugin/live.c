@@ -66,8 +66,8 @@ static int seed_of(int first, int i)
     return first <= G_MAXINT32 - i ? first + i : i - (G_MAXINT32 - first) - 1;
 }
 
-static bool make_one(const PentimentoTask *task, const PentimentoCall *call,
-                     const PentimentoJob *job, Live *live, PentimentoMade *made, GError **error)
+static bool make_one(const PentimentoCall *call, const PentimentoJob *job, Live *live,
+                     PentimentoMade *made, GError **error)
 {
     const PentimentoWatch watch = {.progress = on_progress,
                                    .preview = live->window != NULL ? on_preview : NULL,
@@ -77,13 +77,13 @@ static bool make_one(const PentimentoTask *task, const PentimentoCall *call,
     g_autoptr(GVariant) options = NULL;
     PentimentoJob own = *job;
 
-    made->options = pentimento_settings_options(task, call->config, made->seed);
+    made->options = pentimento_settings_options(call->config, made->seed);
     own.options = options = pentimento_settings_job(made->options);
     return pentimento_worker_run(&own, &watch, &made->reply, error);
 }
 
-static bool make_all(const PentimentoTask *task, const PentimentoCall *call,
-                     const PentimentoJob *job, Live *live, PentimentoSeries *series, GError **error)
+static bool make_all(const PentimentoCall *call, const PentimentoJob *job, Live *live,
+                     PentimentoSeries *series, GError **error)
 {
     const int first = pentimento_settings_seed(call->config);
     g_autoptr(GError) reason = NULL;
@@ -95,7 +95,7 @@ static bool make_all(const PentimentoTask *task, const PentimentoCall *call,
         made->seed = seed_of(first, series->count);
         if (live->window != NULL && series->count > 0)
             pentimento_picture_window_set_fresh(live->window);
-        if (!make_one(task, call, job, live, made, &reason))
+        if (!make_one(call, job, live, made, &reason))
             break;
         series->count++;
     }
@@ -126,7 +126,7 @@ bool pentimento_task_work(const PentimentoTask *task, const PentimentoCall *call
     pentimento_progress_begin();
     if (call->live)
         live.window = pentimento_picture_window_new(_(task->title), G_CALLBACK(on_response), &live);
-    done = make_all(task, call, job, &live, series, error);
+    done = make_all(call, job, &live, series, error);
     if (live.window != NULL)
         pentimento_picture_window_free(live.window);
     return done;

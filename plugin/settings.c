@@ -64,8 +64,7 @@ static void add_arguments(GVariantBuilder *options, GimpProcedureConfig *config,
     }
 }
 
-GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
-                                      int seed)
+GVariant *pentimento_settings_options(GimpProcedureConfig *config, int seed)
 {
     GVariantBuilder options = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sv}"));
 

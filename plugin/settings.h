@@ -4,8 +4,7 @@
 #include "worker-client.h"
 
 /* How a picture is made, a{sv}, from the procedure's arguments; `seed` as drawn. */
-GVariant *pentimento_settings_options(const PentimentoTask *task, GimpProcedureConfig *config,
-                                      int seed);
+GVariant *pentimento_settings_options(GimpProcedureConfig *config, int seed);
 
 /* Of these the options for the worker. Free with g_variant_unref. */
 GVariant *pentimento_settings_job(GVariant *options);

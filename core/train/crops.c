@@ -17,7 +17,7 @@
 #define ENOUGH   0.5 /* of a crop known: it is taken without looking further */
 #define PROBES   32  /* a side, by which that is judged */
 
-LdmDataset *ldm_crops_dataset(const LdmCrops *crops, size_t count, const char *caption)
+LdmDataset *ldm_crops_dataset(size_t count, const char *caption)
 {
     LdmDataset *dataset = ldm_dataset_new(_("the picture"));
 

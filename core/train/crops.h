@@ -18,7 +18,7 @@ typedef struct {
 bool ldm_crops_any(const LdmCrops *crops);
 
 /* `count` crops, all with one caption; ldm_crops_read knows their names. */
-LdmDataset *ldm_crops_dataset(const LdmCrops *crops, size_t count, const char *caption);
+LdmDataset *ldm_crops_dataset(size_t count, const char *caption);
 
 /* LdmPictureRead; `data` is the LdmCrops. A square [1, n, n, 4] of at least `side` pixels but where
  * the area is smaller: alpha 1 where all is known, else 0 and the colour of the neighbourhood. The

@@ -235,7 +235,7 @@ static bool train(Lesson *lesson, GError **error)
 {
     LdmModel *model = lesson->learn->model;
     g_autoptr(LdmDataset) dataset =
-        ldm_crops_dataset(&lesson->crops, lesson->count, lesson->learn->request->prompt);
+        ldm_crops_dataset(lesson->count, lesson->learn->request->prompt);
     const LdmTrainWatch watch = {.read = ldm_crops_read,
                                  .read_data = &lesson->crops,
                                  .cancellable = lesson->learn->cancellable,

@@ -141,7 +141,7 @@ static LdmLatentCache *latents_of(LdmCrops *crops, const char *folder)
     const LdmCacheOptions options = {
         .augment = {.side = 32, .partly = true}, .variants = 2, .holes = true};
     const LdmCacheSource source = {.read = ldm_crops_read, .read_data = crops};
-    g_autoptr(LdmDataset) dataset = ldm_crops_dataset(crops, 12, "");
+    g_autoptr(LdmDataset) dataset = ldm_crops_dataset(12, "");
     g_autoptr(GError) error = NULL;
     LdmLatentCache *cache =
         ldm_latent_cache_open(model, dataset, &options, &source, folder, &error);
