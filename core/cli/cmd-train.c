@@ -158,15 +158,16 @@ static bool check_arguments(const Arguments *arguments, GError **error)
 }
 
 /* The file first, then what was typed. */
-static bool read_options(const Arguments *arguments, const PentimentoSettings *settings,
+static bool read_options(const Arguments *arguments, const PentimentoTrainConfig *config,
                          LdmLoopOptions *loop, GError **error)
 {
-    if (arguments->config != NULL && !pentimento_train_read(settings, arguments->config, error))
+    if (arguments->config != NULL &&
+        !pentimento_train_config_read(config, arguments->config, error))
         return false;
     for (size_t i = 0; i < G_N_ELEMENTS(typed); i++) {
         g_autoptr(GError) reason = NULL;
         if (arguments->settings[i] == NULL ||
-            pentimento_train_set(settings, typed[i].name, arguments->settings[i], &reason))
+            pentimento_train_config_set(config, typed[i].name, arguments->settings[i], &reason))
             continue;
         pentimento_set_usage(error, "--%s", reason->message); /* it begins with the name */
         return false;
@@ -305,9 +306,9 @@ static LdmModel *open_model(const Arguments *arguments, const LdmWanted *wanted,
 static bool train_denoiser(const Arguments *arguments, LdmTrainOptions options,
                            const LdmDataset *dataset, const LdmTrainWatch *watch, GError **error)
 {
-    const PentimentoSettings settings = pentimento_settings_ldm(&options);
+    const PentimentoTrainConfig config = pentimento_train_config_ldm(&options);
 
-    if (!read_options(arguments, &settings, &options.loop, error))
+    if (!read_options(arguments, &config, &options.loop, error))
         return false;
     const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET,
                               .made_if_missing = options.train_text ? 1u << LDM_PART_TEXT : 0};
@@ -340,9 +341,9 @@ static bool train_autoencoder(const Arguments *arguments, const LdmDataset *data
                               const LdmTrainWatch *watch, GError **error)
 {
     LdmAutoencoderOptions options = ldm_autoencoder_defaults();
-    const PentimentoSettings settings = pentimento_settings_autoencoder(&options);
+    const PentimentoTrainConfig config = pentimento_train_config_autoencoder(&options);
 
-    if (!read_options(arguments, &settings, &options.loop, error))
+    if (!read_options(arguments, &config, &options.loop, error))
         return false;
     const LdmWanted wanted = {
         .first_stage = true, .made_new = 1u << LDM_PART_VAE, .vae = options.vae};
@@ -356,12 +357,12 @@ static bool train_contrastive(const Arguments *arguments, const LdmDataset *data
                               const LdmTrainWatch *watch, GError **error)
 {
     LdmContrastOptions options = ldm_contrast_defaults();
-    const PentimentoSettings settings = pentimento_settings_contrastive(&options);
+    const PentimentoTrainConfig config = pentimento_train_config_contrastive(&options);
     bool anew = arguments->init != NULL;
     const LdmWanted wanted = {.made_new = 1u << LDM_PART_UNET | 1u << LDM_PART_VAE |
                                           (anew ? 1u << LDM_PART_TEXT : 0)};
 
-    if (!read_options(arguments, &settings, &options.loop, error))
+    if (!read_options(arguments, &config, &options.loop, error))
         return false;
     g_autoptr(LdmModel) model =
         ldm_model_load_wanted(anew ? arguments->init : arguments->common.model, &wanted, error);
@@ -375,9 +376,9 @@ static bool train_tiny(const Arguments *arguments, const LdmDataset *dataset,
                        const LdmTrainWatch *watch, GError **error)
 {
     LdmTinyOptions options = ldm_tiny_defaults();
-    const PentimentoSettings settings = pentimento_settings_tiny(&options);
+    const PentimentoTrainConfig config = pentimento_train_config_tiny(&options);
 
-    if (!read_options(arguments, &settings, &options.loop, error))
+    if (!read_options(arguments, &config, &options.loop, error))
         return false;
     g_autoptr(LdmModel) model =
         ldm_model_load_wanted(arguments->common.model, &(LdmWanted){.first_stage = true}, error);

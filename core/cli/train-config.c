@@ -11,7 +11,7 @@
 
 typedef enum { SIZE, UINT64, INT64, INT, DOUBLE, PAIR, BOOL, TEXT, CHOICE } Kind;
 
-struct PentimentoSetting {
+struct PentimentoTrainSetting {
     const char *name;
     Kind kind;
     size_t offset;
@@ -20,7 +20,7 @@ struct PentimentoSetting {
 
 static const char *const optimisers[] = {[LDM_ADAMW] = "adamw", [LDM_MUON] = "muon", NULL};
 
-static const PentimentoSetting loop_table[] = {
+static const PentimentoTrainSetting loop_table[] = {
     {"steps", UINT64, offsetof(LdmLoopOptions, optimiser.steps)},
     {"batch", SIZE, offsetof(LdmLoopOptions, batch)},
     {"accumulate", SIZE, offsetof(LdmLoopOptions, accumulate)},
@@ -46,7 +46,7 @@ static const PentimentoSetting loop_table[] = {
 };
 
 /* Of trainings that write whole models. */
-static const PentimentoSetting profiles_table[] = {
+static const PentimentoTrainSetting profiles_table[] = {
     {"ema-profiles", PAIR, offsetof(LdmLoopOptions, optimiser.profiles)},
     {"ema-snapshots", SIZE, offsetof(LdmLoopOptions, snapshots)},
     {NULL},
@@ -54,7 +54,7 @@ static const PentimentoSetting profiles_table[] = {
 
 static const char *const precisions[] = {[LDM_TRAIN_F32] = "f32", [LDM_TRAIN_BF16] = "bf16", NULL};
 
-static const PentimentoSetting ldm_table[] = {
+static const PentimentoTrainSetting ldm_table[] = {
     {"size", SIZE, offsetof(LdmTrainOptions, latents.augment.side)},
     {"crop", DOUBLE, offsetof(LdmTrainOptions, latents.augment.crop)},
     {"flip", BOOL, offsetof(LdmTrainOptions, latents.augment.flip)},
@@ -74,7 +74,7 @@ static const PentimentoSetting ldm_table[] = {
     {NULL},
 };
 
-static const PentimentoSetting lora_table[] = {
+static const PentimentoTrainSetting lora_table[] = {
     {"rank", SIZE, offsetof(LdmAdapterOptions, rank)},
     {"alpha", DOUBLE, offsetof(LdmAdapterOptions, alpha)},
     {"targets", TEXT, offsetof(LdmAdapterOptions, targets)},
@@ -82,7 +82,7 @@ static const PentimentoSetting lora_table[] = {
     {NULL},
 };
 
-static const PentimentoSetting word_table[] = {
+static const PentimentoTrainSetting word_table[] = {
     {"word", TEXT, offsetof(LdmAdapterOptions, word)},
     {"meaning", TEXT, offsetof(LdmAdapterOptions, meaning)},
     {"vectors", SIZE, offsetof(LdmAdapterOptions, vectors)},
@@ -94,7 +94,7 @@ static const char *const regularisers[] = {[LDM_REGULARISER_GIVEN] = "model",
                                            [LDM_REGULARISER_VQ] = "vq",
                                            NULL};
 
-static const PentimentoSetting autoencoder_table[] = {
+static const PentimentoTrainSetting autoencoder_table[] = {
     {"size", SIZE, offsetof(LdmAutoencoderOptions, augment.side)},
     {"crop", DOUBLE, offsetof(LdmAutoencoderOptions, augment.crop)},
     {"flip", BOOL, offsetof(LdmAutoencoderOptions, augment.flip)},
@@ -122,7 +122,7 @@ static const PentimentoSetting autoencoder_table[] = {
     {NULL},
 };
 
-static const PentimentoSetting contrastive_table[] = {
+static const PentimentoTrainSetting contrastive_table[] = {
     {"side", SIZE, offsetof(LdmContrastOptions, tower.side)},
     {"channels", SIZE, offsetof(LdmContrastOptions, tower.channels)},
     {"levels", SIZE, offsetof(LdmContrastOptions, tower.levels)},
@@ -131,7 +131,7 @@ static const PentimentoSetting contrastive_table[] = {
     {NULL},
 };
 
-static const PentimentoSetting tiny_table[] = {
+static const PentimentoTrainSetting tiny_table[] = {
     {"size", SIZE, offsetof(LdmTinyOptions, augment.side)},
     {"crop", DOUBLE, offsetof(LdmTinyOptions, augment.crop)},
     {"flip", BOOL, offsetof(LdmTinyOptions, augment.flip)},
@@ -143,57 +143,57 @@ static const PentimentoSetting tiny_table[] = {
     {NULL},
 };
 
-PentimentoSettings pentimento_settings_ldm(LdmTrainOptions *options)
+PentimentoTrainConfig pentimento_train_config_ldm(LdmTrainOptions *options)
 {
-    static const PentimentoSetting *const adapters[] = {
+    static const PentimentoTrainSetting *const adapters[] = {
         [LDM_ADAPTER_LORA] = lora_table,
         [LDM_ADAPTER_WORD] = word_table,
     };
-    PentimentoSettings settings = {
+    PentimentoTrainConfig config = {
         {{loop_table, &options->loop}, {ldm_table, options}, {profiles_table, &options->loop}}};
 
     if (options->adapter.kind != LDM_ADAPTER_NONE) {
-        settings.groups[2].table = adapters[options->adapter.kind];
-        settings.groups[2].options = &options->adapter;
+        config.groups[2].table = adapters[options->adapter.kind];
+        config.groups[2].options = &options->adapter;
     }
-    return settings;
+    return config;
 }
 
-PentimentoSettings pentimento_settings_autoencoder(LdmAutoencoderOptions *options)
+PentimentoTrainConfig pentimento_train_config_autoencoder(LdmAutoencoderOptions *options)
 {
-    return (PentimentoSettings){{{loop_table, &options->loop},
-                                 {autoencoder_table, options},
-                                 {profiles_table, &options->loop}}};
+    return (PentimentoTrainConfig){{{loop_table, &options->loop},
+                                    {autoencoder_table, options},
+                                    {profiles_table, &options->loop}}};
 }
 
-PentimentoSettings pentimento_settings_contrastive(LdmContrastOptions *options)
+PentimentoTrainConfig pentimento_train_config_contrastive(LdmContrastOptions *options)
 {
-    return (PentimentoSettings){{{loop_table, &options->loop}, {contrastive_table, options}}};
+    return (PentimentoTrainConfig){{{loop_table, &options->loop}, {contrastive_table, options}}};
 }
 
-PentimentoSettings pentimento_settings_tiny(LdmTinyOptions *options)
+PentimentoTrainConfig pentimento_train_config_tiny(LdmTinyOptions *options)
 {
-    return (PentimentoSettings){{{loop_table, &options->loop}, {tiny_table, options}}};
+    return (PentimentoTrainConfig){{{loop_table, &options->loop}, {tiny_table, options}}};
 }
 
 /* "steps, batch ..." */
-static char *names_of(const PentimentoSettings *settings)
+static char *names_of(const PentimentoTrainConfig *config)
 {
     GString *names = g_string_new(NULL);
 
-    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups) && settings->groups[g].table; g++)
-        for (const PentimentoSetting *s = settings->groups[g].table; s->name != NULL; s++)
+    for (size_t g = 0; g < G_N_ELEMENTS(config->groups) && config->groups[g].table; g++)
+        for (const PentimentoTrainSetting *s = config->groups[g].table; s->name != NULL; s++)
             g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", s->name);
     return g_string_free(names, FALSE);
 }
 
-static const PentimentoSetting *find(const PentimentoSettings *settings, const char *name,
-                                     void **place)
+static const PentimentoTrainSetting *find(const PentimentoTrainConfig *config, const char *name,
+                                          void **place)
 {
-    for (size_t g = 0; g < G_N_ELEMENTS(settings->groups) && settings->groups[g].table; g++)
-        for (const PentimentoSetting *s = settings->groups[g].table; s->name != NULL; s++)
+    for (size_t g = 0; g < G_N_ELEMENTS(config->groups) && config->groups[g].table; g++)
+        for (const PentimentoTrainSetting *s = config->groups[g].table; s->name != NULL; s++)
             if (strcmp(s->name, name) == 0) {
-                *place = (char *)settings->groups[g].options + s->offset;
+                *place = (char *)config->groups[g].options + s->offset;
                 return s;
             }
     return NULL;
@@ -243,7 +243,7 @@ static bool set_choice(int *place, const char *const *choices, const char *text)
     return false;
 }
 
-static bool set_value(void *place, const PentimentoSetting *setting, const char *text)
+static bool set_value(void *place, const PentimentoTrainSetting *setting, const char *text)
 {
     bool yes = strcmp(text, "true") == 0;
 
@@ -256,14 +256,14 @@ static bool set_value(void *place, const PentimentoSetting *setting, const char 
     }
 }
 
-bool pentimento_train_set(const PentimentoSettings *settings, const char *name, const char *text,
-                          GError **error)
+bool pentimento_train_config_set(const PentimentoTrainConfig *config, const char *name,
+                                 const char *text, GError **error)
 {
     void *place = NULL;
-    const PentimentoSetting *setting = find(settings, name, &place);
+    const PentimentoTrainSetting *setting = find(config, name, &place);
 
     if (setting == NULL) {
-        g_autofree char *names = names_of(settings);
+        g_autofree char *names = names_of(config);
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                     _("there is no setting “%s”; there are %s"), name, names);
         return false;
@@ -287,7 +287,7 @@ bool pentimento_train_set(const PentimentoSettings *settings, const char *name, 
 
 /* ---- files ---- */
 
-static bool read_json(const PentimentoSettings *settings, const char *text, size_t size,
+static bool read_json(const PentimentoTrainConfig *config, const char *text, size_t size,
                       const char *path, GError **error)
 {
     g_autoptr(JsonObject) object = ldm_json_parse(text, size, path, error);
@@ -307,7 +307,7 @@ static bool read_json(const PentimentoSettings *settings, const char *text, size
                                      : json_to_string(node, FALSE); /* a number or true as typed */
         if (array) /* what stands between [ and ] */
             value[strlen(value) - 1] = '\0';
-        if (pentimento_train_set(settings, name, value + array, &reason))
+        if (pentimento_train_config_set(config, name, value + array, &reason))
             continue;
         ldm_set_error(error, FORMAT, "%s: %s", path, reason->message);
         return false;
@@ -315,7 +315,7 @@ static bool read_json(const PentimentoSettings *settings, const char *text, size
     return true;
 }
 
-static bool read_lines(const PentimentoSettings *settings, const char *text, const char *path,
+static bool read_lines(const PentimentoTrainConfig *config, const char *text, const char *path,
                        GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
@@ -330,8 +330,8 @@ static bool read_lines(const PentimentoSettings *settings, const char *text, con
         equals = strchr(lines[i], '=');
         if (equals != NULL)
             *equals = '\0';
-        if (equals != NULL &&
-            pentimento_train_set(settings, g_strstrip(lines[i]), g_strstrip(equals + 1), &reason))
+        if (equals != NULL && pentimento_train_config_set(config, g_strstrip(lines[i]),
+                                                          g_strstrip(equals + 1), &reason))
             continue;
         ldm_set_error(error, FORMAT, _("%s, line %u: %s"), path, i + 1,
                       reason != NULL ? reason->message : _("“name = value” is expected"));
@@ -340,13 +340,13 @@ static bool read_lines(const PentimentoSettings *settings, const char *text, con
     return true;
 }
 
-bool pentimento_train_read(const PentimentoSettings *settings, const char *path, GError **error)
+bool pentimento_train_config_read(const PentimentoTrainConfig *config, const char *path,
+                                  GError **error)
 {
     g_autofree char *text = ldm_file_read_text(path, LDM_CONFIG_BYTES, error);
 
     if (text == NULL)
         return false;
-    return text[strspn(text, " \t\r\n")] == '{'
-               ? read_json(settings, text, strlen(text), path, error)
-               : read_lines(settings, text, path, error);
+    return text[strspn(text, " \t\r\n")] == '{' ? read_json(config, text, strlen(text), path, error)
+                                                : read_lines(config, text, path, error);
 }
