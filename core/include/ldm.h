@@ -317,6 +317,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmRequest, ldm_request_free)
 /* One row of the table of options that the command line, the worker and the plug-in share. */
 typedef struct {
     const char *name;           /* "guidance" ... : also the command line's and the PDB's name */
+    size_t field;               /* of LdmRequest, by offsetof; choices are ints */
     const char *type;           /* GVariant type: "s" "i" "x" "d" "as" */
     double minimum, maximum;    /* numbers only */
     const char *const *choices; /* NULL-terminated nicks for choices ("ddim" ...), else NULL */

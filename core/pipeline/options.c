@@ -17,72 +17,60 @@ static const char *const precisions[] = {"exact", "bf16", "q8", NULL};
 #define INPAINT  (1u << LDM_TASK_INPAINT)
 #define ALL      (GENERATE | REPAINT)
 
-/* The order of `fields` below. */
+#define FIELD(name) offsetof(LdmRequest, name)
+
 static const LdmOption options[] = {
-    {"prompt", "s", 0, 0, NULL, ALL, N_("What the picture shall show")},
-    {"negative-prompt", "s", 0, 0, NULL, ALL, N_("What the picture shall not show")},
-    {"width", "i", 0, LDM_SIDE_MAX, NULL, GENERATE,
+    {"prompt", FIELD(prompt), "s", 0, 0, NULL, ALL, N_("What the picture shall show")},
+    {"negative-prompt", FIELD(negative_prompt), "s", 0, 0, NULL, ALL,
+     N_("What the picture shall not show")},
+    {"width", FIELD(width), "i", 0, LDM_SIDE_MAX, NULL, GENERATE,
      N_("Width in pixels; 0 is the size the model was trained at")},
-    {"height", "i", 0, LDM_SIDE_MAX, NULL, GENERATE,
+    {"height", FIELD(height), "i", 0, LDM_SIDE_MAX, NULL, GENERATE,
      N_("Height in pixels; 0 is the size the model was trained at")},
-    {"refine", "d", 0, 1, NULL, GENERATE,
+    {"refine", FIELD(refine), "d", 0, 1, NULL, GENERATE,
      N_("Larger pictures than the model was trained at are laid out at its size, enlarged, and "
-        "made "
-        "anew with this strength; 0 makes them at once")},
-    {"steps", "i", 1, 1000, NULL, ALL, N_("Number of denoising steps; more is slower and finer")},
-    {"sampler", "s", 0, 0, samplers, ALL, N_("How one step leads to the next")},
-    {"schedule", "s", 0, 0, schedules, ALL, N_("How the noise levels are spaced")},
-    {"guidance", "d", 0, 30, NULL, ALL,
+        "made anew with this strength; 0 makes them at once")},
+    {"steps", FIELD(steps), "i", 1, 1000, NULL, ALL,
+     N_("Number of denoising steps; more is slower and finer")},
+    {"sampler", FIELD(sampler), "s", 0, 0, samplers, ALL, N_("How one step leads to the next")},
+    {"schedule", FIELD(schedule), "s", 0, 0, schedules, ALL, N_("How the noise levels are spaced")},
+    {"guidance", FIELD(guidance), "d", 0, 30, NULL, ALL,
      N_("How closely the prompt is followed: 1 = loosely, and twice as fast; 3 to 8 are usual")},
-    {"guidance-rescale", "d", 0, 1, NULL, ALL,
+    {"guidance-rescale", FIELD(guidance_rescale), "d", 0, 1, NULL, ALL,
      N_("How much of the contrast that guidance adds is taken back; 0 is nothing")},
-    {"quality", "s", 0, 0, qualities, ALL,
+    {"quality", FIELD(quality), "s", 0, 0, qualities, ALL,
      N_("How much may be approximated for speed: from nothing (exact) to the most (draft)")},
-    {"guidance-start", "d", 0, 1, NULL, ALL,
+    {"guidance-start", FIELD(guidance_start), "d", 0, 1, NULL, ALL,
      N_("Fraction of the steps before which there is no guidance, which halves their time")},
-    {"guidance-end", "d", 0, 1, NULL, ALL,
+    {"guidance-end", FIELD(guidance_end), "d", 0, 1, NULL, ALL,
      N_("Fraction of the steps after which there is no guidance, which halves their time")},
-    {"reuse", "i", 1, 20, NULL, ALL,
+    {"reuse", FIELD(reuse), "i", 1, 20, NULL, ALL,
      N_("Compute deep features in every Nth step at the least, foretell them in the others; 1 is "
         "exact")},
-    {"merge", "d", 0, 0.75, NULL, ALL,
+    {"merge", FIELD(merge), "d", 0, 0.75, NULL, ALL,
      N_("Share of the tokens that merge with similar ones in large self-attention; 0 is exact")},
-    {"surroundings", "i", 0, 1024, NULL, REPAINT,
+    {"surroundings", FIELD(surroundings), "i", 0, 1024, NULL, REPAINT,
      N_("Latent cells around the mask that the network sees; 0 sees all, and is exact")},
-    {"precision", "s", 0, 0, precisions, ALL,
+    {"precision", FIELD(precision), "s", 0, 0, precisions, ALL,
      N_("How the denoiser multiplies: exact, rounded to bf16 where the processor can, or in 8 bits "
         "(q8), with half the memory")},
-    {"strength", "d", 0, 1, NULL, REPAINT, N_("How far to depart from the picture; 0 keeps it")},
-    {"eta", "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
-    {"seed", "x", -1, (double)G_MAXINT64, NULL, ALL,
+    {"strength", FIELD(strength), "d", 0, 1, NULL, REPAINT,
+     N_("How far to depart from the picture; 0 keeps it")},
+    {"eta", FIELD(eta), "d", 0, 1, NULL, ALL, N_("Fresh noise in every step of the ddim sampler")},
+    {"seed", FIELD(seed), "x", -1, (double)G_MAXINT64, NULL, ALL,
      N_("The same seed gives the same picture; -1 picks a new one")},
-    {"learn", "i", 0, LDM_LEARN_MAX, NULL, INPAINT,
+    {"learn", FIELD(learn), "i", 0, LDM_LEARN_MAX, NULL, INPAINT,
      N_("Steps of learning from the picture itself before it is filled; 0 is none")},
-    {"lora", "as", 0, 0, NULL, ALL,
+    {"lora", FIELD(loras), "as", 0, 0, NULL, ALL,
      N_("LoRA (.safetensors, or the name of one that was taught); FILE:0.5 takes half of its "
         "effect; may be given several times")},
-    {"embedding", "as", 0, 0, NULL, ALL,
+    {"embedding", FIELD(embeddings), "as", 0, 0, NULL, ALL,
      N_("Word for the prompt, learnt by textual inversion (.safetensors); may be given several "
         "times")},
     {NULL},
 };
 
-static const size_t fields[] = {
-    offsetof(LdmRequest, prompt),       offsetof(LdmRequest, negative_prompt),
-    offsetof(LdmRequest, width),        offsetof(LdmRequest, height),
-    offsetof(LdmRequest, refine),       offsetof(LdmRequest, steps),
-    offsetof(LdmRequest, sampler),      offsetof(LdmRequest, schedule),
-    offsetof(LdmRequest, guidance),     offsetof(LdmRequest, guidance_rescale),
-    offsetof(LdmRequest, quality),      offsetof(LdmRequest, guidance_start),
-    offsetof(LdmRequest, guidance_end), offsetof(LdmRequest, reuse),
-    offsetof(LdmRequest, merge),        offsetof(LdmRequest, surroundings),
-    offsetof(LdmRequest, precision),    offsetof(LdmRequest, strength),
-    offsetof(LdmRequest, eta),          offsetof(LdmRequest, seed),
-    offsetof(LdmRequest, learn),        offsetof(LdmRequest, loras),
-    offsetof(LdmRequest, embeddings),
-};
-G_STATIC_ASSERT(G_N_ELEMENTS(fields) + 1 == G_N_ELEMENTS(options));
-G_STATIC_ASSERT(G_N_ELEMENTS(fields) <= 64); /* bits of LdmRequest.named */
+G_STATIC_ASSERT(G_N_ELEMENTS(options) - 1 <= 64); /* bits of LdmRequest.named */
 G_STATIC_ASSERT(sizeof(LdmSampler) == sizeof(int) && sizeof(LdmSigmas) == sizeof(int) &&
                 sizeof(LdmPrecision) == sizeof(int) && sizeof(LdmQuality) == sizeof(int));
 
@@ -278,7 +266,7 @@ static void set_place(LdmRequest *request)
 {
     for (size_t p = 0; p < G_N_ELEMENTS(places); p++) {
         size_t i = row_of(places[p].option);
-        void *field = (char *)request + fields[i];
+        void *field = (char *)request + options[i].field;
         if (!applies(&options[i], request) || (request->named >> i & 1) != 0)
             continue;
         if (options[i].type[0] == 'd')
@@ -294,7 +282,7 @@ static void set_place(LdmRequest *request)
 
 static bool set_field(LdmRequest *request, size_t i, GVariant *value, GError **error)
 {
-    void *field = (char *)request + fields[i];
+    void *field = (char *)request + options[i].field;
     if (options[i].type[0] == 'a')
         return set_list(&options[i], field, value, error);
     return options[i].type[0] == 's' ? set_string(&options[i], field, value, error)
@@ -327,7 +315,7 @@ GVariant *ldm_request_get(const LdmRequest *request, const char *name)
     size_t i = row_of(name);
     if (options[i].name == NULL || !applies(&options[i], request))
         return NULL;
-    const void *field = (const char *)request + fields[i];
+    const void *field = (const char *)request + options[i].field;
     if (options[i].choices != NULL)
         return g_variant_new_string(options[i].choices[*(const int *)field]);
     switch (options[i].type[0]) {
@@ -345,7 +333,7 @@ GVariant *ldm_request_get(const LdmRequest *request, const char *name)
 static bool check_field(const LdmRequest *request, size_t i, GError **error)
 {
     const LdmOption *option = &options[i];
-    const void *field = (const char *)request + fields[i];
+    const void *field = (const char *)request + options[i].field;
     if (option->choices != NULL) {
         int value = *(const int *)field;
         if (value >= 0 && (guint)value < g_strv_length((char **)option->choices))
