@@ -4,9 +4,7 @@
  * repainted) new value, and below that the new fades into the old. */
 #include "finish/finish.h"
 
-#include "base/checked.h"
-#include "base/error.h"
-#include "kernels/kernels.h"
+#include "layers/resample.h"
 #include "tensor/tensor.h"
 
 /* The part of the work image that the window fills, as R'G'B' in 0..1 and opaque. */
@@ -27,23 +25,10 @@ LdmTensor *ldm_enlarge(LdmTensor *rgba, size_t h, size_t w, GCancellable *cancel
                        GError **error)
 {
     g_autoptr(LdmTensor) small = rgba;
-    size_t H = small->shape[1], W = small->shape[2];
-    g_autoptr(LdmTensor) out = ldm_tensor_new_nhwc(1, h, w, 4, error);
-    size_t bytes = ldm_resample_scratch(H, W, 4, h, w);
-    void *scratch =
-        out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, _("the enlarged picture"), error);
-    if (scratch == NULL)
-        return NULL;
-    bool ok = ldm_resample(LDM_RESAMPLE_LANCZOS, H, W, 4, ldm_tensor_f32(small), h, w,
-                           ldm_tensor_f32(out), scratch, cancellable);
-    ldm_aligned_free(scratch);
-    if (!ok) {
-        ldm_set_error(error, CANCELLED, _("cancelled"));
-        return NULL;
-    }
-    for (size_t i = 0; i < h * w * 4; i++) /* Lanczos overshoots */
+    LdmTensor *out = ldm_tensor_resample(LDM_RESAMPLE_LANCZOS, small, h, w, cancellable, error);
+    for (size_t i = 0; out != NULL && i < h * w * 4; i++) /* Lanczos overshoots */
         ldm_tensor_f32(out)[i] = CLAMP(ldm_tensor_f32(out)[i], 0.0f, 1.0f);
-    return g_steal_pointer(&out);
+    return out;
 }
 
 /* Offset, in pixels, of pixel i of the window in the picture. */

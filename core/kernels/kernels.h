@@ -203,12 +203,12 @@ bool ldm_merge(const LdmMerge *merge, const float *x, float *y, GCancellable *ca
 bool ldm_unmerge(const LdmMerge *merge, const float *x, const float *residual, float *y,
                  GCancellable *cancellable);
 
-/* ---- resample: [H, W, C] -> [Ho, Wo, C], separable, edges clamped ----
+/* ---- resample: x [1, H, W, C] -> y [1, Ho, Wo, C], separable, edges clamped ----
  * LANCZOS (a = 3) widens its kernel when reducing (antialias); BOX averages areas exactly. */
 typedef enum { LDM_RESAMPLE_LANCZOS, LDM_RESAMPLE_BILINEAR, LDM_RESAMPLE_BOX } LdmResample;
 size_t ldm_resample_scratch(size_t H, size_t W, size_t C, size_t Ho, size_t Wo);
-bool ldm_resample(LdmResample filter, size_t H, size_t W, size_t C, const float *x, size_t Ho,
-                  size_t Wo, float *y, void *scratch, GCancellable *cancellable);
+bool ldm_resample(LdmResample filter, const LdmTensor *x, const LdmTensor *y, void *scratch,
+                  GCancellable *cancellable);
 
 /* ---- the way back: gradients of inputs are written, or added where `add`; those of parameters are
  * always added, f32 in the parameter's layout. NULL: not wanted. Sums run in an order that

@@ -116,13 +116,15 @@ static void column_tile(size_t index, int thread, void *data)
     resample_one(pass, pass->x, index, pass->y + index * pass->width);
 }
 
-bool ldm_resample(LdmResample filter, size_t H, size_t W, size_t C, const float *x, size_t Ho,
-                  size_t Wo, float *y, void *scratch, GCancellable *cancellable)
+bool ldm_resample(LdmResample filter, const LdmTensor *x, const LdmTensor *y, void *scratch,
+                  GCancellable *cancellable)
 {
+    size_t H = x->shape[1], W = x->shape[2], C = x->shape[3];
+    size_t Ho = y->shape[1], Wo = y->shape[2];
     float *middle = scratch, *tables = middle + H * Wo * C; /* middle: [H, Wo, C] */
-    Pass rows = {ldm_lanes(), make_axis(filter, W, Wo, tables), W, Wo, C, x, middle};
+    Pass rows = {ldm_lanes(), make_axis(filter, W, Wo, tables), W, Wo, C, x->data, middle};
     tables += axis_floats(W, Wo);
-    Pass columns = {ldm_lanes(), make_axis(filter, H, Ho, tables), H, Ho, Wo * C, middle, y};
+    Pass columns = {ldm_lanes(), make_axis(filter, H, Ho, tables), H, Ho, Wo * C, middle, y->data};
     return ldm_parallel_for(H, row_tile, &rows, cancellable) &&
            ldm_parallel_for(Ho, column_tile, &columns, cancellable);
 }

@@ -4,11 +4,9 @@
  * cache. */
 #include "pipeline/preview-map.h"
 
-#include "base/checked.h"
-#include "base/error.h"
 #include "decode/rgb-map.h"
 #include "encode/encode.h"
-#include "kernels/kernels.h"
+#include "layers/resample.h"
 #include "layers/room.h"
 #include "pipeline/plan.h"
 #include "tensor/tensor.h"
@@ -55,17 +53,9 @@ static LdmTensor *leaves(size_t side, GError **error)
 static LdmTensor *cell_colours(const LdmTensor *picture, size_t cells, GCancellable *cancellable,
                                GError **error)
 {
-    size_t side = picture->shape[1], scratch = ldm_resample_scratch(side, side, 3, cells, cells);
-    LdmTensor *rgb = ldm_tensor_new_nhwc(1, cells, cells, 3, error);
-    void *room = rgb != NULL ? ldm_aligned_alloc(scratch, 1, _("the preview"), error) : NULL;
-    if (room == NULL) {
-        ldm_tensor_free(rgb);
-        return NULL;
-    }
-    ldm_resample(LDM_RESAMPLE_BOX, side, side, 3, picture->data, cells, cells, rgb->data, room,
-                 cancellable);
-    ldm_aligned_free(room);
-    for (size_t i = 0; i < ldm_tensor_count(rgb); i++)
+    LdmTensor *rgb =
+        ldm_tensor_resample(LDM_RESAMPLE_BOX, picture, cells, cells, cancellable, error);
+    for (size_t i = 0; rgb != NULL && i < ldm_tensor_count(rgb); i++)
         ldm_tensor_f32(rgb)[i] = (ldm_tensor_f32(rgb)[i] + 1.0f) / 2.0f;
     return rgb;
 }

@@ -3,11 +3,10 @@
  * nothing that it computes with is written to. */
 #include "pipeline/preview.h"
 
-#include "base/checked.h"
 #include "base/error.h"
 #include "decode/rgb-map.h"
 #include "decode/tiny-decoder.h"
-#include "kernels/kernels.h"
+#include "layers/resample.h"
 #include "pipeline/preview-map.h"
 #include "tensor/tensor.h"
 #include "weights/tiny.h"
@@ -126,8 +125,7 @@ static void crop(LdmTensor *picture, const LdmPrepared *geometry)
 static size_t resize_bytes(const LdmPreview *preview, size_t h, size_t w)
 {
     size_t height = (size_t)preview->height, width = (size_t)preview->width;
-    return (height * width * 3 * 5 + 3) / 4 * sizeof(float) +
-           ldm_resample_scratch(h, w, 3, height, width);
+    return height * width * 3 * (sizeof(float) + 1) + ldm_resample_scratch(h, w, 3, height, width);
 }
 
 /* Hands it on in the preview's size, as bytes. */
@@ -137,18 +135,16 @@ static void hand_on(const LdmMonitor *monitor, LdmPreview *preview, const LdmTen
     size_t height = (size_t)preview->height, width = (size_t)preview->width;
     size_t n = height * width * 3;
     LdmResample filter = width <= w && height <= h ? LDM_RESAMPLE_BOX : LDM_RESAMPLE_BILINEAR;
-    float *floats = ldm_aligned_alloc(resize_bytes(preview, h, w), 1, _("the preview"), NULL);
-    if (floats == NULL)
+    g_autoptr(LdmTensor) resized =
+        ldm_tensor_resample(filter, picture, height, width, monitor->cancellable, NULL);
+    g_autofree uint8_t *bytes = resized != NULL ? g_malloc(n) : NULL;
+    if (bytes == NULL)
         return;
-    uint8_t *bytes = (uint8_t *)(floats + n);
-    void *scratch = floats + n + (n + 3) / 4;
-    ldm_resample(filter, h, w, 3, picture->data, height, width, floats, scratch,
-                 monitor->cancellable);
+    const float *floats = resized->data;
     for (size_t i = 0; i < n; i++)
         bytes[i] = floats[i] > 0.0f ? (uint8_t)(MIN(floats[i], 1.0f) * 255.0f + 0.5f) : 0;
     preview->pixels = bytes;
     monitor->preview(preview, monitor->preview_data);
-    ldm_aligned_free(floats);
 }
 
 /* Cells of the latent that the tiny decoder sees: of a large one no more than make up a picture of
@@ -161,22 +157,6 @@ static void seen_cells(const LdmPreviews *previews, const size_t latent[4], size
     *w = MAX((size_t)rint(scale * (double)latent[2]), 1);
 }
 
-/* Means of cells; NULL where there is no memory for them. */
-static LdmTensor *reduce(const LdmTensor *x0, size_t h, size_t w, GCancellable *cancellable)
-{
-    const size_t *from = x0->shape;
-    LdmTensor *reduced = ldm_tensor_new_nhwc(1, h, w, from[3], NULL);
-    void *scratch = ldm_aligned_alloc(ldm_resample_scratch(from[1], from[2], from[3], h, w), 1,
-                                      _("the preview"), NULL);
-    if (reduced != NULL && scratch != NULL)
-        ldm_resample(LDM_RESAMPLE_BOX, from[1], from[2], from[3], x0->data, h, w, reduced->data,
-                     scratch, cancellable);
-    else
-        g_clear_pointer(&reduced, ldm_tensor_free);
-    ldm_aligned_free(scratch);
-    return reduced;
-}
-
 static LdmTensor *decode(const LdmPreviews *previews, const LdmTensor *x0)
 {
     const LdmPreviewDecoder *decoder = previews->decoder;
@@ -187,7 +167,7 @@ static LdmTensor *decode(const LdmPreviews *previews, const LdmTensor *x0)
         return ldm_rgb_map_apply(decoder->map, x0, NULL);
     seen_cells(previews, x0->shape, &h, &w);
     if (h < x0->shape[1] || w < x0->shape[2]) {
-        x0 = reduced = reduce(x0, h, w, cancellable);
+        x0 = reduced = ldm_tensor_resample(LDM_RESAMPLE_BOX, x0, h, w, cancellable, NULL);
         if (reduced == NULL)
             return NULL;
     }

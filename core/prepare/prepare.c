@@ -5,7 +5,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "kernels/kernels.h"
+#include "layers/resample.h"
 #include "tensor/tensor.h"
 
 #include <math.h>
@@ -32,25 +32,12 @@ size_t ldm_prepare_scratch(const LdmPrepared *p)
     return MAX(reading, reducing);
 }
 
+/* Takes `rgb`. */
 static LdmTensor *reduce(LdmTensor *rgb, size_t h, size_t w, GCancellable *cancellable,
                          GError **error)
 {
     g_autoptr(LdmTensor) full = rgb;
-    size_t H = full->shape[1], W = full->shape[2];
-    g_autoptr(LdmTensor) out = ldm_tensor_new_nhwc(1, h, w, 3, error);
-    size_t bytes = ldm_resample_scratch(H, W, 3, h, w);
-    void *scratch =
-        out == NULL ? NULL : ldm_aligned_alloc(bytes, 1, _("the reduced picture"), error);
-    if (scratch == NULL)
-        return NULL;
-    bool ok = ldm_resample(LDM_RESAMPLE_LANCZOS, H, W, 3, ldm_tensor_f32(full), h, w,
-                           ldm_tensor_f32(out), scratch, cancellable);
-    ldm_aligned_free(scratch);
-    if (!ok) {
-        ldm_set_error(error, CANCELLED, _("cancelled"));
-        return NULL;
-    }
-    return g_steal_pointer(&out);
+    return ldm_tensor_resample(LDM_RESAMPLE_LANCZOS, full, h, w, cancellable, error);
 }
 
 static bool prepare_image(const LdmTensor *picture, LdmPrepared *p, GCancellable *cancellable,

@@ -3,7 +3,7 @@
 #include "train/augment.h"
 
 #include "base/error.h"
-#include "kernels/kernels.h"
+#include "layers/resample.h"
 #include "tensor/tensor.h"
 #include "train/keyed.h"
 
@@ -66,19 +66,6 @@ static LdmTensor *cut(const LdmTensor *rgb, size_t x, size_t y, const LdmAugment
     return window;
 }
 
-static LdmTensor *resize(const LdmTensor *rgb, size_t H, size_t W, GError **error)
-{
-    const size_t *s = rgb->shape;
-    size_t bytes = ldm_resample_scratch(s[1], s[2], 3, H, W), floats = bytes / sizeof(float) + 1;
-    g_autoptr(LdmTensor) scratch = ldm_tensor_new(LDM_F32, 1, &floats, error);
-    LdmTensor *out = scratch != NULL ? ldm_tensor_new_nhwc(1, H, W, 3, error) : NULL;
-
-    if (out != NULL)
-        ldm_resample(LDM_RESAMPLE_LANCZOS, s[1], s[2], 3, rgb->data, H, W, ldm_tensor_f32(out),
-                     scratch->data, NULL);
-    return out;
-}
-
 /* The window of rgb [1, H, W, 3] that this variant of the example is. */
 static LdmTensor *window_of(const LdmAugment *augment, size_t example, size_t variant,
                             const LdmTensor *rgb, GError **error)
@@ -90,7 +77,8 @@ static LdmTensor *window_of(const LdmAugment *augment, size_t example, size_t va
     double fit = MAX((double)w / (double)W, (double)h / (double)H), scale = fit / (1.0 - cut_away);
     size_t Ho = MAX((size_t)lrint((double)H * scale), h);
     size_t Wo = MAX((size_t)lrint((double)W * scale), w);
-    g_autoptr(LdmTensor) resized = resize(rgb, Ho, Wo, error);
+    g_autoptr(LdmTensor) resized =
+        ldm_tensor_resample(LDM_RESAMPLE_LANCZOS, rgb, Ho, Wo, NULL, error);
     if (resized == NULL)
         return NULL;
     size_t x = ldm_keyed_below(&keyed, Wo - w + 1), y = ldm_keyed_below(&keyed, Ho - h + 1);

@@ -6,7 +6,7 @@
 #include "decode/decode.h"
 #include "decode/rgb-map.h"
 #include "decode/tiny-decoder.h"
-#include "kernels/kernels.h"
+#include "layers/resample.h"
 #include "pipeline/model.h"
 #include "pipeline/preview-map.h"
 #include "sd15.h"
@@ -73,11 +73,10 @@ static LdmTensor *decode(const Bench *bench, int kind, const LdmTensor *z)
 /* In [side, side], clamped. */
 static LdmTensor *shown(const LdmTensor *y, size_t side)
 {
-    size_t h = y->shape[1], w = y->shape[2];
-    LdmTensor *out = ldm_tensor_new_nhwc(1, side, side, 3, NULL);
-    g_autofree char *scratch = g_malloc(ldm_resample_scratch(h, w, 3, side, side));
-    ldm_resample(side <= h ? LDM_RESAMPLE_BOX : LDM_RESAMPLE_BILINEAR, h, w, 3, y->data, side, side,
-                 out->data, scratch, NULL);
+    g_autoptr(GError) error = NULL;
+    LdmResample filter = side <= y->shape[1] ? LDM_RESAMPLE_BOX : LDM_RESAMPLE_BILINEAR;
+    LdmTensor *out = ldm_tensor_resample(filter, y, side, side, NULL, &error);
+    need(out != NULL, error);
     for (size_t i = 0; i < ldm_tensor_count(out); i++)
         ldm_tensor_f32(out)[i] = CLAMP(ldm_tensor_f32(out)[i], 0.0f, 1.0f);
     return out;

@@ -29,6 +29,11 @@ static double twin_axis(LdmResample filter, const double *x, size_t in, size_t o
     return sum / total;
 }
 
+static LdmTensor picture(TwinArray array, size_t H, size_t W, size_t C)
+{
+    return (LdmTensor){LDM_F32, 4, {1, H, W, C}, array.data};
+}
+
 static void check(LdmResample filter, size_t H, size_t W, size_t C, size_t Ho, size_t Wo)
 {
     TwinArray x = twin_random(H * W * C), y = twin_array(Ho * Wo * C);
@@ -41,7 +46,8 @@ static void check(LdmResample filter, size_t H, size_t W, size_t C, size_t Ho, s
         middle[i] = twin_axis(filter, in + i / (Wo * C) * W * C + i % C, W, Wo, i / C % Wo, C);
     for (size_t i = 0; i < Ho * Wo * C; i++)
         expected[i] = twin_axis(filter, middle + i % (Wo * C), H, Ho, i / (Wo * C), Wo * C);
-    g_assert_true(ldm_resample(filter, H, W, C, x.data, Ho, Wo, y.data, scratch.data, NULL));
+    const LdmTensor from = picture(x, H, W, C), to = picture(y, Ho, Wo, C);
+    g_assert_true(ldm_resample(filter, &from, &to, scratch.data, NULL));
     twin_compare(y.data, expected, Ho * Wo * C, 2e-6, "resample");
     twin_free(x);
     twin_free(y);
@@ -68,14 +74,15 @@ static void test_promises(void)
     enum { H = 12, W = 18, C = 4 };
     TwinArray x = twin_random(H * W * C), y = twin_array(H * W * C);
     TwinArray scratch = twin_scratch(ldm_resample_scratch(H, W, C, H, W));
+    const LdmTensor from = picture(x, H, W, C), same = picture(y, H, W, C);
+    const LdmTensor small = picture(y, 5, 7, C);
     for (LdmResample filter = LDM_RESAMPLE_LANCZOS; filter <= LDM_RESAMPLE_BOX; filter++) {
-        g_assert_true(ldm_resample(filter, H, W, C, x.data, H, W, y.data, scratch.data, NULL));
+        g_assert_true(ldm_resample(filter, &from, &same, scratch.data, NULL));
         for (size_t i = 0; i < H * W * C; i++)
             g_assert_cmpfloat_with_epsilon(y.data[i], x.data[i], 1e-6);
     }
     double before = 0, after = 0;
-    g_assert_true(
-        ldm_resample(LDM_RESAMPLE_BOX, H, W, C, x.data, 5, 7, y.data, scratch.data, NULL));
+    g_assert_true(ldm_resample(LDM_RESAMPLE_BOX, &from, &small, scratch.data, NULL));
     for (size_t i = 0; i < H * W * C; i++)
         before += x.data[i] / (H * W);
     for (size_t i = 0; i < 5 * 7 * C; i++)
@@ -84,12 +91,12 @@ static void test_promises(void)
     for (size_t i = 0; i < H * W * C; i++)
         x.data[i] = 0.7f;
     for (LdmResample filter = LDM_RESAMPLE_LANCZOS; filter <= LDM_RESAMPLE_BOX; filter++) {
-        g_assert_true(ldm_resample(filter, H, W, C, x.data, 5, 7, y.data, scratch.data, NULL));
+        g_assert_true(ldm_resample(filter, &from, &small, scratch.data, NULL));
         for (size_t i = 0; i < 5 * 7 * C; i++)
             g_assert_cmpfloat_with_epsilon(y.data[i], 0.7f, 1e-6);
     }
     g_autoptr(GCancellable) c = twin_cancelled();
-    g_assert_false(ldm_resample(LDM_RESAMPLE_BOX, H, W, C, x.data, 5, 7, y.data, scratch.data, c));
+    g_assert_false(ldm_resample(LDM_RESAMPLE_BOX, &from, &small, scratch.data, c));
     twin_free(x);
     twin_free(y);
     twin_free(scratch);
