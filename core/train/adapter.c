@@ -212,12 +212,6 @@ static bool add_word(LdmTrainAdapter *adapter, GError **error)
 
 /* ---- begin and end ---- */
 
-static void freeze(LdmParams *params)
-{
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        ldm_params_at(params, i)->trained = false;
-}
-
 LdmTrainAdapter *ldm_train_adapter_new(LdmModel *model, const LdmAdapterOptions *options, bool text,
                                        uint64_t seed, GError **error)
 {
@@ -227,8 +221,8 @@ LdmTrainAdapter *ldm_train_adapter_new(LdmModel *model, const LdmAdapterOptions 
     adapter->params = ldm_params_new();
     adapter->layers = g_ptr_array_new_with_free_func(g_free);
     adapter->data = g_ptr_array_new_with_free_func(ldm_aligned_free);
-    freeze(model->unet_params);
-    freeze(model->text_params);
+    ldm_params_set_trained(model->unet_params, false);
+    ldm_params_set_trained(model->text_params, false);
     bool good = options->kind == LDM_ADAPTER_LORA ? add_lora(adapter, text, seed, error)
                                                   : add_word(adapter, error);
     return good ? g_steal_pointer(&adapter) : NULL;

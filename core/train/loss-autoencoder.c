@@ -138,12 +138,6 @@ static LdmTensor *quantise(Call *call, LdmTensor *z, double *share)
 
 /* ---- the discriminator ---- */
 
-static void set_trained(LdmParams *params, bool trained)
-{
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        ldm_params_at(params, i)->trained = trained;
-}
-
 /* Forward, the logits' gradient by `judge_logits`, backward. The gradient of x stays until the
  * pass is reset where `wanted`. */
 typedef double LogitsLoss(const LdmTensor *logits, double scale, float *d);
@@ -264,9 +258,9 @@ static void add_generator(Call *call, const LdmTensor *h, const LdmTensor *y)
     const LdmModel *model = loss->task.model;
     LdmAutoencoderTerms *terms = &call->terms;
 
-    set_trained(loss->task.discriminator_params, false);
+    ldm_params_set_trained(loss->task.discriminator_params, false);
     const LdmTensor *d = judge(call, y, generator_loss, 1.0, &terms->generator, true);
-    set_trained(loss->task.discriminator_params, true);
+    ldm_params_set_trained(loss->task.discriminator_params, true);
     if (d == NULL)
         return; /* failed or cancelled */
     double rec = last_length(call, model, h, &call->d_y);
@@ -306,7 +300,7 @@ static void add_matching(Call *call, const LdmTensor *y)
     LdmTensor *wanted[LDM_DISCRIMINATOR_LAYERS + 1], *made[LDM_DISCRIMINATOR_LAYERS + 1];
     LdmTensor *x = ldm_pass_input(pass, &call->x), *own = ldm_pass_input(pass, y);
 
-    set_trained(loss->task.discriminator_params, false);
+    ldm_params_set_trained(loss->task.discriminator_params, false);
     ldm_discriminator_features(pass, discriminator, x, wanted);
     ldm_pass_want_gradient(pass, own);
     size_t layers = ldm_discriminator_features(pass, discriminator, own, made);
@@ -316,7 +310,7 @@ static void add_matching(Call *call, const LdmTensor *y)
         ldm_pass_drop(pass, wanted[i]);
     }
     ldm_pass_backward(pass);
-    set_trained(loss->task.discriminator_params, true);
+    ldm_params_set_trained(loss->task.discriminator_params, true);
     const LdmTensor *d = ldm_pass_gradient(pass, own);
     for (size_t i = 0; d != NULL && d->data != NULL && i < ldm_tensor_count(d); i++)
         ldm_tensor_f32(&call->d_y)[i] += ((const float *)d->data)[i];

@@ -307,12 +307,6 @@ static bool write_model(void *data, GError **error)
 
 /* ---- before the loop ---- */
 
-static void mark_trained(LdmParams *params)
-{
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        ldm_params_at(params, i)->trained = true;
-}
-
 static bool is_encoder(const char *name)
 {
     return g_str_has_prefix(name, "encoder.") || g_str_has_prefix(name, "quant_conv.");
@@ -322,7 +316,7 @@ static void mark_autoencoder(const Run *run)
 {
     LdmParams *params = run->model->vae_params;
 
-    mark_trained(params);
+    ldm_params_set_trained(params, true);
     for (size_t i = 0; run->options->freeze_encoder && i < ldm_params_length(params); i++)
         if (is_encoder(ldm_params_at(params, i)->name))
             ldm_params_at(params, i)->trained = false;
@@ -339,7 +333,7 @@ static bool make_discriminator(Run *run, GError **error)
     run->discriminator = ldm_discriminator_new(&o->discriminator, run->discriminator_params);
     run->drawn = ldm_params_draw(run->discriminator_params, LDM_INITIAL_DISCRIMINATOR,
                                  "discriminator", (uint64_t)o->loop.seed, error);
-    mark_trained(run->discriminator_params);
+    ldm_params_set_trained(run->discriminator_params, true);
     if (o->adversarial_rate > 0.0)
         optimiser.rate = o->adversarial_rate;
     memset(optimiser.profiles, 0, sizeof optimiser.profiles); /* no part of the model */

@@ -124,12 +124,6 @@ static bool write_model(void *data, GError **error)
 
 /* ---- before the loop ---- */
 
-static void mark_trained(LdmParams *params)
-{
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        ldm_params_at(params, i)->trained = true;
-}
-
 /* The model's own tower, which has to be as the options want it. */
 static bool load_tower(Run *run, const char *folder, GError **error)
 {
@@ -172,9 +166,9 @@ static bool make_contrast(Run *run, GError **error)
     if (!(goes_on && g_file_test(folder, G_FILE_TEST_IS_DIR) ? load_tower(run, folder, error)
                                                              : draw_tower(run, error)))
         return false;
-    mark_trained(run->model->text_params);
-    mark_trained(ldm_image_tower_params(run->contrast.tower));
-    mark_trained(run->contrast.params);
+    ldm_params_set_trained(run->model->text_params, true);
+    ldm_params_set_trained(ldm_image_tower_params(run->contrast.tower), true);
+    ldm_params_set_trained(run->contrast.params, true);
     return ldm_contrast_batch_init(&run->batch, run->model, &run->contrast,
                                    run->options->loop.batch, error);
 }

@@ -408,20 +408,14 @@ static bool plan_memory(Run *run, size_t *bytes, size_t *pass_bytes, GError **er
     return ldm_loop_check_memory(run->watch->ranks, *bytes, error);
 }
 
-static void mark_trained(LdmParams *params, bool trained)
-{
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        ldm_params_at(params, i)->trained = trained;
-}
-
 /* Marks what is trained. */
 static bool choose(Run *run, GError **error)
 {
     const LdmTrainOptions *o = run->options;
 
     if (o->adapter.kind == LDM_ADAPTER_NONE) {
-        mark_trained(run->model->unet_params, true);
-        mark_trained(run->model->text_params, o->train_text);
+        ldm_params_set_trained(run->model->unet_params, true);
+        ldm_params_set_trained(run->model->text_params, o->train_text);
         return true;
     }
     run->adapter = ldm_train_adapter_new(run->model, &o->adapter, o->train_text,

@@ -208,7 +208,7 @@ static bool allocate(Run *run, size_t pass_bytes, GError **error)
     return true;
 }
 
-static bool make_decoder(Run *run, size_t *weights, GError **error)
+static bool make_decoder(Run *run, GError **error)
 {
     run->config = config_of(run->model, run->options);
     if (!ldm_tiny_config_check(&run->config, run->model->info.path, error))
@@ -217,11 +217,7 @@ static bool make_decoder(Run *run, size_t *weights, GError **error)
     run->decoder = ldm_tiny_decoder_new(&run->config, run->params);
     run->drawn = ldm_params_draw(run->params, LDM_INITIAL_LAYERS, "tiny",
                                  (uint64_t)run->options->loop.seed, error);
-    for (size_t i = 0; run->drawn != NULL && i < ldm_params_length(run->params); i++) {
-        LdmParam *param = ldm_params_at(run->params, i);
-        param->trained = true;
-        *weights += ldm_param_bytes(param) / sizeof(float);
-    }
+    ldm_params_set_trained(run->params, true);
     return run->drawn != NULL;
 }
 
@@ -233,8 +229,9 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
     *plan = (LdmTrainPlan){.examples = run->windows.found.count,
                            .skipped = run->windows.found.skipped->len};
     ldm_loop_set_examples(run->loop, run->windows.found.count);
-    if (!make_decoder(run, &plan->trained, error) || !measure(run, &pass_bytes, &encoder, error))
+    if (!make_decoder(run, error) || !measure(run, &pass_bytes, &encoder, error))
         return false;
+    plan->trained = ldm_params_count(run->params);
     plan->bytes = pass_bytes + encoder + ldm_pyramid_bytes(N, side, side, 3) +
                   N * side * side * 9 * sizeof(float) +
                   ldm_optimiser_bytes(&run->options->loop.optimiser,

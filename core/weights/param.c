@@ -137,6 +137,12 @@ void ldm_params_drop_copies(LdmParams *params)
 
 /* ---- gradients ---- */
 
+void ldm_params_set_trained(LdmParams *params, bool trained)
+{
+    for (size_t i = 0; i < params->list->len; i++)
+        ldm_params_at(params, i)->trained = trained;
+}
+
 /* Bytes of a parameter's gradient, rounded up to whole cache lines; 0 where it is not trained. */
 static size_t gradient_bytes(const LdmParam *param)
 {

@@ -69,6 +69,9 @@ uint8_t *ldm_params_make_copies(LdmParams *params, size_t bytes, GError **error)
 /* Frees it and forgets what lay in it. */
 void ldm_params_drop_copies(LdmParams *params);
 
+/* Sets `trained` of all of them. */
+void ldm_params_set_trained(LdmParams *params, bool trained);
+
 /* ---- gradients: set `trained` first ---- */
 
 /* Bytes of all trained parameters' gradients. */

@@ -76,11 +76,10 @@ static Case case_new(int kind)
         g_assert_nonnull(t);
         g_assert_cmpmem(t->shape, sizeof t->shape, param->shape, sizeof param->shape);
         param->data = t->data;
-        param->trained = true;
     }
     g_assert_cmpuint(ldm_files_length(c.files), ==, ldm_params_length(c.params));
-    for (size_t i = 0; i < ldm_params_length(c.model->vae_params); i++)
-        ldm_params_at(c.model->vae_params, i)->trained = true;
+    ldm_params_set_trained(c.params, true);
+    ldm_params_set_trained(c.model->vae_params, true);
     c.x = fixture_array("autoencoder", "x");
     c.noise = kinds[kind].vq ? NULL : fixture_array("autoencoder", "noise");
     return c;

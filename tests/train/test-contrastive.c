@@ -22,12 +22,6 @@ typedef struct {
     LdmTensor *x, *ids, *ends; /* of all steps */
 } Case;
 
-static void train(LdmParams *params)
-{
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        ldm_params_at(params, i)->trained = true;
-}
-
 static Case case_new(void)
 {
     g_autofree char *folder = network_folder("sd1");
@@ -45,9 +39,9 @@ static Case case_new(void)
     c.files = ldm_files_new();
     g_assert_true(ldm_files_add(c.files, head, &error));
     g_assert_true(ldm_files_bind(c.files, "", c.contrast.params, &error));
-    train(c.model->text_params);
-    train(c.contrast.params);
-    train(ldm_image_tower_params(loaded));
+    ldm_params_set_trained(c.model->text_params, true);
+    ldm_params_set_trained(c.contrast.params, true);
+    ldm_params_set_trained(ldm_image_tower_params(loaded), true);
     g_assert_true(ldm_contrast_batch_init(&c.batch, c.model, &c.contrast, BATCH, &error));
     c.x = fixture_array("contrastive", "x");
     c.ids = fixture_array("contrastive", "ids");

@@ -112,8 +112,7 @@ static void check_input(LdmPass *pass, LdmTensor *x, const char *model, const ch
 static void train_all(LdmParams *params)
 {
     g_autoptr(GError) error = NULL;
-    for (size_t i = 0; i < ldm_params_length(params); i++)
-        ldm_params_at(params, i)->trained = true;
+    ldm_params_set_trained(params, true);
     ldm_params_make_gradients(params, &error);
     g_assert_no_error(error);
 }
