@@ -4,6 +4,7 @@
 #include "base/file-atomic.h"
 
 #include "base/error.h"
+#include "base/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -75,18 +76,6 @@ bool ldm_atomic_file_write(LdmAtomicFile *file, const void *data, size_t length,
     return true;
 }
 
-/* Some file systems cannot sync a folder; the rename has happened all the same. */
-static void sync_folder(const char *path)
-{
-    g_autofree char *folder = g_path_get_dirname(path);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (fsync(fd) != 0)
-        g_debug("cannot sync “%s”: %s", folder, g_strerror(errno));
-    close(fd);
-}
-
 bool ldm_atomic_file_commit(LdmAtomicFile *file, GError **error)
 {
     int fd = file->fd;
@@ -104,7 +93,8 @@ bool ldm_atomic_file_commit(LdmAtomicFile *file, GError **error)
     if (g_rename(file->temporary, file->path) != 0)
         return fail(error, file->path, errno);
     g_clear_pointer(&file->temporary, g_free);
-    sync_folder(file->path);
+    g_autofree char *folder = g_path_get_dirname(file->path);
+    ldm_folder_sync(folder);
     return true;
 }
 

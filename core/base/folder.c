@@ -99,6 +99,11 @@ bool ldm_folder_make(const char *path, GError **error)
     return g_mkdir_with_parents(path, 0777) == 0 || fail_making(error, path, errno);
 }
 
+bool ldm_folder_make_private(const char *path, GError **error)
+{
+    return g_mkdir_with_parents(path, 0700) == 0 || fail_making(error, path, errno);
+}
+
 char *ldm_folder_begin(const char *path, GError **error)
 {
     g_autofree char *parent = g_path_get_dirname(path);
@@ -110,7 +115,7 @@ char *ldm_folder_begin(const char *path, GError **error)
     return NULL;
 }
 
-static void sync_folder(const char *path)
+void ldm_folder_sync(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -145,10 +150,10 @@ bool ldm_folder_publish(const char *begun, const char *path, bool replace, GErro
     g_autofree char *parent = g_path_get_dirname(path);
     bool old = replace && g_file_test(path, G_FILE_TEST_EXISTS);
 
-    sync_folder(begun);
+    ldm_folder_sync(begun);
     if (!(old ? exchange(begun, path) : g_rename(begun, path) == 0))
         return fail_making(error, path, errno);
-    sync_folder(parent);
+    ldm_folder_sync(parent);
     if (old)
         ldm_folder_clear(begun, NULL);
     return true;

@@ -16,8 +16,14 @@ void ldm_folder_tidy(const char *path);
 /* Removes the folders in `path` but for the `count` that were changed last. */
 void ldm_folder_keep_newest(const char *path, size_t count);
 
-/* With its parents; it may be there. Errors: FILE. */
+/* With its parents; it may be there. Of a private one nobody else may see what is in it. Errors:
+ * FILE. */
 bool ldm_folder_make(const char *path, GError **error);
+bool ldm_folder_make_private(const char *path, GError **error);
+
+/* Sees to it that files which took or lost a name in it have reached the disk so. Some file systems
+ * cannot; what was renamed is so all the same. */
+void ldm_folder_sync(const char *path);
 
 /* A new one with a hidden name, beside where `path` is or would be: for ldm_folder_publish. Free
  * with g_free. Errors: FILE. */

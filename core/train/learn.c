@@ -10,7 +10,6 @@
 #include "tensor/tensor.h"
 #include "train/crops.h"
 
-#include <errno.h>
 #include <glib/gstdio.h>
 #include <sys/stat.h>
 #include <utime.h>
@@ -220,11 +219,8 @@ static void on_step(const LdmTrainStep *step, void *data)
 
 static bool open_folder(const Lesson *lesson, bool *begun, GError **error)
 {
-    if (g_mkdir_with_parents(lesson->folder, 0700) != 0 || g_utime(lesson->folder, NULL) != 0) {
-        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), lesson->folder,
-                      g_strerror(errno));
+    if (!ldm_folder_make_private(lesson->folder, error))
         return false;
-    }
     ldm_folder_keep_newest(lesson->parent, KEPT);
     g_autoptr(LdmCheckpoints) checkpoints = ldm_checkpoints_open(lesson->folder, 1, error);
     *begun = checkpoints != NULL && ldm_checkpoints_exist(checkpoints);

@@ -15,7 +15,6 @@
 #include "worker/log.h"
 #include "worker/protocol.h"
 
-#include <errno.h>
 #include <glib/gstdio.h>
 #include <math.h>
 #include <unistd.h>
@@ -286,11 +285,8 @@ static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model, GE
     g_autofree char *key = digest(teaching, model);
     g_autofree char *folder = g_build_filename(parent, key, NULL);
 
-    if (g_mkdir_with_parents(folder, 0700) != 0) {
-        ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), folder,
-                      g_strerror(errno));
+    if (!ldm_folder_make_private(folder, error))
         return NULL;
-    }
     g_autofree char *file = g_build_filename(folder, ASKER, NULL);
     if (!ldm_file_write_atomic(file, teaching->asker, strlen(teaching->asker), error))
         return NULL;
