@@ -20,12 +20,12 @@ static LdmTensor *forward(LdmPass *pass, const void *data)
 }
 
 LdmTensor *ldm_condition_prompt(const LdmTokenizer *tokenizer, const LdmClipText *text,
-                                const LdmTextConfig *config, const char *prompt, size_t *cut,
+                                const LdmTextConfig *config, const char *prompt,
                                 GCancellable *cancellable, GError **error)
 {
     g_autofree int32_t *ids = g_new(int32_t, config->tokens);
 
-    if (!ldm_tokenizer_encode(tokenizer, prompt, ids, cut, error))
+    if (!ldm_tokenizer_encode(tokenizer, prompt, ids, NULL, error))
         return NULL;
     Forward f = {.text = text, .ids = ids};
     g_autoptr(LdmTensor) tokens = ldm_forward_run(forward, &f, NULL, NULL, cancellable, error);

@@ -6,10 +6,10 @@
 #include "condition/tokenizer.h"
 #include "pipeline/types.h"
 
-/* tau_theta(prompt): [1, tokens, width], the caller's to free. *cut (may be NULL) = tokens that did
- * not fit. Errors: INVALID (no UTF-8, too long), MEMORY, CANCELLED, NONFINITE. */
+/* tau_theta(prompt): [1, tokens, width], the caller's to free; tokens that do not fit are left out.
+ * Errors: INVALID (no UTF-8, too long), MEMORY, CANCELLED, NONFINITE. */
 LdmTensor *ldm_condition_prompt(const LdmTokenizer *tokenizer, const LdmClipText *text,
-                                const LdmTextConfig *config, const char *prompt, size_t *cut,
+                                const LdmTextConfig *config, const char *prompt,
                                 GCancellable *cancellable, GError **error);
 
 /* Bytes of work memory and FLOPs of one ldm_condition_prompt. */

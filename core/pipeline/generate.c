@@ -86,14 +86,14 @@ static bool condition(LdmLine *line, GError **error)
         return true;
     ldm_meter_stage(&line->meter, LDM_STAGE_CONDITION);
     c->context = ldm_condition_prompt(model->tokenizer, model->text, &model->config.text,
-                                      line->request->prompt, NULL, line->cancellable, error);
+                                      line->request->prompt, line->cancellable, error);
     if (c->context == NULL)
         return false;
     if (line->plan.guided) {
         ldm_meter_at(&line->meter, 0.5, 0, 0);
         c->negative =
             ldm_condition_prompt(model->tokenizer, model->text, &model->config.text,
-                                 line->request->negative_prompt, NULL, line->cancellable, error);
+                                 line->request->negative_prompt, line->cancellable, error);
         if (c->negative == NULL)
             return false;
     }

@@ -86,7 +86,7 @@ static LdmTensor *run_condition(Call *call, const char *prompt, const LdmMonitor
                                error) ||
         !call_begin(call, LDM_STAGE_CONDITION, monitor, bytes, error))
         return NULL;
-    return ldm_condition_prompt(model->tokenizer, model->text, &model->config.text, prompt, NULL,
+    return ldm_condition_prompt(model->tokenizer, model->text, &model->config.text, prompt,
                                 ldm_monitor_cancellable(monitor), error);
 }
 
