@@ -9,6 +9,7 @@
 #include "layers/attention-block.h"
 #include "layers/haar.h"
 #include "layers/linear-path.h"
+#include "layers/posterior.h"
 #include "layers/resblock.h"
 #include "tensor/tensor.h"
 
@@ -154,7 +155,8 @@ LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *no
         for (size_t c = 0; c < C; c++) {
             double value = mean[c];
             if (noise != NULL && width > C)
-                value += exp(CLAMP(logvar[c], -30.0, 20.0) / 2) * ldm_tensor_f32(noise)[i * C + c];
+                value += exp(CLAMP((double)logvar[c], LDM_LOGVAR_MIN, LDM_LOGVAR_MAX) / 2) *
+                         ldm_tensor_f32(noise)[i * C + c];
             ldm_tensor_f32(z)[i * C + c] =
                 (float)((value - config->shift_factor) * config->scale_factor);
         }

@@ -14,7 +14,7 @@ void ldm_vae_encoder_free(LdmVaeEncoder *encoder);
 LdmTensor *ldm_vae_encoder_forward(LdmPass *pass, const LdmVaeEncoder *encoder, LdmTensor *x);
 
 /* (mean [N, h, w, z] - shift) * scale, or with noise (same shape, may be NULL)
- * (mean + exp(clamp(logvar, -30, 20) / 2) * noise - shift) * scale; caller's own array. VQ has no
- * posterior: z alone. */
+ * (mean + exp(logvar / 2) * noise - shift) * scale, logvar within the limits of posterior.h; the
+ * caller's own array. VQ has no posterior: z alone. */
 LdmTensor *ldm_latent_from_moments(const LdmTensor *moments, const LdmTensor *noise,
                                    const LdmVaeConfig *config, GError **error);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "diffuse/schedule.h"
+#include "layers/posterior.h"
 #include "tensor/tensor.h"
 #include "train/check.h"
 #include "train/keyed.h"
@@ -175,7 +176,7 @@ static void draw_latent(Run *run, const float *moments, uint64_t step, size_t sa
         const float *mean = moments + i / z * info->moments + i % z;
         double value = mean[0];
         if (info->moments > z)
-            value += exp(CLAMP((double)mean[z], -30.0, 20.0) / 2) * run->z0[i];
+            value += exp(CLAMP((double)mean[z], LDM_LOGVAR_MIN, LDM_LOGVAR_MAX) / 2) * run->z0[i];
         run->z0[i] = (float)((value - vae->shift_factor) * vae->scale_factor);
     }
     keyed = ldm_keyed((uint64_t)run->options->loop.seed, LDM_KEY_NOISE, step, sample);
