@@ -146,9 +146,8 @@ bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable);
 /* Its first half: affine [N, 2, C], the factor and the shift of every channel; y is not touched. */
 bool ldm_group_norm_affine(const LdmGroupNorm *norm, float *affine, GCancellable *cancellable);
 
-/* LayerNorm over the last index of x [rows, C]. */
-bool ldm_layer_norm(size_t rows, size_t C, float eps, const float *x, LdmWeights gamma,
-                    LdmWeights beta, float *y, GCancellable *cancellable);
+/* LayerNorm over the last index of x [rows, C]: N rows, P = groups = 1; no scratch. */
+bool ldm_layer_norm(const LdmGroupNorm *norm, GCancellable *cancellable);
 
 /* ---- act: elementwise, in place allowed ---- */
 typedef enum { LDM_ACT_SILU, LDM_ACT_GELU, LDM_ACT_QUICK_GELU } LdmActivation; /* GELU: exact erf */
@@ -262,7 +261,7 @@ bool ldm_conv_backward_input(const LdmConvBackward *back, GCancellable *cancella
 size_t ldm_conv_backward_weights_scratch(const LdmConv *conv);
 bool ldm_conv_backward_weights(const LdmConvBackward *back, GCancellable *cancellable);
 
-/* GroupNorm [+ SiLU]; LayerNorm is given as N rows, P = groups = 1. Statistics are taken again. */
+/* GroupNorm [+ SiLU], or LayerNorm. Statistics are taken again. */
 typedef struct {
     const LdmGroupNorm *norm;
     const float *dy;

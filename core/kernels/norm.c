@@ -182,40 +182,30 @@ bool ldm_group_norm(const LdmGroupNorm *norm, GCancellable *cancellable)
            ldm_parallel_for(norm->N * job.bands, apply_task, &job, cancellable);
 }
 
-typedef struct {
-    size_t rows, C;
-    double eps;
-    const float *x;
-    LdmWeights gamma, beta;
-    float *y;
-} LayerJob;
-
 static void layer_tile(size_t index, int thread, void *data)
 {
-    const LayerJob *job = data;
+    const LdmGroupNorm *norm = data;
     const LdmLanes *lanes = ldm_lanes();
-    size_t C = job->C, first = index * ROWS, rows = MIN(ROWS, job->rows - first);
+    size_t C = norm->C, first = index * ROWS, rows = MIN(ROWS, norm->N - first);
     float mean[ROWS], factor[ROWS], gamma_buffer[CHANNELS], beta_buffer[CHANNELS];
     for (size_t r = 0; r < rows; r++) {
         double m, variance;
-        lanes->row_moments(job->x + (first + r) * C, C, &m, &variance);
+        lanes->row_moments(norm->x + (first + r) * C, C, &m, &variance);
         mean[r] = (float)m;
-        factor[r] = (float)(1 / sqrt(variance + job->eps));
+        factor[r] = (float)(1 / sqrt(variance + norm->eps));
     }
     for (size_t c = 0; c < C; c += CHANNELS) {
         size_t n = MIN(CHANNELS, C - c);
-        const float *gamma = ldm_weights_f32(job->gamma, c, n, gamma_buffer);
-        const float *beta = ldm_weights_f32(job->beta, c, n, beta_buffer);
+        const float *gamma = ldm_weights_f32(norm->gamma, c, n, gamma_buffer);
+        const float *beta = ldm_weights_f32(norm->beta, c, n, beta_buffer);
         for (size_t r = 0; r < rows; r++) {
             size_t at = (first + r) * C + c;
-            lanes->row_normalise(job->x + at, job->y + at, n, mean[r], factor[r], gamma, beta);
+            lanes->row_normalise(norm->x + at, norm->y + at, n, mean[r], factor[r], gamma, beta);
         }
     }
 }
 
-bool ldm_layer_norm(size_t rows, size_t C, float eps, const float *x, LdmWeights gamma,
-                    LdmWeights beta, float *y, GCancellable *cancellable)
+bool ldm_layer_norm(const LdmGroupNorm *norm, GCancellable *cancellable)
 {
-    LayerJob job = {rows, C, eps, x, gamma, beta, y};
-    return ldm_parallel_for((rows + ROWS - 1) / ROWS, layer_tile, &job, cancellable);
+    return ldm_parallel_for((norm->N + ROWS - 1) / ROWS, layer_tile, (void *)norm, cancellable);
 }

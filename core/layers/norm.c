@@ -141,8 +141,7 @@ LdmTensor *ldm_layer_norm_forward(LdmPass *pass, const LdmNorm *layer, LdmTensor
                          .beta = ldm_param_weights(layer->bias),
                          .y = y->data};
     if (announce(pass, layer, x, y, &norm, layer_norm_backward))
-        ldm_pass_check(pass, ldm_layer_norm(norm.N, C, norm.eps, norm.x, norm.gamma, norm.beta,
-                                            norm.y, ldm_pass_cancellable(pass)));
+        ldm_pass_check(pass, ldm_layer_norm(&norm, ldm_pass_cancellable(pass)));
     ldm_pass_drop(pass, x);
     return y;
 }

@@ -304,7 +304,16 @@ static bool run_layer_norm(const void *data)
 {
     const Elementwise *e = data;
     LdmWeights ones = {e->x, LDM_F32};
-    return ldm_layer_norm(e->n / e->C, e->C, 1e-5f, e->x, ones, ones, e->y, NULL);
+    LdmGroupNorm norm = {.N = e->n / e->C,
+                         .P = 1,
+                         .C = e->C,
+                         .groups = 1,
+                         .eps = 1e-5f,
+                         .x = e->x,
+                         .gamma = ones,
+                         .beta = ones,
+                         .y = e->y};
+    return ldm_layer_norm(&norm, NULL);
 }
 
 /* Bytes: what is read and written at least. */

@@ -119,6 +119,11 @@ static void test_group(void)
     }
 }
 
+static LdmGroupNorm layer_norm(size_t rows, size_t C, const float *x, float *y)
+{
+    return (LdmGroupNorm){.N = rows, .P = 1, .C = C, .groups = 1, .eps = 1e-5f, .x = x, .y = y};
+}
+
 static void check_layer(size_t rows, size_t C, LdmDtype dtype, float offset)
 {
     TwinArray x = twin_random(rows * C), y = twin_array(rows * C);
@@ -135,11 +140,13 @@ static void check_layer(size_t rows, size_t C, LdmDtype dtype, float offset)
                 (x.data[r * C + c] - mean) / sqrt(variance + 1e-5f) * gamma.values[c] +
                 beta.values[c];
     }
-    g_assert_true(
-        ldm_layer_norm(rows, C, 1e-5f, x.data, gamma.weights, beta.weights, y.data, NULL));
+    LdmGroupNorm norm = layer_norm(rows, C, x.data, y.data);
+    norm.gamma = gamma.weights;
+    norm.beta = beta.weights;
+    g_assert_true(ldm_layer_norm(&norm, NULL));
     twin_compare(y.data, expected, rows * C, 2e-6 + 2e-7 * fabsf(offset), "layer norm");
-    g_assert_true(
-        ldm_layer_norm(rows, C, 1e-5f, x.data, gamma.weights, beta.weights, x.data, NULL));
+    norm.y = x.data;
+    g_assert_true(ldm_layer_norm(&norm, NULL));
     g_assert_cmpmem(x.data, rows * C * 4, y.data, rows * C * 4);
     twin_free(x);
     twin_free(y);
@@ -171,12 +178,14 @@ static void test_nan(void)
     for (size_t i = 0; i < P * C; i++)
         g_assert_cmpint(isnan(y.data[i]) != 0, ==, i % C / 4 == 1);
     TwinWeights w = twin_weights(C, LDM_F32);
-    g_assert_true(ldm_layer_norm(P, C, 1e-5f, x.data, w.weights, w.weights, y.data, NULL));
+    LdmGroupNorm layer = layer_norm(P, C, x.data, y.data);
+    layer.gamma = layer.beta = w.weights;
+    g_assert_true(ldm_layer_norm(&layer, NULL));
     for (size_t i = 0; i < P * C; i++)
         g_assert_cmpint(isnan(y.data[i]) != 0, ==, i / C == 3);
     g_autoptr(GCancellable) cancelled = twin_cancelled();
     g_assert_false(ldm_group_norm(&norm, cancelled));
-    g_assert_false(ldm_layer_norm(P, C, 1e-5f, x.data, w.weights, w.weights, y.data, cancelled));
+    g_assert_false(ldm_layer_norm(&layer, cancelled));
     twin_weights_free(w);
     twin_free(scratch);
     twin_free(x);
