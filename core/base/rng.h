@@ -1,6 +1,6 @@
-/* Random numbers exactly as torch's CPU generator gives them (engines.md: mt19937, randn in blocks
- * of 16 by Box-Muller, the last 16 drawn again where n is no multiple of 16; n < 16 uses double
- * pairs with a cached second value). */
+/* Random numbers exactly as torch's CPU generator gives them: mt19937, randn in blocks of 16 by
+ * Box-Muller, the last 16 drawn again where n is no multiple of 16; n < 16 uses double pairs with a
+ * cached second value. */
 #pragma once
 
 #include <stddef.h>

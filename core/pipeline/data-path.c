@@ -29,7 +29,8 @@ static char *tree_folder(void)
     return NULL;
 }
 
-char **ldm_data_folders(void)
+/* Those that hold models/ and tokenizer/, in order of search. */
+static char **data_folders(void)
 {
     g_autoptr(GPtrArray) folders = g_ptr_array_new();
     const char *wanted = g_getenv("PENTIMENTO_DATA_DIR");
@@ -45,7 +46,7 @@ char **ldm_data_folders(void)
 
 char *ldm_data_path(const char *file, GError **error)
 {
-    g_auto(GStrv) folders = ldm_data_folders();
+    g_auto(GStrv) folders = data_folders();
     for (int i = 0; folders[i] != NULL; i++) {
         g_autofree char *path = g_build_filename(folders[i], file, NULL);
         if (g_file_test(path, G_FILE_TEST_EXISTS))
@@ -65,7 +66,7 @@ static char **model_folders(void)
     g_autoptr(GPtrArray) folders = g_ptr_array_new_with_free_func(g_free);
     const char *wanted = g_getenv("PENTIMENTO_MODEL_PATH");
     g_auto(GStrv) own = g_strsplit(wanted != NULL ? wanted : "", G_SEARCHPATH_SEPARATOR_S, -1);
-    g_auto(GStrv) data = ldm_data_folders();
+    g_auto(GStrv) data = data_folders();
     const char *const *system = g_get_system_data_dirs();
     for (int i = 0; own[i] != NULL; i++)
         if (own[i][0] != '\0')

@@ -3,10 +3,6 @@
 
 #include "ldm.h"
 
-/* Folders that hold models/ and tokenizer/, in order of search: $PENTIMENTO_DATA_DIR, the source
- * tree where this program runs from a build folder, the installed one. Free with g_strfreev. */
-char **ldm_data_folders(void);
-
 /* The models that ldm_model_find finds by name, besides the default one, each once, sorted. Only
  * what lies there is looked at: a folder with a model_index.json, a .safetensors file. Free with
  * g_strfreev. */
@@ -18,5 +14,7 @@ char **ldm_model_names(void);
 char *ldm_adapter_folder(void);
 char *ldm_adapter_find(const char *name, GError **error);
 
-/* The first of those folders that has `file` ("tokenizer/clip/vocab.json"). Errors: MISSING. */
+/* `file` ("tokenizer/clip/vocab.json") in the first folder of data that has it: in
+ * $PENTIMENTO_DATA_DIR, in the source tree where this program runs from a build folder, where the
+ * program was installed. Free with g_free. Errors: MISSING. */
 char *ldm_data_path(const char *file, GError **error);

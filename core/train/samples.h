@@ -6,11 +6,6 @@
 #include "train/optimiser.h"
 
 typedef struct {
-    size_t every; /* steps between two looks; 0: none */
-    size_t count; /* pictures */
-} LdmSamplesOptions;
-
-typedef struct {
     const LdmDataset *dataset;      /* captions, evenly taken */
     const LdmTrainAdapter *adapter; /* what changes them, or NULL */
     size_t count, side;             /* pictures; pixels of one */

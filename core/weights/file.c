@@ -23,7 +23,8 @@ bool ldm_file_is_weights(const char *name)
     return strstr(name, ".safetensors") != NULL || strstr(name, ".onnx") != NULL;
 }
 
-int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **error)
+/* For reading; *size is the file's length. -1 and an error where it is nothing to be read. */
+static int open_regular(const char *path, size_t max_bytes, size_t *size, GError **error)
 {
     struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -49,7 +50,7 @@ int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **err
 
 char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **error)
 {
-    int fd = ldm_file_open(path, max_bytes, size, error);
+    int fd = open_regular(path, max_bytes, size, error);
     if (fd < 0)
         return NULL;
     g_autofree char *text = g_try_malloc(*size + 1);
@@ -96,7 +97,7 @@ char *ldm_file_read_text(const char *path, size_t max_bytes, GError **error)
 
 const uint8_t *ldm_file_map(const char *path, size_t *size, GError **error)
 {
-    int fd = ldm_file_open(path, PTRDIFF_MAX, size, error);
+    int fd = open_regular(path, PTRDIFF_MAX, size, error);
     if (fd < 0)
         return NULL;
     void *data = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);

@@ -3,15 +3,12 @@
 
 #include "ldm.h"
 
-/* Opens for reading; *size is the file's length. -1 and FILE (cannot be opened), FORMAT (no regular
- * file, empty) or UNSUPPORTED (longer than max_bytes). */
-int ldm_file_open(const char *path, size_t max_bytes, size_t *size, GError **error);
-
 /* Whether a file of a model folder, by its name, is of weights, in whatever tool's format: who
  * writes other weights leaves it out, lest somebody load the old ones. */
 bool ldm_file_is_weights(const char *name);
 
-/* The whole file, with a 0 byte behind it. Free with g_free. */
+/* The whole file, with a 0 byte behind it. Free with g_free. Errors: FILE (cannot be opened or
+ * read), FORMAT (no regular file, empty), UNSUPPORTED (longer than max_bytes), MEMORY. */
 char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **error);
 
 /* The same of a text in UTF-8, without the mark (U+FEFF) that some editors begin it with. Errors:
@@ -21,7 +18,7 @@ char *ldm_file_read_text(const char *path, size_t max_bytes, GError **error);
 /* The whole file as read-only memory, taken from the disk page by page as it is touched.
  * Replacing the file by rename (as every careful writer does) leaves a mapping untouched; a file
  * that is cut short in place while it is mapped ends the process with SIGBUS, which is why
- * models are opened in the worker and never in GIMP's own process. */
+ * models are opened in the worker and never in GIMP's own process. Errors: FILE, FORMAT. */
 const uint8_t *ldm_file_map(const char *path, size_t *size, GError **error);
 void ldm_file_unmap(const uint8_t *data, size_t size);
 

@@ -1,5 +1,5 @@
 /* Parameter tables: the ground under every network. A network's constructor adds its parameters
- * (name, shape); bind.c fills in the mapped data. An LdmParam never moves, so layers keep its
+ * (name, shape); source.c fills in the mapped data. An LdmParam never moves, so layers keep its
  * address; names are looked up in a hash table. */
 #include "weights/param.h"
 
