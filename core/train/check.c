@@ -12,3 +12,10 @@ bool ldm_option_check(const char *name, double value, double least, double most,
                   most);
     return false;
 }
+
+void ldm_option_append(GString *settings, const char *name, double value)
+{
+    char number[G_ASCII_DTOSTR_BUF_SIZE];
+
+    g_string_append_printf(settings, " %s=%s", name, g_ascii_dtostr(number, sizeof number, value));
+}

@@ -168,7 +168,6 @@ bool ldm_loop_set_settings(LdmLoop *loop, const char *others, GError **error)
                                         "weight-decay", "clip",  "ema",   "outlier"};
     bool endless = a->decay_from > 0; /* such a run may go on for more steps than were planned */
     g_autoptr(GString) text = g_string_new(NULL);
-    char number[G_ASCII_DTOSTR_BUF_SIZE];
 
     g_string_printf(text,
                     "seed=%" G_GINT64_FORMAT " batch=%zu accumulate=%zu %s=%" G_GUINT64_FORMAT
@@ -177,8 +176,7 @@ bool ldm_loop_set_settings(LdmLoop *loop, const char *others, GError **error)
                     endless ? "decay-from" : "steps", (guint64)(endless ? a->decay_from : a->steps),
                     (guint64)a->warm_up);
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
-        g_string_append_printf(text, " %s=%s", names[i],
-                               g_ascii_dtostr(number, sizeof number, numbers[i]));
+        ldm_option_append(text, names[i], numbers[i]);
     if (a->kind == LDM_MUON)
         g_string_append(text, " optimiser=muon");
     if (ldm_optimiser_has_profiles(a))

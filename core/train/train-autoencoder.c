@@ -157,7 +157,6 @@ static char *settings_text(const Run *run)
     };
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autoptr(GString) text = g_string_new(NULL);
-    char number[G_ASCII_DTOSTR_BUF_SIZE];
 
     ldm_dataset_digest(run->windows.dataset, sum);
     g_string_printf(text,
@@ -168,8 +167,7 @@ static char *settings_text(const Run *run)
                     g_checksum_get_string(sum));
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         if (numbers[i].told)
-            g_string_append_printf(text, " %s=%s", numbers[i].name,
-                                   g_ascii_dtostr(number, sizeof number, numbers[i].value));
+            ldm_option_append(text, numbers[i].name, numbers[i].value);
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 

@@ -109,10 +109,8 @@ static bool check_options(const LdmModel *model, const LdmTrainOptions *o, GErro
 /* An option that runs did not always have: told where it is in use. */
 static void append_used(GString *text, const char *name, double value, double unused)
 {
-    char number[G_ASCII_DTOSTR_BUF_SIZE];
-
     if (value != unused)
-        g_string_append_printf(text, " %s=%s", name, g_ascii_dtostr(number, sizeof number, value));
+        ldm_option_append(text, name, value);
 }
 
 /* What is learnt from and with, as it is: captions, and the weights that stay. */
@@ -137,13 +135,11 @@ static void append_inputs(const Run *run, GString *text)
 static char *settings_text(const Run *run, const char *latents)
 {
     const LdmTrainOptions *o = run->options;
-    char number[G_ASCII_DTOSTR_BUF_SIZE];
     GString *text = g_string_new(NULL);
 
     g_string_printf(text, "train-text=%d latents=%s", o->train_text, latents);
-    g_string_append_printf(text, " drop=%s", g_ascii_dtostr(number, sizeof number, o->drop));
-    g_string_append_printf(text, " snr-gamma=%s",
-                           g_ascii_dtostr(number, sizeof number, o->loss.snr_gamma));
+    ldm_option_append(text, "drop", o->drop);
+    ldm_option_append(text, "snr-gamma", o->loss.snr_gamma);
     append_used(text, "multiscale", o->loss.multiscale, 0.0);
     append_used(text, "hole-focus", o->loss.hole_focus, 0.0);
     append_used(text, "full-holes", o->full_holes, 0.0);

@@ -88,14 +88,12 @@ static char *settings_text(const Run *run)
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autoptr(GChecksum) weights = g_checksum_new(G_CHECKSUM_SHA256);
     g_autoptr(GString) text = g_string_new(NULL);
-    char number[G_ASCII_DTOSTR_BUF_SIZE];
 
     ldm_dataset_digest(run->windows.dataset, sum);
     g_string_printf(text, "size=%zu flip=%d channels=%zu blocks=%zu data=%.32s", o->augment.side,
                     o->augment.flip, o->channels, o->blocks, g_checksum_get_string(sum));
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
-        g_string_append_printf(text, " %s=%s", names[i],
-                               g_ascii_dtostr(number, sizeof number, numbers[i]));
+        ldm_option_append(text, names[i], numbers[i]);
     ldm_model_digest_table(run->model->vae_params, weights); /* whose encoder stays */
     g_string_append_printf(text, LDM_CHECKPOINT_MODEL "%.16s", g_checksum_get_string(weights));
     return g_string_free(g_steal_pointer(&text), FALSE);
