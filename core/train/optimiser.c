@@ -29,19 +29,13 @@ typedef struct {
     size_t first, count;
 } Piece;
 
-/* A table's gradients, which lie together. */
-typedef struct {
-    float *data;
-    size_t count;
-} Gradients;
-
 struct LdmOptimiser {
     LdmOptimiserOptions options;
     LdmOptimiserState state;
     double gammas[LDM_PROFILES];
     GPtrArray *trained;   /* LdmTrained */
     GPtrArray *memory;    /* one block per table */
-    GArray *gradients;    /* Gradients, of each table */
+    GPtrArray *tables;    /* LdmParams, which have the gradients; borrowed */
     GArray *pieces;       /* Piece */
     double *squares;      /* [pieces] of the gradient */
     char *scratch;        /* Muon's, of each thread */
@@ -131,7 +125,7 @@ LdmOptimiser *ldm_optimiser_new(const LdmOptimiserOptions *options, GError **err
         optimiser->gammas[i] = ldm_power_gamma(options->profiles[i]);
     optimiser->trained = g_ptr_array_new_with_free_func(trained_free);
     optimiser->memory = g_ptr_array_new_with_free_func(ldm_aligned_free);
-    optimiser->gradients = g_array_new(FALSE, FALSE, sizeof(Gradients));
+    optimiser->tables = g_ptr_array_new();
     optimiser->pieces = g_array_new(FALSE, FALSE, sizeof(Piece));
     return optimiser;
 }
@@ -142,7 +136,7 @@ void ldm_optimiser_free(LdmOptimiser *optimiser)
         return;
     g_ptr_array_unref(optimiser->trained);
     g_ptr_array_unref(optimiser->memory);
-    g_array_unref(optimiser->gradients);
+    g_ptr_array_unref(optimiser->tables);
     g_array_unref(optimiser->pieces);
     g_free(optimiser->squares);
     ldm_aligned_free(optimiser->scratch);
@@ -201,8 +195,7 @@ size_t ldm_optimiser_bytes(const LdmOptimiserOptions *options, const LdmParams *
     return bytes + (size_t)ldm_threads() * scratch;
 }
 
-static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *gradient,
-                      float *memory)
+static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param, float *memory)
 {
     LdmTrained *trained = g_new0(LdmTrained, 1);
     size_t padded = padded_count(param, &trained->count);
@@ -212,7 +205,7 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
     if (optimiser->options.kind == LDM_MUON)
         trained->rows = muon_rows(param, trained->count);
     trained->weight = memory;
-    trained->gradient = gradient;
+    trained->gradient = param->gradient;
     trained->moment1 = memory + padded;
     trained->moment2 = memory + 2 * padded;
     trained->ema = memory + 3 * padded;
@@ -224,8 +217,6 @@ static void add_param(LdmOptimiser *optimiser, const char *part, LdmParam *param
     }
     param->dtype = LDM_F32;
     param->data = trained->weight;
-    param->trained = true;
-    param->gradient = trained->gradient;
     g_ptr_array_add(optimiser->trained, trained);
     for (size_t first = 0; first < trained->count; first += PIECE) {
         Piece piece = {trained, first, MIN(PIECE, trained->count - first)};
@@ -252,26 +243,24 @@ static bool make_scratch(LdmOptimiser *optimiser, GError **error)
 
 bool ldm_optimiser_add(LdmOptimiser *optimiser, const char *part, LdmParams *params, GError **error)
 {
-    size_t total = 0, arrays = arrays_of(&optimiser->options), count;
+    size_t total = 0, own = arrays_of(&optimiser->options) - 1,
+           count; /* gradients are the table's */
 
+    ldm_params_set_trained(params, true);
+    if (!ldm_params_make_gradients(params, error))
+        return false;
     for (size_t i = 0; i < ldm_params_length(params); i++)
         total += padded_count(ldm_params_at(params, i), &count);
-    float *memory =
-        ldm_aligned_alloc0(total, arrays * sizeof(float),
-                           _("the weights in training, their gradients and averages"), error);
+    float *memory = ldm_aligned_alloc0(total, own * sizeof(float),
+                                       _("the weights in training and their averages"), error);
     if (memory == NULL)
         return false;
     g_ptr_array_add(optimiser->memory, memory);
-    Gradients gradients = {memory, total};
-    g_array_append_val(optimiser->gradients, gradients);
-    float *gradient = memory;
-    memory += total;
+    g_ptr_array_add(optimiser->tables, params);
     for (size_t i = 0; i < ldm_params_length(params); i++) {
         LdmParam *param = ldm_params_at(params, i);
-        size_t padded = padded_count(param, &count);
-        add_param(optimiser, part, param, gradient, memory);
-        gradient += padded;
-        memory += (arrays - 1) * padded;
+        add_param(optimiser, part, param, memory);
+        memory += own * padded_count(param, &count);
     }
     optimiser->squares = g_renew(double, optimiser->squares, optimiser->pieces->len);
     return make_scratch(optimiser, error);
@@ -299,17 +288,16 @@ const LdmOptimiserOptions *ldm_optimiser_options(const LdmOptimiser *optimiser)
 
 void ldm_optimiser_clear_gradients(LdmOptimiser *optimiser)
 {
-    for (guint i = 0; i < optimiser->gradients->len; i++) {
-        const Gradients *g = &g_array_index(optimiser->gradients, Gradients, i);
-        memset(g->data, 0, g->count * sizeof(float));
-    }
+    for (guint i = 0; i < optimiser->tables->len; i++)
+        ldm_params_clear_gradients(g_ptr_array_index(optimiser->tables, i));
 }
 
 bool ldm_optimiser_sum_gradients(LdmOptimiser *optimiser, LdmRanks *ranks, GError **error)
 {
-    for (guint i = 0; i < optimiser->gradients->len; i++) {
-        const Gradients *g = &g_array_index(optimiser->gradients, Gradients, i);
-        if (!ldm_ranks_sum(ranks, g->data, g->count, error))
+    for (guint i = 0; i < optimiser->tables->len; i++) {
+        size_t count;
+        float *gradients = ldm_params_gradients(g_ptr_array_index(optimiser->tables, i), &count);
+        if (!ldm_ranks_sum(ranks, gradients, count, error))
             return false;
     }
     return true;

@@ -9,10 +9,11 @@
 #include <string.h>
 
 struct LdmParams {
-    GPtrArray *list;    /* LdmParam, in the order of adding */
-    GHashTable *byname; /* name (owned by the LdmParam) -> LdmParam */
-    float *gradients;   /* one block for all trained parameters, or NULL */
-    uint8_t *copies;    /* one block, or NULL */
+    GPtrArray *list;       /* LdmParam, in the order of adding */
+    GHashTable *byname;    /* name (owned by the LdmParam) -> LdmParam */
+    float *gradients;      /* one block for all trained parameters, or NULL */
+    size_t gradient_count; /* of the block */
+    uint8_t *copies;       /* one block, or NULL */
 };
 
 static void param_free(gpointer data)
@@ -143,44 +144,42 @@ void ldm_params_set_trained(LdmParams *params, bool trained)
         ldm_params_at(params, i)->trained = trained;
 }
 
-/* Bytes of a parameter's gradient, rounded up to whole cache lines; 0 where it is not trained. */
-static size_t gradient_bytes(const LdmParam *param)
+/* Numbers of a parameter's gradient, rounded up to whole cache lines; 0 where it is not trained. */
+static size_t gradient_count(const LdmParam *param)
 {
-    size_t count;
-    if (!param->trained)
-        return 0;
-    if (!ldm_product(param->shape, param->rank, &count) || count > SIZE_MAX / 8)
-        return SIZE_MAX / 2; /* more than there is */
-    return (count * sizeof(float) + 63) / 64 * 64;
-}
+    const size_t line = 16;
 
-size_t ldm_params_gradient_bytes(const LdmParams *params)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < params->list->len; i++)
-        if (!ldm_add(bytes, gradient_bytes(ldm_params_at(params, i)), &bytes))
-            return SIZE_MAX;
-    return bytes;
+    return param->trained ? (ldm_param_count(param) + line - 1) / line * line : 0;
 }
 
 bool ldm_params_make_gradients(LdmParams *params, GError **error)
 {
-    uint8_t *block = ldm_aligned_alloc0(MAX(ldm_params_gradient_bytes(params), 1), 1,
-                                        _("the gradients of the network"), error);
+    size_t count = 0;
+    for (size_t i = 0; i < params->list->len; i++)
+        count += gradient_count(ldm_params_at(params, i));
+    float *block =
+        ldm_aligned_alloc0(MAX(count, 1), sizeof(float), _("the gradients of the network"), error);
     if (block == NULL)
         return false;
     ldm_aligned_free(params->gradients);
-    params->gradients = (float *)block;
+    params->gradients = block;
+    params->gradient_count = count;
     for (size_t i = 0; i < params->list->len; i++) {
         LdmParam *param = ldm_params_at(params, i);
-        param->gradient = param->trained ? (float *)block : NULL;
-        block += gradient_bytes(param);
+        param->gradient = param->trained ? block : NULL;
+        block += gradient_count(param);
     }
     return true;
+}
+
+float *ldm_params_gradients(const LdmParams *params, size_t *count)
+{
+    *count = params->gradient_count;
+    return params->gradients;
 }
 
 void ldm_params_clear_gradients(LdmParams *params)
 {
     if (params->gradients != NULL)
-        memset(params->gradients, 0, ldm_params_gradient_bytes(params));
+        memset(params->gradients, 0, params->gradient_count * sizeof(float));
 }

@@ -74,12 +74,12 @@ void ldm_params_set_trained(LdmParams *params, bool trained);
 
 /* ---- gradients: set `trained` first ---- */
 
-/* Bytes of all trained parameters' gradients. */
-size_t ldm_params_gradient_bytes(const LdmParams *params);
-
 /* One zeroed block for the gradients of all trained parameters, each 64-byte aligned, in the order
  * of the table; it belongs to the table and replaces an earlier one. Errors: MEMORY. */
 bool ldm_params_make_gradients(LdmParams *params, GError **error);
+
+/* That block, *count numbers; NULL and 0 before it is made. */
+float *ldm_params_gradients(const LdmParams *params, size_t *count);
 
 /* Back to zero, before the next accumulation. */
 void ldm_params_clear_gradients(LdmParams *params);

@@ -120,8 +120,9 @@ static void train_all(LdmParams *params)
 /* With blocks run twice: the same bits. */
 static void check_checkpoints(Call *call, LdmParams *params)
 {
-    size_t bytes = ldm_params_gradient_bytes(params);
-    const float *gradients = ldm_params_at(params, 0)->gradient; /* all in one block */
+    size_t n;
+    const float *gradients = ldm_params_gradients(params, &n);
+    size_t bytes = n * sizeof *gradients;
     g_autofree float *expected = g_memdup2(gradients, bytes);
     ldm_params_clear_gradients(params);
     g_autoptr(LdmPass) second = run(call, true);
@@ -234,11 +235,12 @@ static void check_bf16(Call *call, LdmParams *params, const char *what, double m
 {
     double worst = 0, sum = 0;
     train_all(params);
-    size_t bytes = ldm_params_gradient_bytes(params), count = ldm_params_length(params);
-    const float *gradients = ldm_params_at(params, 0)->gradient; /* all in one block */
+    size_t n, count = ldm_params_length(params);
+    const float *gradients = ldm_params_gradients(params, &n);
+    size_t bytes = n * sizeof *gradients;
     g_autoptr(LdmPass) first = run(call, false);
     g_autofree float *exact = g_memdup2(gradients, bytes);
-    double floor = 1e-2 * length_of(exact, bytes / sizeof *exact) / sqrt((double)count);
+    double floor = 1e-2 * length_of(exact, n) / sqrt((double)count);
     ldm_params_clear_gradients(params);
     call->bf16 = true;
     g_autoptr(LdmPass) second = run(call, false);
@@ -250,10 +252,10 @@ static void check_bf16(Call *call, LdmParams *params, const char *what, double m
         worst = fmax(worst, error);
         sum += error;
     }
-    double dot = 0, length = length_of(exact, bytes / sizeof *exact);
-    for (size_t i = 0; i < bytes / sizeof *exact; i++)
+    double dot = 0, length = length_of(exact, n);
+    for (size_t i = 0; i < n; i++)
         dot += (double)exact[i] * gradients[i];
-    double whole = 1 - dot / length / length_of(gradients, bytes / sizeof *exact);
+    double whole = 1 - dot / length / length_of(gradients, n);
     g_test_message("%s: %.2e apart, %.2e at most; cosine 1 - %.1e", what, sum / (double)count,
                    worst, whole);
     g_assert_cmpfloat(whole, <=, turned);
