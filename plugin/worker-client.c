@@ -488,11 +488,12 @@ bool pentimento_worker_run(const PentimentoJob *job, const PentimentoWatch *watc
 
     /* Once more where the worker ended before it took the job up. */
     for (int attempt = 0; attempt < 2 && exchange.answer == NULL && !exchange.heard; attempt++) {
-        g_autoptr(GDBusConnection) connection = connect_worker(error);
+        g_autoptr(GDBusConnection) connection = NULL;
 
+        g_clear_error(&exchange.error);
+        connection = connect_worker(error);
         if (connection == NULL)
             return false;
-        g_clear_error(&exchange.error);
         converse(connection, job, &exchange);
         g_dbus_connection_close_sync(connection, NULL, NULL);
         if (exchange.error != NULL && g_dbus_error_is_remote_error(exchange.error))
