@@ -173,7 +173,8 @@ static bool read_options(const Arguments *arguments, const PentimentoTrainConfig
         return false;
     }
     loop->resume = arguments->resume;
-    if (loop->optimiser.warm_up > loop->optimiser.steps) /* a short run */
+    if (loop->optimiser.warm_up > loop->optimiser.steps && /* a short run, */
+        loop->optimiser.decay_from == 0)                   /* and no beginning of a longer one */
         loop->optimiser.warm_up = loop->optimiser.steps / 10;
     return true;
 }

@@ -90,6 +90,7 @@ static bool check_cool_down(const LdmOptimiserOptions *o, GError **error)
 static bool check_options(const LdmOptimiserOptions *o, GError **error)
 {
     const double below_one = nextafter(1.0, 0.0);
+    double longest = o->decay_from > 0 ? 1e12 : (double)o->steps;
 
     return check_profiles(o, error) && ldm_option_check("rate", o->rate, 0.0, 1.0, error) &&
            ldm_option_check("beta1", o->beta1, 0.0, below_one, error) &&
@@ -101,7 +102,7 @@ static bool check_options(const LdmOptimiserOptions *o, GError **error)
            ldm_option_check("outlier", o->outlier, 0.0, 1e6, error) &&
            ldm_option_check("patience", o->patience, 0, 1e6, error) &&
            ldm_option_check("steps", (double)o->steps, 1, 1e12, error) &&
-           ldm_option_check("warm-up", (double)o->warm_up, 0, (double)o->steps, error) &&
+           ldm_option_check("warm-up", (double)o->warm_up, 0, longest, error) &&
            ldm_option_check("decay-from", (double)o->decay_from, 0, 1e12, error) &&
            ldm_option_check("cool-down", (double)o->cool_down, 0, (double)o->steps, error) &&
            check_cool_down(o, error);
@@ -329,7 +330,7 @@ double ldm_optimiser_rate(const LdmOptimiserOptions *options, uint64_t step)
     double warm_up = (double)options->warm_up, rest = (double)options->steps - warm_up;
 
     if (step < options->warm_up)
-        return options->rate * (double)(step + 1) / warm_up;
+        return options->rate * (double)(step + 1) / warm_up * cooled(options, step);
     if (options->decay_from > 0)
         return options->rate * cooled(options, step) /
                sqrt(MAX((double)step / (double)options->decay_from, 1.0));

@@ -18,7 +18,8 @@ typedef struct {
     double beta1, beta2;     /* decay of the first and second moment */
     double eps;              /* outside the square root, as torch has it */
     double weight_decay;     /* decoupled (arXiv 1711.05101), times the rate */
-    uint64_t warm_up, steps; /* the rate rises linearly, then falls as half a cosine to zero */
+    uint64_t warm_up, steps; /* the rate rises linearly, then falls as half a cosine to zero; with
+                              * decay_from warm_up may go beyond the steps */
     uint64_t decay_from; /* 0; else it does not fall with the end in sight, but from here on by the
                               * inverse root of the step (arXiv 2312.02696, B.2) */
     uint64_t cool_down;  /* of such a run, its last steps, over which the rate falls to zero

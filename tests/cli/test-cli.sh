@@ -439,6 +439,9 @@ code 2 '--init' train lora --data pictures --init x -o look
 code 2 'rank' train lora --data pictures --rank many -o look
 code 1 'rank is 0' train lora --data pictures --rank 0 -o look
 code 0 '0.0 M weights' train lora --data pictures --config train.conf --rank 1 --rate 0.05 -o look
+printf 'batch = 1\nwarm-up = 3\ndecay-from = 1\n' >endless.conf
+code 0 'steps 1 to 2' train lora --data pictures --config endless.conf --steps 2 -o endless
+code 0 'steps 3 to 4' train lora --data pictures --config endless.conf --steps 4 --resume -o endless
 code 1 'new word is missing' train embedding --data pictures -o word
 code 0 '' train embedding --data pictures --config train.conf --word '<look>' --rate 0.5 -o word
 LC_ALL=C code 1 'pictures-not-there' train embedding --data pictures-not-there --word '<猫>' -o word-2

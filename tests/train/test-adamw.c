@@ -213,6 +213,11 @@ static void test_options(void)
     g_clear_error(&error);
     options = ldm_optimiser_defaults();
     options.warm_up = options.steps + 1;
+    options.decay_from = 1; /* the run may become longer */
+    LdmOptimiser *optimiser = ldm_optimiser_new(&options, NULL);
+    g_assert_nonnull(optimiser);
+    ldm_optimiser_free(optimiser);
+    options.decay_from = 0;
     g_assert_null(ldm_optimiser_new(&options, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
 }
