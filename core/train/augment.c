@@ -89,9 +89,12 @@ LdmTensor *ldm_augment_picture(const LdmAugment *augment, size_t example, size_t
                                const LdmTensor *picture, GError **error)
 {
     size_t H = picture->shape[1], W = picture->shape[2];
+    size_t least_w = (width_of(augment) + 3) / 4, least_h = (height_of(augment) + 3) / 4;
 
-    if (W < (width_of(augment) + 3) / 4 || H < (height_of(augment) + 3) / 4) {
-        ldm_set_error(error, FORMAT, _("it is only %zu × %zu pixels"), W, H);
+    if (W < least_w || H < least_h) {
+        ldm_set_error(error, FORMAT,
+                      _("it is only %zu × %zu pixels, and at least %zu × %zu are needed"), W, H,
+                      least_w, least_h);
         return NULL;
     }
     if (!ldm_tensor_check_finite(picture, "prepare", error))

@@ -206,6 +206,7 @@ static void test_plain_window(void)
                 i == 0 ? 1.0 : 2.0 * ldm_tensor_f32(picture)[i * 4 + c] - 1.0, 1e-5);
     g_assert_null(ldm_augment_picture(&augment, 0, 0, tiny, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_FORMAT);
+    g_assert_nonnull(strstr(error->message, "100 × 3 pixels, and at least 4 × 4"));
     g_clear_error(&error);
     ldm_tensor_f32(picture)[5] = NAN;
     g_assert_null(ldm_augment_picture(&augment, 0, 0, picture, &error));
