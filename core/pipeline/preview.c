@@ -137,7 +137,7 @@ static void hand_on(const LdmMonitor *monitor, LdmPreview *preview, const LdmTen
     LdmResample filter = width <= w && height <= h ? LDM_RESAMPLE_BOX : LDM_RESAMPLE_BILINEAR;
     g_autoptr(LdmTensor) resized =
         ldm_tensor_resample(filter, picture, height, width, monitor->cancellable, NULL);
-    g_autofree uint8_t *bytes = resized != NULL ? g_malloc(n) : NULL;
+    g_autofree uint8_t *bytes = resized != NULL ? g_try_malloc(n) : NULL;
     if (bytes == NULL)
         return;
     const float *floats = resized->data;

@@ -7,9 +7,10 @@ import ctypes
 
 class Option(ctypes.Structure):
     """LdmOption of ldm.h"""
-    _fields_ = [("name", ctypes.c_char_p), ("type", ctypes.c_char_p), ("minimum", ctypes.c_double),
-                ("maximum", ctypes.c_double), ("choices", ctypes.POINTER(ctypes.c_char_p)),
-                ("tasks", ctypes.c_uint), ("blurb", ctypes.c_char_p)]
+    _fields_ = [("name", ctypes.c_char_p), ("field", ctypes.c_size_t), ("type", ctypes.c_char_p),
+                ("minimum", ctypes.c_double), ("maximum", ctypes.c_double),
+                ("choices", ctypes.POINTER(ctypes.c_char_p)), ("tasks", ctypes.c_uint),
+                ("blurb", ctypes.c_char_p)]
 
 
 ldm = ctypes.CDLL(os.path.join(os.path.dirname(os.environ["TEST_WORKER"]), "..", "libldm.so"))

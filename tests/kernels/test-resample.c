@@ -1,4 +1,5 @@
 /* Resizing: against formulas in double precision, and against what each filter promises. */
+#include "layers/resample.h"
 #include "twin.h"
 
 static double twin_filter(LdmResample filter, double x)
@@ -96,7 +97,10 @@ static void test_promises(void)
             g_assert_cmpfloat_with_epsilon(y.data[i], 0.7f, 1e-6);
     }
     g_autoptr(GCancellable) c = twin_cancelled();
+    g_autoptr(GError) error = NULL;
     g_assert_false(ldm_resample(LDM_RESAMPLE_BOX, &from, &small, scratch.data, c));
+    g_assert_null(ldm_tensor_resample(LDM_RESAMPLE_BOX, &from, 5, 7, c, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     twin_free(x);
     twin_free(y);
     twin_free(scratch);
