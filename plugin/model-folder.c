@@ -19,9 +19,10 @@ bool pentimento_model_is_own(const char *path)
 {
     g_autofree char *folder = pentimento_model_folder();
     g_autofree char *full = g_canonicalize_filename(path, NULL);
-    g_autofree char *parent = g_path_get_dirname(full);
+    g_autofree char *parent = g_path_get_dirname(full), *name = g_path_get_basename(full);
 
-    return g_str_equal(parent, folder);
+    /* which lies there where all is installed below ~/.local */
+    return g_str_equal(parent, folder) && !g_str_equal(name, DEFAULT_MODEL);
 }
 
 char *pentimento_model_find_own(const char *name)

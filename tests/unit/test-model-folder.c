@@ -92,6 +92,8 @@ static void test_folder(void)
     g_assert_cmpuint(most, ==, pentimento_model_bytes(from));
     g_assert_true(pentimento_model_is_own(path));
     g_assert_false(pentimento_model_is_own(from));
+    g_autofree char *installed = in(folder, "default");
+    g_assert_false(pentimento_model_is_own(installed));
 
     g_autofree char *twice = pentimento_model_add(from, true, &watch, &error);
     g_assert_null(twice);
