@@ -52,11 +52,21 @@ static GVariant *describe(const LdmModelInfo *info, const LdmPlan *plan, const L
     return g_variant_builder_end(&fields);
 }
 
+/* Of a terminal. */
+static int columns(const char *text)
+{
+    int n = 0;
+
+    for (; *text != '\0'; text = g_utf8_next_char(text))
+        n += g_unichar_iswide(g_utf8_get_char(text)) ? 2 : 1;
+    return n;
+}
+
 static void row(const char *label, const char *format, ...) G_GNUC_PRINTF(2, 3);
 static void row(const char *label, const char *format, ...)
 {
     g_autofree char *text = NULL;
-    int gap = 14 - (int)g_utf8_strlen(label, -1);
+    int gap = 14 - columns(label);
     va_list arguments;
 
     va_start(arguments, format);
