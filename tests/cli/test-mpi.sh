@@ -73,6 +73,7 @@ until_said '"step":2,'
 kill -TERM "$(cat pid.1)"
 wait $runner
 ok $(($? != 130)) 'a request to end that reaches one process stops all'
+while kill -0 "$(cat pid.0)" 2>/dev/null; do sleep 0.1; done # mpirun may end before, and the run is locked until then
 : >out # or until_said reads what the last run said
 "$cli" "${training[@]}" --steps 5000 --batch 2 -o long --resume --json >out 2>err </dev/null &
 runner=$!
