@@ -124,6 +124,28 @@ choose_tests() {
     fi
 }
 
+tests_of() { # SUITES…
+    meson test -C "$build" --no-rebuild --list "${@/#/--suite=}" 2>/dev/null | sed 's|.* / ||'
+}
+
+# Leaves in `names` what a sanitized build knows, and nothing in `chosen_sanitized` where that is no test: meson takes a name
+# that it does not know for a failure.
+choose_sanitized() {
+    local name plain sanitized known=() left=0 gone=0
+    [ ${#names[@]} -gt 0 ] || return 0
+    plain=$(tests_of "${plain_suites[@]}") sanitized=$(tests_of "${sanitized_suites[@]}")
+    for name in "${names[@]}"; do
+        if grep -qxF -e "$name" <<<"$plain" && ! grep -qxF -e "$name" <<<"$sanitized"; then
+            gone=1
+        else
+            known+=("$name")
+            [[ $name = -* ]] || left=1
+        fi
+    done
+    names=("${known[@]}")
+    [ $gone -eq 0 ] || [ $left -eq 1 ] || chosen_sanitized=()
+}
+
 task_test() {
     local failed=0 chosen chosen_sanitized names
     choose_tests "$@"
@@ -131,6 +153,7 @@ task_test() {
     rm -f "$build/meson-logs/testlog.json" "$checked/meson-logs/testlog.json"
     # generous limits: they catch what hangs, also on a busy machine
     run_tests "$build" --timeout-multiplier 2 "${chosen[@]}" || failed=1
+    choose_sanitized
     if [ ${#chosen_sanitized[@]} -gt 0 ]; then
         compile "$checked" -Dplugin=false -Db_sanitize=address,undefined -Db_lundef=false || build_failed
         # allocations that fail return NULL, as they do without the sanitizer;
