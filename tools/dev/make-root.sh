@@ -22,7 +22,7 @@ step() {
     if ! "$@" >>"$log" 2>&1 </dev/null; then
         grep -E '^(E|W|Err|dpkg|mmdebstrap)' "$log" | tail -n 8 || true
         if grep -qiE 'no space left|not enough free space|disk quota' "$log"; then
-            die "the disk is full: $root needs about 2 GB; PENTIMENTO_ROOT names another place. Log: $log"
+            die "the disk is full: $root needs about 2.5 GB; PENTIMENTO_ROOT names another place. Log: $log"
         elif grep -qiE 'could not (resolve|connect)|failed to fetch|connection (failed|refused|timed out)|unable to connect|temporary failure|unreachable' "$log"; then
             die "packages could not be downloaded: check the network and the proxy (http_proxy, or apt's own settings), then run this again. Log: $log"
         fi
