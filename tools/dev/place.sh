@@ -79,19 +79,12 @@ place_ready_native() {
             <(dpkg-query -W -f '${db:Status-Abbrev}|${Package}\n' 2>/dev/null | sed -n 's/^.i |//p' | sorted))
         # shellcheck disable=SC2086
         [ -z "$missing" ] || place_install $missing
-        place_locale ja_JP
-        place_locale de_DE
     elif ! pkg-config --exists gimp-3.0 gimpui-3.0; then
         die "GIMP 3 (libgimp-3.0, libgimpui-3.0) is not installed here; tools/dev/packages.txt lists what is" \
             "needed, under Debian's names"
     fi
     mkdir -p "$place_cache"
     place_packages >"$stamp"
-}
-
-place_locale() { # the tests run in other languages too; the system's list of locales stays as it is
-    ! locale -a | grep -qix "$1.utf-\?8" || return 0
-    (place_as_root localedef -i "$1" -f UTF-8 "$1.UTF-8") || say "no $1 locale: tests in that language will be skipped"
 }
 
 place_install() {
