@@ -25,7 +25,7 @@ _pentimento() {
         --regulariser) options='kl vq' ;;
         --dtype) options='f16 bf16 q8' ;;
         --prompt | -p | --negative-prompt | --steps | --guidance | --guidance-rescale | --guidance-start | --guidance-end | --guidance-interval | --reuse | --merge | --surroundings | --learn | --learn-time | --eta | --seed | --count | -n | --size | -s | --width | --height | --refine | --strength | --threads | -t | --timestep | --batch | --rate | --rank | --word) return ;;
-        --model | -m) mapfile -t COMPREPLY < <(compgen -W "$(_pentimento_models)" -- "$word") ;;
+        --model | -m) mapfile -t COMPREPLY < <(_pentimento_models "$word") ;;
     esac
     if [ -z "$options" ] && [[ $word = -* ]]; then
         case ${COMP_WORDS[1]} in
@@ -49,12 +49,16 @@ _pentimento() {
     fi
 }
 
-_pentimento_models() {
-    local folder folders=()
+# The models whose names begin so. Not by compgen -W, which expands words as the shell does: names may come from anywhere.
+_pentimento_models() { # WORD
+    local folder name folders=()
+    [[ $1 != */* ]] || return 0
     IFS=: read -r -a folders <<<"${PENTIMENTO_MODEL_PATH-}"
     folders+=("${XDG_DATA_HOME:-$HOME/.local/share}/pentimento/models" /usr/local/share/pentimento/models /usr/share/pentimento/models)
     for folder in "${folders[@]}"; do
-        [ ! -d "$folder" ] || ls -- "$folder"
+        for name in "$folder"/"$1"*; do
+            [ ! -e "$name" ] || printf '%s\n' "${name##*/}"
+        done
     done
 }
 

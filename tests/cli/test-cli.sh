@@ -58,6 +58,11 @@ for command in $commands; do
     ok $? "bash completes the options of $command"
     sed 's/^/# /' difference
 done
+mkdir -p 'models/$(touch run)' 'models/my model'
+PENTIMENTO_MODEL_PATH=$work/models bash -c '. "$1"; COMP_WORDS=(pentimento generate -m ""); COMP_CWORD=3; _pentimento
+    printf "%s\n" "${COMPREPLY[@]}"' - "$tree/data/completion/pentimento.bash" >out
+grep -qxF 'my model' out && grep -qxF '$(touch run)' out && [ ! -e run ]
+ok $? 'bash completes the names of models as they are'
 complete_word generate --samp | grep -qx -- --sampler
 ok $? 'bash completes a begun option'
 cat ./*.options | sort -u >all.options
