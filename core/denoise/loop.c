@@ -117,6 +117,7 @@ static void lay_turns(Loop *loop)
 static bool measure_turns(Loop *loop, size_t *bytes, GError **error)
 {
     g_autoptr(LdmPass) pass = ldm_pass_new_plan();
+    ldm_pass_set_bf16(pass, loop->job->bf16);
     ldm_pass_set_q8(pass, loop->job->q8);
     const Turn *latest[KINDS] = {NULL};
     int seen[KINDS] = {0};

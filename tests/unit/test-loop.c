@@ -556,6 +556,45 @@ static void test_foretold(void)
     assert_asked(20, 0, 20, "rrrfrffrfffrffffrfff");
 }
 
+/* A network that goes another way where products are rounded, which takes more memory. */
+static LdmTensor *round_more(LdmPass *pass, const void *data, LdmTensor *x, const double *timesteps,
+                             LdmTensor *context)
+{
+    LdmTensor *scratch = ldm_pass_scratch(pass, ldm_pass_bf16(pass) ? 1 << 20 : 64);
+    LdmTensor *out = analytic_network(pass, data, x, timesteps, context);
+
+    ldm_pass_drop(pass, scratch);
+    return out;
+}
+
+/* The plan goes the ways that the run will go. */
+static void test_rounding_is_planned(void)
+{
+    size_t bytes[2];
+    double flops;
+
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        g_auto(LdmLatents) latents = {0};
+        g_auto(LdmTimes) times = {0};
+        g_autoptr(GError) error = NULL;
+        Run run = {.K = 2, .strength = 1.0};
+        LdmRng rng;
+
+        start_latents(&latents, &run, &times, &rng);
+        const LdmDenoise job = {.network = round_more,
+                                .network_data = &channels,
+                                .times = &times,
+                                .conditioning = &no_conditioning,
+                                .guidance = 1.0,
+                                .latents = &latents,
+                                .bf16 = bf16 == 1};
+        g_assert_true(ldm_denoise_measure(&job, latents.zt, &bytes[bf16], &flops, &error));
+        ldm_denoise(&job, latents.zt, NULL, &error);
+        g_assert_no_error(error);
+    }
+    g_assert_cmpuint(bytes[1], >=, bytes[0] + (1 << 20) - 64);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -574,5 +613,6 @@ int main(int argc, char **argv)
     g_test_add_func("/loop/no-memory", test_no_memory);
     g_test_add_func("/loop/measure", test_measure);
     g_test_add_func("/loop/foretold", test_foretold);
+    g_test_add_func("/loop/rounding-is-planned", test_rounding_is_planned);
     return g_test_run();
 }
