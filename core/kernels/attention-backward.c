@@ -23,6 +23,7 @@
 typedef struct {
     const LdmAttentionBackward *back;
     const LdmAttention *a;
+    GCancellable *cancellable;
     const LdmLanes *lanes;
     const LdmPairs *pairs; /* NULL: in f32 */
     LdmTileFunction *tile;
@@ -280,6 +281,7 @@ static void prepare_queries(const Job *job, const Buffers *b, const Head *h, siz
     pack_rows(job, h->dy + q0 * stride, stride, queries, b->dy_rows);
 }
 
+/* The cancellable is looked at between blocks: a head of many tokens takes seconds. */
 static void head_back(const Job *job, const Buffers *b, const Head *h)
 {
     const LdmAttention *a = job->a;
@@ -292,6 +294,8 @@ static void head_back(const Job *job, const Buffers *b, const Head *h)
         pack_rows(job, h->k + k0 * a->k_stride, a->k_stride, keys, b->k_rows);
         size_t first = a->causal ? k0 / QUERIES * QUERIES : 0; /* earlier ones see none of them */
         for (size_t q0 = first; q0 < a->Tq; q0 += QUERIES) {
+            if (g_cancellable_is_cancelled(job->cancellable))
+                return;
             size_t queries = MIN((size_t)QUERIES, a->Tq - q0);
             prepare_queries(job, b, h, q0, queries);
             go_back(job, b, h, q0, queries, k0, keys);
@@ -322,6 +326,7 @@ bool ldm_attention_backward(const LdmAttentionBackward *back, GCancellable *canc
     Job job;
     job_init(&job, back->attention);
     job.back = back;
+    job.cancellable = cancellable;
     return ldm_parallel_for(back->attention->Nkv * back->attention->heads, head_task, &job,
                             cancellable);
 }

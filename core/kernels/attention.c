@@ -17,6 +17,7 @@
 
 typedef struct {
     const LdmAttention *a;
+    GCancellable *cancellable;
     const LdmLanes *lanes;
     const LdmPairs *pairs; /* NULL: in f32 */
     LdmTileFunction *tile;
@@ -127,19 +128,20 @@ static void pack_values(const AttentionJob *job, const float *v, size_t keys, fl
     }
 }
 
+/* KEYS keys and values of a head, at most. */
 static void pack_task(size_t index, int thread, void *data)
 {
     const AttentionJob *job = data;
     const LdmAttention *a = job->a;
-    size_t n = index / a->heads, head = index % a->heads;
+    size_t blocks = ldm_parts(a->Tk, KEYS), k0 = index % blocks * KEYS;
+    size_t n = index / blocks / a->heads, head = index / blocks % a->heads;
+    size_t keys = MIN((size_t)KEYS, a->Tk - k0), first = n * a->Tk + k0;
     float *out = head_of(job, n, head), *panel = out_of(job, scratch_of(job, thread), 0);
-    const float *v = a->v + n * a->Tk * a->v_stride + head * a->d;
 
-    ldm_pairs_copy_rows(job->pairs, a->k + n * a->Tk * a->k_stride + head * a->d, a->k_stride,
-                        a->Tk, a->d, out, job->depth);
-    out += job->key_words;
-    for (size_t t = 0; t < a->Tk; t += KEYS, out += a->d * job->block)
-        pack_values(job, v + t * a->v_stride, MIN((size_t)KEYS, a->Tk - t), panel, out);
+    ldm_pairs_copy_rows(job->pairs, a->k + first * a->k_stride + head * a->d, a->k_stride, keys,
+                        a->d, out + k0 * job->depth, job->depth);
+    pack_values(job, a->v + first * a->v_stride + head * a->d, keys, panel,
+                out + job->key_words + k0 / KEYS * a->d * job->block);
 }
 
 static void pack_queries(const AttentionJob *job, AttentionScratch *s, const float *q,
@@ -223,6 +225,7 @@ static void write_queries(const AttentionJob *job, AttentionScratch *s, size_t n
     }
 }
 
+/* All keys pass by, which takes long where they are many: the cancellable is looked at between. */
 static void attend_task(size_t index, int thread, void *data)
 {
     const AttentionJob *job = data;
@@ -243,7 +246,7 @@ static void attend_task(size_t index, int thread, void *data)
         s->top[i] = -INFINITY;
         s->sum[i] = 0;
     }
-    for (size_t k0 = 0; k0 < end; k0 += KEYS)
+    for (size_t k0 = 0; k0 < end && !g_cancellable_is_cancelled(job->cancellable); k0 += KEYS)
         for (size_t p = 0; p < panels; p++)
             attend_keys(job, s, head_of(job, n, head), p, q0 + p * job->NR, k0);
     for (size_t p = 0; p < panels; p++)
@@ -255,6 +258,8 @@ bool ldm_attention(const LdmAttention *a, GCancellable *cancellable)
     AttentionJob job;
     job_init(&job, a);
     job.packed = a->scratch;
-    return ldm_parallel_for(a->Nkv * a->heads, pack_task, &job, cancellable) &&
+    job.cancellable = cancellable;
+    return ldm_parallel_for(a->Nkv * a->heads * ldm_parts(a->Tk, KEYS), pack_task, &job,
+                            cancellable) &&
            ldm_parallel_for(a->N * a->heads * job.blocks, attend_task, &job, cancellable);
 }
