@@ -246,6 +246,30 @@ static void test_finished(void)
     g_free(watch.pixels);
 }
 
+/* What a cancel leaves half made is shown to nobody. */
+static void test_cancelled(void)
+{
+    const size_t latent[] = {1, 8, 8, (size_t)ldm_model_info(model)->latent_channels};
+    const LdmPrepared geometry = {.H = 64, .W = 64, .inner_h = 64, .inner_w = 64};
+    g_autoptr(LdmTensor) x0 = ldm_tensor_new(LDM_F32, 4, latent, NULL);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(GError) error = NULL;
+    Watch watch = {0};
+    const LdmMonitor monitor = {
+        .preview = on_preview, .preview_data = &watch, .cancellable = cancellable};
+    LdmPreviews previews = {.monitor = &monitor, .geometry = &geometry};
+    size_t bytes;
+
+    ldm_previews_open(&previews, model, latent, &bytes, &error);
+    g_assert_no_error(error);
+    ldm_previews_show(&previews, 1, 6, x0);
+    g_assert_cmpint(watch.count, ==, 1);
+    g_cancellable_cancel(cancellable);
+    ldm_previews_show(&previews, 2, 6, x0);
+    g_assert_cmpint(watch.count, ==, 1);
+    g_free(watch.pixels);
+}
+
 /* ---- tiny decoders ---- */
 
 /* Random weights under TAESD's names. */
@@ -459,6 +483,7 @@ int main(int argc, char **argv)
     g_test_add_func("/preview/watched", test_watched);
     g_test_add_func("/preview/large", test_large);
     g_test_add_func("/preview/finished", test_finished);
+    g_test_add_func("/preview/cancelled", test_cancelled);
     g_test_add_func("/preview/tiny", test_tiny);
     g_test_add_func("/preview/own", test_own);
     g_test_add_func("/preview/own-large", test_own_large);
