@@ -12,7 +12,7 @@ bool ldm_file_is_weights(const char *name);
 char *ldm_file_read(const char *path, size_t max_bytes, size_t *size, GError **error);
 
 /* The same of a text in UTF-8, without the mark (U+FEFF) that some editors begin it with. Errors:
- * those of ldm_file_open, FORMAT. */
+ * those of ldm_file_read; FORMAT where it is no UTF-8. */
 char *ldm_file_read_text(const char *path, size_t max_bytes, GError **error);
 
 /* The whole file as read-only memory, taken from the disk page by page as it is touched.
