@@ -69,26 +69,41 @@ static const LdmPairs *pick_pairs(void)
     return NULL;
 }
 
+static const LdmPairs *pick_exact(const LdmPairs *rounding)
+{
+#ifdef __x86_64__
+    if (rounding == &ldm_pairs_amx)
+        return &ldm_pairs_amx_split;
+    if (rounding == &ldm_pairs_avx512 && g_strcmp0(g_getenv("PENTIMENTO_CPU"), "split") == 0)
+        return &ldm_pairs_avx512_split;
+#endif
+    return NULL;
+}
+
+static struct {
+    gsize done;
+    const LdmPairs *rounding, *exact;
+} pairs;
+
+static void pick_pairs_once(void)
+{
+    if (g_once_init_enter(&pairs.done)) {
+        pairs.rounding = pick_pairs();
+        pairs.exact = pick_exact(pairs.rounding);
+        g_once_init_leave(&pairs.done, 1);
+    }
+}
+
 const LdmPairs *ldm_pairs(void)
 {
-    static gsize picked = 0;
-    static const LdmPairs *pairs;
-    if (g_once_init_enter(&picked)) {
-        pairs = pick_pairs();
-        g_once_init_leave(&picked, 1);
-    }
-    return pairs;
+    pick_pairs_once();
+    return pairs.rounding;
 }
 
 const LdmPairs *ldm_pairs_exact(void)
 {
-#ifdef __x86_64__
-    if (ldm_pairs() == &ldm_pairs_amx)
-        return &ldm_pairs_amx_split;
-    if (ldm_pairs() == &ldm_pairs_avx512 && g_strcmp0(g_getenv("PENTIMENTO_CPU"), "split") == 0)
-        return &ldm_pairs_avx512_split;
-#endif
-    return NULL;
+    pick_pairs_once();
+    return pairs.exact;
 }
 
 bool ldm_kernels_have_bf16(void)
