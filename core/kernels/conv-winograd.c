@@ -1,9 +1,9 @@
 /* 3x3 convolution by Winograd's F(4x4, 3x3): 36 products of [tiles, Cin] x [Cin, Cout] instead of
- * 144 (arXiv 1509.09308), or F(6x6, 3x3): 64 instead of 324; over a picture read as if enlarged, 81
- * instead of 576, or 25 instead of 144; with a stride of 2, 81 instead of 144 (winograd-vector.h).
- * Large pictures: transformed weights wait in scratch memory, and a thread takes a few tiles at a
- * time through all three steps within its own cache. Small ones: all input tiles first, then one
- * panel of output channels or two, their weights transformed in blocks, and nothing is kept. */
+ * 144 (arXiv 1509.09308), or another of winograd-vector.h's ways. Large pictures: transformed
+ * weights wait in scratch memory; a thread takes a few tiles at a time through all three steps in
+ * its own cache. Small ones: all input tiles first, then one panel of output channels or two, their
+ * weights transformed in blocks, and nothing is kept; of few tiles these weights are made in
+ * registers while they are multiplied. */
 #include "kernels/window.h"
 
 #include "base/parallel.h"
@@ -75,18 +75,21 @@ static void job_init_small(WinogradJob *job)
     job->m_stride = job->group * NR + LDM_LINE;
     job->depth = MIN(DEPTH * 36 / job->products, (size_t)DEPTH);
     job->shared = job->planes * job->v_stride;
-    job->few = job->way == LDM_WINOGRAD_2 && job->total <= FEW && job->lanes->winograd_few != NULL;
-    if (job->few) {
-        job->v_stride = job->pitch;
-        job->shared = ldm_parts(job->total, LDM_WINOGRAD_FEW) * LDM_WINOGRAD_FEW * 16 * job->pitch;
-        job->m_stride = job->total * NR + LDM_LINE;
-        size_t own = 9 * PACKED * NR + job->sums * job->m_stride + NR;
-        job->thread = ldm_whole_lines(MAX(own, 16 * job->pitch));
-        return;
-    }
     job->u_panel = job->products * (job->depth * NR + LDM_LINE);
     job->thread = ldm_whole_lines(job->abreast * (job->u_panel + job->sums * job->m_stride) +
                                   9 * PACKED * NR + NR);
+}
+
+/* Of few tiles: a thread's own holds planes of one tile, or packed weights and products. */
+static void job_init_few(WinogradJob *job)
+{
+    const size_t NR = 2 * job->lanes->width;
+    job->v_stride = job->pitch;
+    job->m_stride = job->total * NR + LDM_LINE;
+    job->shared =
+        ldm_parts(job->total, LDM_WINOGRAD_FEW) * LDM_WINOGRAD_FEW * job->planes * job->pitch;
+    size_t multiplying = 9 * PACKED * NR + job->sums * job->m_stride + NR;
+    job->thread = ldm_whole_lines(MAX(multiplying, job->planes * job->v_stride));
 }
 
 static bool writes_much(const WinogradJob *job)
@@ -185,8 +188,11 @@ static void job_init(WinogradJob *job, const LdmConv *c)
         job->pitch += LDM_LINE;
     job->kept = U_FLOATS / (job->products * job->u_stride);
     job->keeps = job->total >= LARGE && job->kept >= 1;
+    job->few = job->way == LDM_WINOGRAD_2 && job->total <= FEW && job->lanes->winograd_few != NULL;
     if (job->keeps)
         job_init_large(job);
+    else if (job->few)
+        job_init_few(job);
     else
         job_init_small(job);
 }
@@ -396,6 +402,20 @@ static void group_task(size_t index, int thread, void *data)
                     m + q * job->sums * job->m_stride, bias);
 }
 
+static bool convolve_small(WinogradJob *job, GCancellable *cancellable)
+{
+    job->v = job->c->scratch;
+    for (job->first = 0; job->first < job->total; job->first += job->tiles) {
+        job->tiles = MIN(job->chunk, job->total - job->first);
+        job->groups = ldm_parts(job->tiles, job->group);
+        if (!ldm_parallel_for(job->tiles, input_task, job, cancellable) ||
+            !ldm_parallel_for(ldm_parts(job->panels, job->abreast) * job->groups, group_task, job,
+                              cancellable))
+            return false;
+    }
+    return true;
+}
+
 /* ---- of few tiles ---- */
 
 /* Numbers that meet the same weights side by side: groups of tiles [Cin][16][LDM_WINOGRAD_FEW]. */
@@ -441,22 +461,6 @@ static bool convolve_few(WinogradJob *job, GCancellable *cancellable)
     job->v = job->c->scratch;
     return ldm_parallel_for(job->total, few_input_task, job, cancellable) &&
            ldm_parallel_for(job->panels, few_task, job, cancellable);
-}
-
-static bool convolve_small(WinogradJob *job, GCancellable *cancellable)
-{
-    if (job->few)
-        return convolve_few(job, cancellable);
-    job->v = job->c->scratch;
-    for (job->first = 0; job->first < job->total; job->first += job->tiles) {
-        job->tiles = MIN(job->chunk, job->total - job->first);
-        job->groups = ldm_parts(job->tiles, job->group);
-        if (!ldm_parallel_for(job->tiles, input_task, job, cancellable) ||
-            !ldm_parallel_for(ldm_parts(job->panels, job->abreast) * job->groups, group_task, job,
-                              cancellable))
-            return false;
-    }
-    return true;
 }
 
 /* ---- large pictures ---- */
@@ -591,5 +595,7 @@ bool ldm_conv_winograd(const LdmConv *c, GCancellable *cancellable)
     job.zeros = (float *)c->scratch + job.shared;
     job.partial = job.zeros + job.pitch + ldm_threads() * job.thread;
     memset(job.zeros, 0, job.pitch * sizeof(float));
-    return job.keeps ? convolve_large(&job, cancellable) : convolve_small(&job, cancellable);
+    if (job.keeps)
+        return convolve_large(&job, cancellable);
+    return job.few ? convolve_few(&job, cancellable) : convolve_small(&job, cancellable);
 }
