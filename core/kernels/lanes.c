@@ -119,6 +119,8 @@ bool ldm_kernels_prefer_bf16(void)
 static const LdmQ8Lanes *pick_q8(void)
 {
 #ifdef __x86_64__
+    if (ldm_pairs() == &ldm_pairs_amx && __builtin_cpu_supports("amx-int8") && ldm_q8_amx_agrees())
+        return &ldm_q8_amx;
     if (ldm_lanes() == &ldm_lanes_avx512 && __builtin_cpu_supports("avx512vnni"))
         return &ldm_q8_avx512;
     if (ldm_lanes() != &ldm_lanes_base)

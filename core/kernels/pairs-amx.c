@@ -1,19 +1,15 @@
-/* bf16 pairs by AMX (Intel servers since Sapphire Rapids): one instruction for 8,192 multiply-adds.
- * Linux gives the registers to a process that has asked for them, see lanes.c. */
+/* bf16 pairs by AMX (Intel servers since Sapphire Rapids): one instruction for 8,192
+ * multiply-adds. */
 #define LANES 16
 
+#include "kernels/amx-instructions.h"
 #include "kernels/pairs-vector.h"
 
-/* GCC's own do not say that they read memory. */
-#define AMX_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" ::"m"(config))
-#define AMX_ZERO(r)           __asm__ volatile("tilezero %%tmm" #r ::)
-#define AMX_LOAD(r, p, bytes) \
-    __asm__ volatile("tileloadd (%0, %1), %%tmm" #r ::"r"(p), "r"(bytes) : "memory")
-#define AMX_STORE(r, p, bytes) \
-    __asm__ volatile("tilestored %%tmm" #r ", (%0, %1)" ::"r"(p), "r"(bytes) : "memory")
-#define AMX_MULTIPLY(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define AMX_MULTIPLY AMX_MULTIPLY_BF16
 
 #include "kernels/tile-amx.h"
+
+_Thread_local int ldm_amx_shaped;
 
 /* A tile of small whole numbers, whose sums are exact however they are taken; not a multiple of 16
  * in any direction. */

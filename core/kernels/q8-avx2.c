@@ -16,6 +16,6 @@ ALWAYS_INLINE VecI dot(VecI sum, VecI w, VecI x)
     return sum + (VecI)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-#include "kernels/q8-vector.h"
+#include "kernels/q8-tile-vector.h"
 
 const LdmQ8Lanes ldm_q8_avx2 = LDM_Q8_TABLE("avx2");

@@ -6,6 +6,6 @@
 #define Q8_OFFSET      128
 #define DOT(sum, w, x) ((VecI)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(w), (__m512i)(x)))
 
-#include "kernels/q8-vector.h"
+#include "kernels/q8-tile-vector.h"
 
 const LdmQ8Lanes ldm_q8_avx512 = LDM_Q8_TABLE("avx512");

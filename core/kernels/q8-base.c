@@ -16,6 +16,6 @@ ALWAYS_INLINE VecI dot(VecI sum, VecI w, VecI x)
     return sum + ((pairs << 16) >> 16) + (pairs >> 16);
 }
 
-#include "kernels/q8-vector.h"
+#include "kernels/q8-tile-vector.h"
 
 const LdmQ8Lanes ldm_q8_base = LDM_Q8_TABLE("base");

@@ -6,6 +6,6 @@
 #define Q8_PANELS      1
 #define DOT(sum, w, x) ((VecI)vdotq_s32((int32x4_t)(sum), (int8x16_t)(w), (int8x16_t)(x)))
 
-#include "kernels/q8-vector.h"
+#include "kernels/q8-tile-vector.h"
 
 const LdmQ8Lanes ldm_q8_neon = LDM_Q8_TABLE("neon");

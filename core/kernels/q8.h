@@ -40,7 +40,10 @@ typedef struct {
 
 extern const LdmQ8Lanes ldm_q8_base;
 #ifdef __x86_64__
-extern const LdmQ8Lanes ldm_q8_avx2, ldm_q8_avx512;
+extern const LdmQ8Lanes ldm_q8_avx2, ldm_q8_avx512, ldm_q8_amx;
+
+/* As ldm_pairs_amx_agrees. */
+bool ldm_q8_amx_agrees(void);
 #elif defined __aarch64__
 extern const LdmQ8Lanes ldm_q8_neon;
 #endif

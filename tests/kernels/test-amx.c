@@ -1,5 +1,7 @@
-/* How the tile on AMX goes through its registers, with plain twins in place of the instructions, so
- * that every machine can tell; test-gemm and test-attention run the instructions where they are. */
+/* How the tiles on AMX go through its registers, with plain twins in place of the instructions, so
+ * that every machine can tell; test-gemm, test-attention and test-q8 run the instructions where
+ * they are. */
+#define LANES 4
 #include "twin.h"
 
 #include "kernels/lanes.h"
@@ -7,7 +9,8 @@
 static struct {
     uint8_t rows[8];
     float words[8][16][16];
-    int shapes; /* how often they were given */
+    int shaped, shapes; /* for rows; how often */
+    bool bytes;         /* are multiplied, and not pairs */
 } amx;
 
 static void twin_configure(uint8_t palette, const uint8_t *rows, const uint16_t *row_bytes)
@@ -22,11 +25,11 @@ static void twin_configure(uint8_t palette, const uint8_t *rows, const uint16_t 
     amx.shapes++;
 }
 
-static void twin_move(int r, float *p, size_t bytes, bool out)
+static void twin_move(int r, char *p, size_t bytes, bool out)
 {
     g_assert_cmpint(amx.rows[r], >, 0);
-    for (int i = 0; i < amx.rows[r]; i++, p += bytes / sizeof *p)
-        memcpy(out ? p : amx.words[r][i], out ? amx.words[r][i] : p, 64);
+    for (int i = 0; i < amx.rows[r]; i++, p += bytes)
+        memcpy(out ? p : (char *)amx.words[r][i], out ? (char *)amx.words[r][i] : p, 64);
 }
 
 static void twin_zero(int r)
@@ -40,23 +43,41 @@ static float half_of(float word, int k)
     return ldm_bf16_to_f32((uint16_t)(ldm_float_bits(word) >> (16 * k)));
 }
 
-/* c[m][n] += a[m][2k], a[m][2k + 1] . b[k][2n], b[k][2n + 1] */
+static int32_t byte_of(float word, int k)
+{
+    return (int8_t)(ldm_float_bits(word) >> (8 * k));
+}
+
+/* What a product of two words adds to a word. */
+static float twin_words_product(float c, float a, float b)
+{
+    if (!amx.bytes)
+        return c + half_of(a, 0) * half_of(b, 0) + half_of(a, 1) * half_of(b, 1);
+    int32_t sum = (int32_t)ldm_float_bits(c);
+    for (int k = 0; k < 4; k++)
+        sum += byte_of(a, k) * byte_of(b, k);
+    return ldm_float_from_bits((uint32_t)sum);
+}
+
+/* c[m][n] += a[m][k] . b[k][n] */
 static void twin_multiply(int c, int a, int b)
 {
     g_assert_cmpint(amx.rows[c], ==, amx.rows[a]);
     g_assert_cmpint(amx.rows[b], ==, 16);
     for (int m = 0; m < amx.rows[c]; m++)
         for (int n = 0; n < 16; n++)
-            for (int k = 0; k < 32; k++)
-                amx.words[c][m][n] +=
-                    half_of(amx.words[a][m][k / 2], k % 2) * half_of(amx.words[b][k / 2][n], k % 2);
+            for (int k = 0; k < 16; k++)
+                amx.words[c][m][n] =
+                    twin_words_product(amx.words[c][m][n], amx.words[a][m][k], amx.words[b][k][n]);
 }
 
 #define AMX_CONFIGURE(config)  twin_configure(config.palette, config.rows, config.row_bytes)
 #define AMX_ZERO(r)            twin_zero(r)
-#define AMX_LOAD(r, p, bytes)  twin_move(r, (float *)(p), bytes, false)
+#define AMX_LOAD(r, p, bytes)  twin_move(r, (char *)(p), bytes, false)
 #define AMX_STORE(r, p, bytes) twin_move(r, p, bytes, true)
 #define AMX_MULTIPLY(c, a, b)  twin_multiply(c, a, b)
+#define AMX_SHAPED             amx.shaped
+#include "kernels/q8-tile-amx.h"
 #include "kernels/tile-amx.h"
 
 /* Words of two random bf16 numbers, between guards. */
@@ -109,6 +130,8 @@ static void check(int rows, int vectors, size_t K, bool add)
 static void test_tile(void)
 {
     static const size_t depths[] = {1, 15, 16, 17, 48};
+    amx.bytes = false;
+    amx.shaped = amx.shapes = 0;
     for (int rows = 1; rows <= AMX_ROWS; rows++)
         for (size_t i = 0; i < G_N_ELEMENTS(depths); i++)
             for (int vectors = 1; vectors <= 2; vectors++)
@@ -116,9 +139,70 @@ static void test_tile(void)
     g_assert_cmpint(amx.shapes, ==, AMX_ROWS); /* once for each number of rows */
 }
 
+static TwinArray twin_bytes(size_t words)
+{
+    TwinArray array = twin_array(words);
+    for (size_t i = 0; i < 4 * words; i++)
+        ((int8_t *)array.data)[i] = (int8_t)g_test_rand_int_range(-127, 128);
+    return array;
+}
+
+/* Two panels lie further apart than one is long, rows of x likewise; whole sums are exact. */
+static void check_bytes(int rows, int panels, size_t words, bool add)
+{
+    const size_t columns = (size_t)panels * LDM_Q8_PANEL, ldx = 4 * words + 4;
+    const size_t panel = 4 * LDM_Q8_PANEL * words, next = panel + 64;
+    TwinArray x = twin_bytes((size_t)rows * ldx / 4), w = twin_bytes((panel + next) / 4);
+    TwinArray scales = twin_random(2 * (LDM_Q8_PANEL + 3)), c = twin_random((size_t)rows * columns);
+    g_autofree double *expected = g_new(double, (size_t)rows *columns);
+    LdmQ8Row entries[2 * AMX_ROWS];
+    for (int m = 0; m < rows; m++)
+        entries[2 * m] = (LdmQ8Row){.scale = (float)g_test_rand_double_range(0.1, 1)};
+    for (size_t i = 0; i < (size_t)rows * columns; i++) {
+        size_t m = i / columns, p = i % columns / LDM_Q8_PANEL, n = i % LDM_Q8_PANEL;
+        const int8_t *row = (int8_t *)x.data + m * ldx, *column = (int8_t *)w.data + p * next;
+        int sum = 0;
+        for (size_t k = 0; k < 4 * words; k++)
+            sum += row[k] * column[(k / 4 * LDM_Q8_PANEL + n) * 4 + k % 4];
+        expected[i] = (double)sum * entries[2 * m].scale * scales.data[p * (LDM_Q8_PANEL + 3) + n] +
+                      (add ? c.data[i] : 0);
+    }
+    q8_tile(rows, &(LdmQ8Tile){.words = words,
+                               .x = (int8_t *)x.data,
+                               .rows = entries,
+                               .ldx = ldx,
+                               .ld_rows = 2,
+                               .w = (int8_t *)w.data,
+                               .scales = scales.data,
+                               .next_w = next,
+                               .next_scales = LDM_Q8_PANEL + 3,
+                               .c = c.data,
+                               .ldc = columns,
+                               .panels = panels,
+                               .add = add});
+    twin_compare(c.data, expected, (size_t)rows * columns, 1e-6, "tile of bytes");
+    twin_free(x);
+    twin_free(w);
+    twin_free(scales);
+    twin_free(c);
+}
+
+static void test_bytes(void)
+{
+    static const size_t depths[] = {1, 15, 16, 17, 48};
+    amx.bytes = true;
+    amx.shaped = amx.shapes = 0;
+    for (int rows = 1; rows <= AMX_ROWS; rows++)
+        for (size_t i = 0; i < G_N_ELEMENTS(depths); i++)
+            for (int panels = 1; panels <= 2; panels++)
+                check_bytes(rows, panels, depths[i], (rows + i) % 2 == 0);
+    g_assert_cmpint(amx.shapes, ==, AMX_ROWS);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/amx/tile", test_tile);
+    g_test_add_func("/amx/bytes", test_bytes);
     return g_test_run();
 }
