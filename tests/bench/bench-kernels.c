@@ -1,13 +1,21 @@
 /* Speed of the kernels on the shapes of a Stable Diffusion 1.5 UNet at 512 x 512 pixels, best of a
- * few short runs, and in turn with it of multiply-adds in registers: the processor's clock goes up
- * and down. FLOPs are those of the direct sum, so Winograd's convolutions exceed 100 %. OpenBLAS,
- * where it was there at build time, does the f32 products, too. With PENTIMENTO_THREADS=1 the
- * processor's time counts instead of the clock's, so that other programs disturb less.
+ * few short runs, and in turn with it of multiply-adds in registers, by the kernel's instruction:
+ * the processor's clock goes up and down. FLOPs are the direct sum's, so Winograd exceeds 100 %.
+ * OpenBLAS, where it was built in, does f32 products, too. PENTIMENTO_THREADS=1 counts processor's
+ * time and not the clock's, so that other programs disturb less.
  *     bench-kernels [SUBSTRING]      only the lines whose name contains SUBSTRING */
 #include "base/checked.h"
 #include "base/parallel.h"
-#include "kernels/kernels.h"
+#include "kernels/pairs.h"
+#include "kernels/q8.h"
+#include "tensor/half.h"
 
+#ifdef __x86_64__
+#include "kernels/amx-instructions.h"
+#define AMX_MULTIPLY AMX_MULTIPLY_BF16
+#include "kernels/amx.h"
+#include <immintrin.h>
+#endif
 #ifdef WITH_OPENBLAS
 #include <cblas.h>
 #endif
@@ -21,36 +29,108 @@
 typedef bool (*Runner)(const void *data);
 
 static const char *wanted = "";
-static LdmTileFunc peak; /* the yardstick's multiply-adds, and how many FLOPs they are */
-static double peak_flops;
+/* Multiply-adds in registers, one thread's, and how many FLOPs they are; NULL: none was written. */
+typedef struct {
+    LdmTileFunc run;
+    double flops;
+} Yardstick;
+static Yardstick in_f32, in_bf16, in_bytes;
 static float sink; /* takes results, lest they be optimised away */
 
-/* One thread's multiply-adds: 12 independent sums hide the latency of 4 cycles twice a cycle. Their
- * numbers fill the vectors: multiplying zeros takes less power, and some processors then clock
- * higher (a Xeon by 9 %) than they can for anything that is of use. */
+/* 12 independent sums hide the latency of 4 cycles twice a cycle. Their numbers fill the vectors:
+ * multiplying zeros takes less power, and some processors then clock higher (a Xeon by 9 %) than
+ * they can for anything that is of use. */
+static float both_halves(float x) /* a number, and a pair of bf16 */
+{
+    uint32_t bits = ldm_float_bits(x);
+    return ldm_float_from_bits((bits & 0xffff0000) | bits >> 16);
+}
+
 #define PEAK_STEPS 2000000
 #define PEAK_SUMS  12
-#define PEAK(name, lanes, attributes)                                                             \
-    attributes static void name(size_t index, int thread, void *data)                             \
-    {                                                                                             \
-        typedef float Vec __attribute__((vector_size(4 * lanes)));                                \
-        Vec sum[PEAK_SUMS], a, b, total = {0};                                                    \
-        for (int i = 0; i < lanes; i++) {                                                         \
-            a[i] = 0.37f + 0.03f * (float)i;                                                      \
-            b[i] = 1.1f - 0.07f * (float)i;                                                       \
-        }                                                                                         \
-        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = b * (float)k;       \
-        for (int i = 0; i < PEAK_STEPS; i++) {                                                    \
-            _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = sum[k] * a + b; \
-        }                                                                                         \
-        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) total += sum[k];             \
-        sink += total[0];                                                                         \
+#define PEAK(name, lanes, attributes, MULTIPLY_ADD)                                         \
+    attributes static void name(size_t index, int thread, void *data)                       \
+    {                                                                                       \
+        typedef float Vec __attribute__((vector_size(4 * lanes)));                          \
+        Vec sum[PEAK_SUMS], a, b, total = {0};                                              \
+        for (int i = 0; i < lanes; i++) {                                                   \
+            a[i] = both_halves(0.37f + 0.03f * (float)i);                                   \
+            b[i] = both_halves(1.1f - 0.07f * (float)i);                                    \
+        }                                                                                   \
+        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = b * (float)k; \
+        for (int i = 0; i < PEAK_STEPS; i++) {                                              \
+            _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++)                    \
+            {                                                                               \
+                sum[k] = MULTIPLY_ADD(sum[k], a, b);                                        \
+                __asm__ volatile("" : "+v"(sum[k]));                                        \
+            }                                                                               \
+        }                                                                                   \
+        _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) total += sum[k];       \
+        sink += total[0];                                                                   \
     }
-PEAK(peak_base, 4, )
+#define F32(sum, a, b) ((sum) * (a) + (b))
 #ifdef __x86_64__
-PEAK(peak_avx2, 8, __attribute__((target("avx2,fma"))))
-PEAK(peak_avx512, 16, __attribute__((target("avx512f,fma"))))
+#define BF16(sum, a, b)  ((Vec)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(a), (__m512bh)(b)))
+#define BYTES(sum, a, b) ((Vec)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
+PEAK(peak_base, 4, , F32)
+PEAK(peak_avx2, 8, __attribute__((target("avx2,fma"))), F32)
+PEAK(peak_avx512, 16, __attribute__((target("avx512f,fma"))), F32)
+PEAK(peak_bf16, 16, __attribute__((target("avx512f,avx512bf16"))), BF16)
+PEAK(peak_bytes, 16, __attribute__((target("avx512f,avx512vnni"))), BYTES)
+
+/* Four products to every register of sums: one takes 16 cycles, and is done after some 52. */
+#define PEAK_TILES 100000
+#define PEAK_AMX(name, MULTIPLY)                                    \
+    static void name(size_t index, int thread, void *data)          \
+    {                                                               \
+        float words[SIDE * SIDE];                                   \
+        for (int i = 0; i < SIDE * SIDE; i++)                       \
+            words[i] = both_halves(1.1f - 0.07f * (float)(i % 31)); \
+        amx_shape(AMX_ROWS);                                        \
+        amx_zero(true, true);                                       \
+        AMX_LOAD(4, words, AMX_SIDE);                               \
+        AMX_LOAD(5, words, AMX_SIDE);                               \
+        AMX_LOAD(6, words, AMX_SIDE);                               \
+        AMX_LOAD(7, words, AMX_SIDE);                               \
+        for (int i = 0; i < PEAK_TILES; i++) {                      \
+            MULTIPLY(0, 4, 6);                                      \
+            MULTIPLY(1, 4, 7);                                      \
+            MULTIPLY(2, 5, 6);                                      \
+            MULTIPLY(3, 5, 7);                                      \
+        }                                                           \
+    }
+PEAK_AMX(peak_amx_bf16, AMX_MULTIPLY_BF16)
+PEAK_AMX(peak_amx_bytes, AMX_MULTIPLY_BYTES)
+#else
+PEAK(peak_base, 4, , F32)
 #endif
+
+/* Of `words` 32-bit words a step, each `each` multiply-adds. */
+static Yardstick yardstick(LdmTileFunc run, double words, double each, double steps)
+{
+    return (Yardstick){run, 2 * words * each * steps * ldm_threads()};
+}
+
+static void choose_yardsticks(void)
+{
+    const double vectors = (double)PEAK_SUMS * PEAK_STEPS;
+    in_f32 = yardstick(peak_base, 4, 1, vectors);
+#ifdef __x86_64__
+    const double tiles = 4.0 * SIDE * SIDE * SIDE;
+    if (strcmp(ldm_kernels_name(), "avx512") == 0)
+        in_f32 = yardstick(peak_avx512, 16, 1, vectors);
+    else if (strcmp(ldm_kernels_name(), "avx2") == 0)
+        in_f32 = yardstick(peak_avx2, 8, 1, vectors);
+    if (ldm_pairs() == &ldm_pairs_amx)
+        in_bf16 = yardstick(peak_amx_bf16, tiles, 2, PEAK_TILES);
+    else if (ldm_pairs() == &ldm_pairs_avx512)
+        in_bf16 = yardstick(peak_bf16, 16, 2, vectors);
+    if (ldm_q8_lanes() == &ldm_q8_amx)
+        in_bytes = yardstick(peak_amx_bytes, tiles, 4, PEAK_TILES);
+    else if (ldm_q8_lanes() == &ldm_q8_avx512)
+        in_bytes = yardstick(peak_bytes, 16, 4, vectors);
+#endif
+}
 
 static double now(void)
 {
@@ -68,17 +148,17 @@ static double seconds_of(Runner run, const void *data)
 
 static bool run_peak(const void *data)
 {
-    return ldm_parallel_for((size_t)ldm_threads(), peak, NULL, NULL);
+    return ldm_parallel_for((size_t)ldm_threads(), ((const Yardstick *)data)->run, NULL, NULL);
 }
 
-/* Seconds of the fastest run, and of the yardstick's fastest one in turn with it, where that is
- * wanted. */
-static double best_time(Runner run, const void *data, double *measure)
+/* Seconds of the fastest run, and of the yardstick's fastest one in turn with it, where there is
+ * one. */
+static double best_time(Runner run, const void *data, const Yardstick *yardstick, double *measure)
 {
     double best = 1e9, spent = 0;
     for (int i = 0; i < 3 || (spent < BUDGET && i < 50); i++) {
-        if (measure != NULL) {
-            double peak_seconds = seconds_of(run_peak, NULL);
+        if (yardstick->run != NULL) {
+            double peak_seconds = seconds_of(run_peak, yardstick);
             *measure = i == 0 ? peak_seconds : MIN(*measure, peak_seconds);
         }
         double seconds = seconds_of(run, data);
@@ -88,17 +168,22 @@ static double best_time(Runner run, const void *data, double *measure)
     return best;
 }
 
-static void report(const char *name, double flops, Runner run, const void *data)
+static void report(const char *name, const Yardstick *yardstick, double flops, Runner run,
+                   const void *data)
 {
-    double measure, seconds = best_time(run, data, &measure), yardstick = peak_flops / measure;
-    printf("| %-34s | %9.3f | %8.1f | %8.1f | %5.0f |\n", name, seconds * 1e3,
-           flops / seconds * 1e-9, yardstick * 1e-9, 100 * flops / seconds / yardstick);
+    double measure = 0, seconds = best_time(run, data, yardstick, &measure);
+    double speed = flops / seconds, peak = yardstick->run != NULL ? yardstick->flops / measure : 0;
+    printf("| %-34s | %9.3f | %8.1f |", name, seconds * 1e3, speed * 1e-9);
+    if (peak > 0)
+        printf(" %8.1f | %5.0f |\n", peak * 1e-9, 100 * speed / peak);
+    else
+        printf(" | |\n");
 }
 
 /* For work that moves memory rather than multiplies. */
 static void report_bytes(const char *name, double bytes, Runner run, const void *data)
 {
-    double seconds = best_time(run, data, NULL);
+    double seconds = best_time(run, data, &(Yardstick){NULL}, NULL);
     printf("| %-34s | %9.3f | %8.1f GB/s | | |\n", name, seconds * 1e3, bytes / seconds * 1e-9);
 }
 
@@ -109,24 +194,11 @@ static bool is_wanted(const char *name)
 
 static void begin(void)
 {
-    const char *name = ldm_kernels_name();
-    double lanes = 4;
-    peak = peak_base;
-#ifdef __x86_64__
-    if (strcmp(name, "avx512") == 0) {
-        peak = peak_avx512;
-        lanes = 16;
-    } else if (strcmp(name, "avx2") == 0) {
-        peak = peak_avx2;
-        lanes = 8;
-    }
-#endif
-    peak_flops = 2.0 * lanes * PEAK_SUMS * PEAK_STEPS * ldm_threads();
-    printf(
-        "%s, %d threads, the fastest of some runs; peak: its multiply-adds in registers, in turn "
-        "with them.\n\n"
-        "| kernel | ms | GFLOP/s | peak, GFLOP/s | %% |\n|---|--:|--:|--:|--:|\n",
-        name, ldm_threads());
+    choose_yardsticks();
+    printf("%s, %d threads, the fastest of some runs; peak: multiply-adds in registers by the same "
+           "instruction, in turn with them.\n\n"
+           "| kernel | ms | GFLOP/s | peak, GFLOP/s | %% |\n|---|--:|--:|--:|--:|\n",
+           ldm_kernels_name(), ldm_threads());
 }
 
 /* Numbers of a network's size, -1 .. 1. */
@@ -172,7 +244,7 @@ static void bench_q8(const LdmConv *conv, double flops)
     Q8Conv run = {*conv, ldm_q8_place(conv->Cout, conv->Cin, taps, memory)};
     run.conv.scratch = ldm_aligned_alloc(ldm_q8_conv_scratch(conv), 1, "benchmark", NULL);
     ldm_q8_round(&run.q8, conv->w, NULL);
-    report("    in q8, the same", flops, run_q8, &run);
+    report("    in q8, the same", &in_bytes, flops, run_q8, &run);
     ldm_aligned_free(run.conv.scratch);
     ldm_aligned_free(memory);
 }
@@ -202,17 +274,17 @@ static void bench_gemm(size_t M, size_t K, size_t N, LdmDtype dtype)
     gemm.w = constants(N * K, dtype);
     gemm.bias = constants(N, dtype);
     gemm.scratch = ldm_aligned_alloc(ldm_gemm_scratch(), 1, "benchmark", NULL);
-    report(name, 2.0 * M * N * K, run_gemm, &gemm);
+    report(name, &in_f32, 2.0 * M * N * K, run_gemm, &gemm);
     if (ldm_kernels_have_bf16()) {
         gemm.bf16 = true;
-        report("    in bf16, the same", 2.0 * M * N * K, run_gemm, &gemm);
+        report("    in bf16, the same", &in_bf16, 2.0 * M * N * K, run_gemm, &gemm);
     }
     bench_q8(
         &(LdmConv){1, 1, M, K, N, 1, 1, 1, 0, 0, 0, 0, 1, gemm.x, gemm.w, gemm.bias, NULL, gemm.y},
         2.0 * M * N * K);
 #ifdef WITH_OPENBLAS
     if (dtype == LDM_F32)
-        report("    OpenBLAS, the same", 2.0 * M * N * K, run_openblas, &gemm);
+        report("    OpenBLAS, the same", &in_f32, 2.0 * M * N * K, run_openblas, &gemm);
 #endif
     ldm_aligned_free((void *)gemm.x);
     ldm_aligned_free(gemm.y);
@@ -240,7 +312,7 @@ static void bench_conv(size_t Cin, size_t Cout, size_t side, LdmDtype dtype, int
     conv.w = constants(Cout * Cin * 9, dtype);
     conv.bias = constants(Cout, dtype);
     conv.scratch = ldm_aligned_alloc(ldm_conv_scratch(&conv), 1, "benchmark", NULL);
-    report(name, 2.0 * pixels * Cin * Cout * 9, run_conv, &conv);
+    report(name, &in_f32, 2.0 * pixels * Cin * Cout * 9, run_conv, &conv);
     bench_q8(&conv, 2.0 * pixels * Cin * Cout * 9);
     ldm_aligned_free((void *)conv.x);
     ldm_aligned_free(conv.y);
@@ -266,10 +338,10 @@ static void bench_attention(size_t Tq, size_t Tk, size_t d)
     a.k = a.v = kv;
     a.y = numbers(Tq * 8 * d);
     a.scratch = ldm_aligned_alloc(ldm_attention_scratch(&a), 1, "benchmark", NULL);
-    report(name, 4.0 * Tq * Tk * 8 * d, run_attention, &a);
+    report(name, &in_f32, 4.0 * Tq * Tk * 8 * d, run_attention, &a);
     if (ldm_kernels_have_bf16()) {
         a.bf16 = true;
-        report("    in bf16, the same", 4.0 * Tq * Tk * 8 * d, run_attention, &a);
+        report("    in bf16, the same", &in_bf16, 4.0 * Tq * Tk * 8 * d, run_attention, &a);
     }
     ldm_aligned_free(q);
     ldm_aligned_free(kv);
