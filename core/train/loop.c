@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "train/check.h"
 #include "train/keyed.h"
+#include "train/model-write.h"
 #include "train/plot.h"
 #include "train/snapshots.h"
 #include "train/train-log.h"
@@ -75,9 +76,21 @@ static bool check_options(const LdmLoopOptions *o, GError **error)
            ldm_option_check("ema-snapshots", (double)o->snapshots, 2, 1000, error);
 }
 
+/* A run's folder may hold its own model: its checkpoints tell. */
+static bool check_room(const LdmLoop *loop, GError **error)
+{
+    g_autoptr(LdmCheckpoints) own = ldm_checkpoints_join(loop->folder);
+
+    return loop->options->resume || ldm_checkpoints_exist(own) ||
+           ldm_model_check_room(loop->folder, error);
+}
+
 static bool open_folder(LdmLoop *loop, GError **error)
 {
     bool first = ldm_ranks_first(loop->ranks);
+
+    if (first && !check_room(loop, error))
+        return false;
 
     loop->checkpoints = first ? ldm_checkpoints_open(loop->folder, loop->options->keep, error)
                               : ldm_checkpoints_join(loop->folder);

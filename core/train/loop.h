@@ -86,8 +86,8 @@ typedef struct {
 typedef struct LdmLoop LdmLoop;
 
 /* Checks the options, opens and locks the folder. options, watch and folder are borrowed.
- * Errors: INVALID (an option; a folder that has checkpoints, without `resume`), UNSUPPORTED (bf16
- * on a processor that gains nothing by it), FILE. */
+ * Errors: INVALID (an option; a folder that has checkpoints or a model, without `resume`),
+ * UNSUPPORTED (bf16 on a processor that gains nothing by it), FILE. */
 LdmLoop *ldm_loop_new(const LdmLoopOptions *options, const LdmTrainWatch *watch, const char *folder,
                       GError **error);
 void ldm_loop_free(LdmLoop *loop);

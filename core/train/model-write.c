@@ -41,6 +41,44 @@ bool ldm_model_writable(const LdmModel *model, GError **error)
     return false;
 }
 
+/* A model without index is one, too; its parts that tell of numbers have a configuration each. */
+static bool has_model(const char *folder)
+{
+    static const char *const signs[] = {"model_index.json",         "unet/config.json",
+                                        "text_encoder/config.json", "vae/config.json",
+                                        "vqvae/config.json",        "preview/config.json",
+                                        "vae_tiny/config.json",     "image_tower/config.json"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(signs); i++) {
+        g_autofree char *path = g_build_filename(folder, signs[i], NULL);
+        if (g_file_test(path, G_FILE_TEST_EXISTS))
+            return true;
+    }
+    return false;
+}
+
+static bool has_weights(const char *folder)
+{
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
+        if (name[0] != '.' && ldm_file_is_weights(name))
+            return true;
+    return false;
+}
+
+bool ldm_model_check_room(const char *folder, GError **error)
+{
+    if (!has_model(folder) && !has_weights(folder))
+        return true;
+    ldm_set_error(error, INVALID,
+                  _("“%s” holds a model already, which would be lost: choose another folder, or "
+                    "move it away"),
+                  folder);
+    return false;
+}
+
 /* Whom the model it began with is owed to; not its card, which tells what it could do. */
 static bool is_notice(const char *name)
 {

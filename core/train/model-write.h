@@ -8,6 +8,10 @@
  * Else an error, UNSUPPORTED. */
 bool ldm_model_writable(const LdmModel *model, GError **error);
 
+/* False with an error, INVALID, where `folder` has a model or weights already, which a training
+ * that ends there would write over. */
+bool ldm_model_check_room(const char *folder, GError **error);
+
 /* Writes the trained tables' moving averages in `dtype`, and everything else as it is in the
  * model's own folder; a denoiser whose autoencoder was trained is left without weights, a tiny
  * decoder of its latents is left out. `vae`, or NULL, goes into the configuration: what training

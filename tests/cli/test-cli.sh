@@ -588,6 +588,7 @@ code 1 'already' convert as-q8 -o as-f16
 code 0 '' convert as-q8 -o as-f16 --replace --json
 grep -q '"event":"done"' out && ! cmp -s {as-f16,"$model"}/unet/diffusion_pytorch_model.safetensors
 ok $? '--replace puts the new model in the place of the old one'
+code 1 'move it away' train tiny --data pictures --config tiny.conf -o as-bf16
 mkdir mine && cp one.png mine
 code 1 'no model folder' convert --replace -o mine
 (

@@ -439,6 +439,32 @@ static void refuse(const Place *place, const Wish *wish, const char *word)
     g_assert_nonnull(strstr(error->message, word));
 }
 
+/* A model, or what was learnt beside one, that no checkpoint tells to be the run's own. */
+static void test_no_room(void)
+{
+    static const char *const there[][2] = {{"unet", "config.json"},
+                                           {"image_tower", "config.json"},
+                                           {"", "model_index.json"},
+                                           {"", "pytorch_lora_weights.safetensors"}};
+    g_auto(Place) place = place_new();
+    g_autofree char *folder = g_build_filename(place.folder, "run", NULL);
+    g_autofree char *checkpoints = g_build_filename(folder, "checkpoints", NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(there); i++) {
+        made_text(folder, there[i][0], there[i][1], "somebody's");
+        refuse(&place, &(Wish){0}, "move it away");
+        g_assert_false(g_file_test(checkpoints, G_FILE_TEST_EXISTS));
+        made_remove(folder);
+    }
+    made_text(folder, "", "settings.conf", "steps = 8");
+    g_autoptr(GError) error = NULL;
+    g_auto(Watch) watch = {0};
+    g_assert_true(train(&place, "run", &watch, &(Wish){0}, &error));
+    g_assert_no_error(error);
+    made_remove(checkpoints);
+    refuse(&place, &(Wish){0}, "move it away");
+}
+
 /* What a run was begun with that no option names; and no picture is encoded in vain. */
 static void test_other_inputs(void)
 {
@@ -480,6 +506,7 @@ int main(int argc, char **argv)
     g_test_add_func("/train/hole-drop", test_hole_drop);
     g_test_add_func("/train/timestep-shift", test_timestep_shift);
     g_test_add_func("/train/refusals", test_refusals);
+    g_test_add_func("/train/no-room", test_no_room);
     g_test_add_func("/train/other-inputs", test_other_inputs);
     return g_test_run();
 }
