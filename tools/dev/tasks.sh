@@ -99,6 +99,30 @@ task_bench() {
     exec "$tree/tests/bench/run" "$@"
 }
 
+usage_evaluate() {
+    cat <<'TEXT'
+Usage: ./dev evaluate-default MODEL [OPTIONS]     measure a model on the default model's held-out pictures
+
+  --against MODEL       a second model, measured beside the first
+  --checkpoint FILE     averaged weights of a run, RUN/checkpoints/step-N.safetensors, in place of MODEL's own
+  --parts LIST          what to measure: reconstruction, fills, pictures, learn (default: all but the last)
+  --quick               few samples: some minutes, figures to compare roughly
+  --pictures N          pictures of each group that are encoded and decoded (default: 64; quick: 16)
+  --textures N          textures of which a part is filled (default: 8; quick: 2)
+  --samples N           fills of each texture (default: 16; quick: 4)
+  --steps N             steps of each fill and each generated picture (default: 20)
+  --learn N             steps of learning from each texture (default: 1000; quick: 150)
+  --images N            pictures generated for held-out captions (default: 256; quick: 64)
+  --concepts N          prompts of seen concepts, and of unseen pairs (default: 128; quick: 24)
+  --gallery N           training pictures among which the nearest is sought (default: all; quick: 4000)
+  --size N              pixels a side of generated pictures (default: the model's own)
+  --request NAME=VALUE  a setting of generated pictures, such as guidance=3; may be given several times
+  --features DIR        the network that sees generated pictures (default: data/default/features)
+  --set DIR             the data set (default: ~/.cache/pentimento/default-data/set)
+  -o DIR                where figures.md and figures.json are written (default: out/evaluate-default)
+TEXT
+}
+
 task_evaluate-default() {
     task_build
     built_environment "$build"
