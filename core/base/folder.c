@@ -1,5 +1,5 @@
-/* Folders that the program makes and takes away again. In: a path. Out: nothing, or a folder that
- * appears under its name once it is whole; what cannot be removed stays. */
+/* Folders that the program makes and takes away again. In: a path. Out: nothing, or a folder; what
+ * cannot be removed stays. */
 #include "base/folder.h"
 
 #include "base/error.h"
@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,15 +104,28 @@ bool ldm_folder_make_private(const char *path, GError **error)
     return g_mkdir_with_parents(path, 0700) == 0 || fail_making(error, path, errno);
 }
 
-char *ldm_folder_begin(const char *path, GError **error)
+char *ldm_folder_real(const char *path)
 {
-    g_autofree char *parent = g_path_get_dirname(path);
-    g_autofree char *begun = g_build_filename(parent, ".pentimento-XXXXXX", NULL);
+    char *real = realpath(path, NULL);
+    char *own = real != NULL ? g_strdup(real) : g_canonicalize_filename(path, NULL);
 
-    if (g_mkdtemp_full(begun, 0777) != NULL)
-        return g_steal_pointer(&begun);
-    fail_making(error, path, errno);
-    return NULL;
+    free(real);
+    return own;
+}
+
+bool ldm_folder_is_free(const char *path)
+{
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+
+    return dir != NULL ? g_dir_read_name(dir) == NULL : !g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+bool ldm_folder_check_free(const char *path, GError **error)
+{
+    if (ldm_folder_is_free(path))
+        return true;
+    ldm_set_error(error, INVALID, _("“%s” is there already: choose another folder"), path);
+    return false;
 }
 
 void ldm_folder_sync(const char *path)
@@ -124,37 +137,4 @@ void ldm_folder_sync(const char *path)
     if (fsync(fd) != 0)
         g_debug("cannot sync “%s”: %s", path, g_strerror(errno));
     close(fd);
-}
-
-/* Both at once where the file system can, so that there is always one under the name. */
-static bool exchange(const char *begun, const char *path)
-{
-    if (renameat2(AT_FDCWD, begun, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
-        return true;
-    if (errno != EINVAL && errno != ENOSYS)
-        return false;
-    g_autofree char *aside = g_strconcat(begun, "-old", NULL);
-    if (g_rename(path, aside) != 0)
-        return false;
-    if (g_rename(begun, path) != 0) {
-        int code = errno;
-        g_rename(aside, path);
-        errno = code;
-        return false;
-    }
-    return g_rename(aside, begun) == 0;
-}
-
-bool ldm_folder_publish(const char *begun, const char *path, bool replace, GError **error)
-{
-    g_autofree char *parent = g_path_get_dirname(path);
-    bool old = replace && g_file_test(path, G_FILE_TEST_EXISTS);
-
-    ldm_folder_sync(begun);
-    if (!(old ? exchange(begun, path) : g_rename(begun, path) == 0))
-        return fail_making(error, path, errno);
-    ldm_folder_sync(parent);
-    if (old)
-        ldm_folder_clear(begun, NULL);
-    return true;
 }

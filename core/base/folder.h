@@ -1,4 +1,4 @@
-/* Folders that the program makes, fills and takes away again. */
+/* Folders that the program makes and takes away again. */
 #pragma once
 
 #include <gio/gio.h>
@@ -21,14 +21,15 @@ void ldm_folder_keep_newest(const char *path, size_t count);
 bool ldm_folder_make(const char *path, GError **error);
 bool ldm_folder_make_private(const char *path, GError **error);
 
+/* Where it is or would be, without links on the way to it. Free with g_free. */
+char *ldm_folder_real(const char *path);
+
+/* Whether nothing is there, or an empty folder. */
+bool ldm_folder_is_free(const char *path);
+
+/* The same, with an error, INVALID, where it is not so. */
+bool ldm_folder_check_free(const char *path, GError **error);
+
 /* Sees to it that files which took or lost a name in it have reached the disk so. Some file systems
  * cannot; what was renamed is so all the same. */
 void ldm_folder_sync(const char *path);
-
-/* A new one with a hidden name, beside where `path` is or would be: for ldm_folder_publish. Free
- * with g_free. Errors: FILE. */
-char *ldm_folder_begin(const char *path, GError **error);
-
-/* Makes what ldm_folder_begin gave appear under its name, whole, and removes what was there where
- * `replace`; else nothing may be there but an empty folder. Errors: FILE. */
-bool ldm_folder_publish(const char *begun, const char *path, bool replace, GError **error);

@@ -3,6 +3,7 @@
  * whole. A folder's files are copied, those of a single file are made from its configuration. */
 #include "base/error.h"
 #include "base/file-atomic.h"
+#include "base/folder-atomic.h"
 #include "base/folder.h"
 #include "decode/tiny-decoder.h"
 #include "pipeline/data-path.h"
@@ -14,7 +15,6 @@
 #include "weights/tiny.h"
 
 #include <glib/gstdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define INDEX "model_index.json"
@@ -38,7 +38,7 @@ typedef struct {
     uint64_t wrote;
     LdmMeter meter;
     GCancellable *cancellable;
-    char *begun; /* the folder that is being filled, or NULL */
+    LdmAtomicFolder *begun; /* the folder that is being filled, or NULL */
 } Job;
 
 static void copy_free(gpointer data)
@@ -55,9 +55,7 @@ static void job_clear(Job *job)
     g_clear_pointer(&job->tiny, ldm_tiny_source_free);
     g_clear_pointer(&job->tiny_params, ldm_params_free);
     g_clear_pointer(&job->text, ldm_params_free);
-    if (job->begun != NULL)
-        ldm_folder_clear(job->begun, NULL);
-    g_clear_pointer(&job->begun, g_free);
+    g_clear_pointer(&job->begun, ldm_atomic_folder_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Job, job_clear)
 
@@ -187,18 +185,9 @@ static uint64_t free_bytes(const char *folder)
                : G_MAXUINT64;
 }
 
-/* Its final path, without links on the way to it. Free with g_free. */
-static char *place(const char *folder)
-{
-    char *real = realpath(folder, NULL);
-    char *path = real != NULL ? g_strdup(real) : g_canonicalize_filename(folder, NULL);
-    free(real);
-    return path;
-}
-
 static bool is_inside(const char *path, const char *folder)
 {
-    g_autofree char *real = place(path);
+    g_autofree char *real = ldm_folder_real(path);
     g_autofree char *beginning = g_strconcat(folder, G_DIR_SEPARATOR_S, NULL);
     return g_str_has_prefix(real, beginning);
 }
@@ -219,16 +208,10 @@ static bool check_replaced(const Job *job, const char *path, GError **error)
     return false;
 }
 
-static bool is_empty_folder(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    return dir != NULL && g_dir_read_name(dir) == NULL;
-}
-
 static bool check_place(const Job *job, const char *path, bool *replace, GError **error)
 {
     uint64_t room = free_bytes(path);
-    if (!g_file_test(path, G_FILE_TEST_EXISTS) || is_empty_folder(path)) {
+    if (ldm_folder_is_free(path)) {
         *replace = false;
     } else if (!*replace) {
         ldm_set_error(error, FILE,
@@ -259,7 +242,7 @@ static void wrote(size_t bytes, void *data)
 
 static char *inside(const Job *job, const char *folder, const char *name, GError **error)
 {
-    g_autofree char *path = g_build_filename(job->begun, folder, NULL);
+    g_autofree char *path = g_build_filename(ldm_atomic_folder_path(job->begun), folder, NULL);
     return ldm_folder_make(path, error) ? g_build_filename(path, name, NULL) : NULL;
 }
 
@@ -355,7 +338,7 @@ bool ldm_convert_plan(LdmModel *model, const char *folder, LdmDtype dtype, LdmCo
                       GError **error)
 {
     g_auto(Job) job = {0};
-    g_autofree char *path = place(folder);
+    g_autofree char *path = ldm_folder_real(folder);
     if (!job_init(&job, model, dtype, error))
         return false;
     *plan = (LdmConversion){job.weight_bytes, job.bytes, free_bytes(path)};
@@ -366,15 +349,13 @@ bool ldm_convert(LdmModel *model, const char *folder, LdmDtype dtype, bool repla
                  const LdmMonitor *monitor, GError **error)
 {
     g_auto(Job) job = {0};
-    g_autofree char *path = place(folder);
+    g_autofree char *path = ldm_folder_real(folder);
     g_autoptr(GMutexLocker) lock = g_mutex_locker_new(&model->busy);
     if (!job_init(&job, model, dtype, error) || !check_place(&job, path, &replace, error))
         return false;
     job.cancellable = ldm_monitor_cancellable(monitor);
-    job.begun = ldm_folder_begin(path, error);
-    if (job.begun == NULL || !fill(&job, monitor, error) || ldm_cancelled(job.cancellable, error) ||
-        !ldm_folder_publish(job.begun, path, replace, error))
-        return false;
-    g_clear_pointer(&job.begun, g_free);
-    return true;
+    job.begun = ldm_atomic_folder_new(path, error);
+    return job.begun != NULL && fill(&job, monitor, error) &&
+           !ldm_cancelled(job.cancellable, error) &&
+           ldm_atomic_folder_publish(job.begun, replace, error);
 }

@@ -6,6 +6,8 @@
 #include "train/grow.h"
 
 #include "base/error.h"
+#include "base/folder-atomic.h"
+#include "base/folder.h"
 #include "kernels/kernels.h"
 #include "train/initial.h"
 #include "train/linear-start.h"
@@ -161,15 +163,19 @@ static bool inherit_all(Growth *g, GError **error)
 }
 
 /* The optimiser holds what is to be written; nothing is trained. */
-static bool write_grown(LdmModel *model, LdmDtype dtype, const char *folder, GError **error)
+static bool write_grown(LdmModel *model, LdmDtype dtype, const char *path, GError **error)
 {
     const LdmOptimiserOptions options = ldm_optimiser_defaults();
     g_autoptr(LdmOptimiser) optimiser = ldm_optimiser_new(&options, error);
+    g_autoptr(LdmAtomicFolder) folder =
+        optimiser != NULL ? ldm_atomic_folder_new(path, error) : NULL;
 
-    return optimiser != NULL && ldm_optimiser_add(optimiser, "vae", model->vae_params, error) &&
+    return folder != NULL && ldm_optimiser_add(optimiser, "vae", model->vae_params, error) &&
            ldm_optimiser_add(optimiser, "unet", model->unet_params, error) &&
            ldm_optimiser_add(optimiser, "text", model->text_params, error) &&
-           ldm_model_write(model, optimiser, dtype, &model->config.vae, folder, error);
+           ldm_model_write(model, optimiser, dtype, &model->config.vae,
+                           ldm_atomic_folder_path(folder), error) &&
+           ldm_atomic_folder_publish(folder, false, error);
 }
 
 bool ldm_train_grow(LdmModel *model, const LdmModel *old, const LdmDataset *dataset,
@@ -182,7 +188,9 @@ bool ldm_train_grow(LdmModel *model, const LdmModel *old, const LdmDataset *data
                         .z = (size_t)old->config.vae.latent_channels,
                         .arrays = g_ptr_array_new_with_free_func(g_free)};
 
-    if (!check(&g, error))
+    if (!ldm_ranks_first(watch->ranks))
+        return true; /* one is enough to write it */
+    if (!check(&g, error) || !ldm_folder_check_free(folder, error))
         return false;
     g.more = (size_t)model->config.vae.latent_channels - g.z;
     bool done = inherit_all(&g, error) && ldm_windows_find(&windows, error) &&

@@ -10,6 +10,7 @@
  * (linear-start.h), and the decoder adds that to its picture; what the denoiser has for them begins
  * as in a new one. Decoder and denoiser have to be trained on. Autoencoders with a posterior and a
  * linear path alone can grow.
+ * The folder must not be there, or be empty; it appears once it is whole.
  * Errors: INVALID, UNSUPPORTED, those of reading pictures, FILE. */
 bool ldm_train_grow(LdmModel *model, const LdmModel *old, const LdmDataset *dataset,
                     const LdmTrainWatch *watch, const char *folder, GError **error);

@@ -3,6 +3,7 @@
 #include "train/snapshots.h"
 
 #include "base/error.h"
+#include "base/folder-atomic.h"
 #include "base/folder.h"
 #include "kernels/kernels.h"
 #include "train/check.h"
@@ -201,23 +202,25 @@ static bool change(const char *name, size_t count, float *values, void *data, GE
     return true;
 }
 
-bool ldm_snapshots_average(const char *run, double sigma_rel, const char *folder, GError **error)
+bool ldm_snapshots_average(const char *run, double sigma_rel, const char *path, GError **error)
 {
     g_auto(Snapshots)
         all = {.files = g_ptr_array_new_with_free_func((GDestroyNotify)ldm_files_free),
                .profiles = g_array_new(FALSE, FALSE, sizeof(LdmPower))};
 
     if (!ldm_option_check("sigma-rel", sigma_rel, LDM_POWER_LEAST, LDM_POWER_MOST, error) ||
-        !open_snapshots(&all, run, error))
+        !ldm_folder_check_free(path, error) || !open_snapshots(&all, run, error))
         return false;
     guint n = all.profiles->len;
     LdmPower wanted = {ldm_power_gamma(sigma_rel), g_array_index(all.profiles, LdmPower, n - 1).t};
     all.factors = g_new(double, n);
     ldm_power_fit((const LdmPower *)(const void *)all.profiles->data, n, wanted, all.factors);
-    if (!ldm_model_rewrite(run, folder, change, &all, error))
+    g_autoptr(LdmAtomicFolder) folder = ldm_atomic_folder_new(path, error);
+    if (folder == NULL ||
+        !ldm_model_rewrite(run, ldm_atomic_folder_path(folder), change, &all, error))
         return false;
     if (all.changed > 0)
-        return true;
+        return ldm_atomic_folder_publish(folder, false, error);
     ldm_set_error(error, MISSING, _("“%s” holds no finished model of the snapshots' kind"), run);
     return false;
 }

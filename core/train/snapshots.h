@@ -17,8 +17,8 @@ bool ldm_snapshot_write(LdmOptimiser *optimiser, const char *run, GError **error
 /* Removes those after `step`, which are of a run that is taken up again before it. */
 void ldm_snapshots_cut(const char *run, uint64_t step);
 
-/* Writes the model of a finished run with other weights to `folder`: those averaged over a profile
- * of width sigma_rel, ending with the newest snapshot. What has no snapshots stays as the run has
- * it; of an autoencoder, the scale factor does, too. Errors: INVALID (sigma_rel), MISSING (no
- * snapshots, no model), FORMAT, FILE. */
-bool ldm_snapshots_average(const char *run, double sigma_rel, const char *folder, GError **error);
+/* Writes the model of a finished run with other weights to `path`, where nothing may be but an
+ * empty folder: those averaged over a profile of width sigma_rel, ending with the newest snapshot.
+ * What has no snapshots stays as the run has it; of an autoencoder, the scale factor does, too.
+ * Errors: INVALID (sigma_rel, the folder), MISSING (no snapshots, no model), FORMAT, FILE. */
+bool ldm_snapshots_average(const char *run, double sigma_rel, const char *path, GError **error);

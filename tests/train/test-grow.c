@@ -241,6 +241,8 @@ static void test_grown(void)
     test_encoder(&pair);
     test_decoder(&pair);
     test_denoiser(&pair);
+    g_assert_false(grow(&place, larger, &error)); /* it would be written over */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
 }
 
 /* A folder that nothing is left in. */

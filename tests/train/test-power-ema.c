@@ -188,7 +188,8 @@ static void finish(const Run *run)
 
 static LdmFiles *averaged(const Run *run, double width)
 {
-    g_autofree char *folder = g_build_filename(run->folder, "averaged", NULL);
+    g_autofree char *name = g_strdup_printf("averaged-%d", (int)(1000 * width));
+    g_autofree char *folder = g_build_filename(run->folder, name, NULL);
     g_autofree char *path =
         g_build_filename(folder, "unet", "diffusion_pytorch_model.safetensors", NULL);
     g_autoptr(GError) error = NULL;
@@ -198,6 +199,8 @@ static LdmFiles *averaged(const Run *run, double width)
     g_assert_no_error(error);
     g_assert_true(ldm_files_add(files, path, &error));
     g_assert_cmpuint(ldm_files_length(files), ==, 2);
+    g_assert_false(ldm_snapshots_average(run->folder, width, folder, &error)); /* not over it */
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     return files;
 }
 
@@ -240,6 +243,7 @@ static void test_refusals(void)
     g_assert_false(ldm_snapshots_average(run.folder, 0.07, folder, &error)); /* not finished */
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MISSING);
     g_clear_error(&error);
+    g_assert_false(g_file_test(folder, G_FILE_TEST_EXISTS));
     g_assert_false(ldm_snapshots_average(run.folder, 0.3, folder, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_clear_error(&error);

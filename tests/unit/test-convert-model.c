@@ -8,7 +8,10 @@
 #include "weights/coarse.h"
 #include "weights/config-write.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 /* Learning from a picture draws its curve: pango's fonts stay for the life of the process. */
 const char *__lsan_default_suppressions(void);
@@ -441,6 +444,36 @@ static void test_cancelled(void)
     tidy();
 }
 
+/* What a killed process left is taken away; not what another one fills, nor anything else. */
+static void test_left(void)
+{
+    static const char *const kept[] = {".pentimento-filled", ".pentimento-killed-old",
+                                       ".pentimento-tokill", "pentimento-killed"};
+    g_autoptr(LdmModel) model = made_load(NULL);
+    g_autofree char *killed = in_folder(".pentimento-killed");
+    g_autofree char *filled = in_folder(kept[0]);
+
+    made_text(killed, "unet", "diffusion_pytorch_model.safetensors", "half");
+    for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
+        g_autofree char *path = in_folder(kept[i]);
+        if (i == 2)
+            made_text(folder, "", kept[i], "of a file");
+        else
+            made_text(path, "", "a", "b");
+    }
+    int lock = open(filled, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    g_assert_cmpint(flock(lock, LOCK_EX), ==, 0);
+    g_autoptr(LdmModel) made = made_of(model, "after", LDM_F16);
+    g_assert_false(g_file_test(killed, G_FILE_TEST_EXISTS));
+    for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
+        g_autofree char *path = in_folder(kept[i]);
+        has(kept[i], true);
+        made_remove(path);
+    }
+    close(lock);
+    tidy();
+}
+
 static void test_sizes(void)
 {
     static const LdmDtype dtypes[] = {LDM_F16, LDM_BF16, LDM_Q8};
@@ -471,6 +504,7 @@ int main(int argc, char **argv)
     g_test_add_func("/convert-model/single", test_single);
     g_test_add_func("/convert-model/folder", test_folder);
     g_test_add_func("/convert-model/cancelled", test_cancelled);
+    g_test_add_func("/convert-model/left", test_left);
     g_test_add_func("/convert-model/sizes", test_sizes);
     int result = g_test_run();
     made_remove(folder);
