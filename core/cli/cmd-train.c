@@ -157,10 +157,28 @@ static bool check_arguments(const Arguments *arguments, GError **error)
     return false;
 }
 
+#define NOT_SAID ((uint64_t)G_MAXINT64)
+
+/* Where nothing is said, a tenth of the run at most; likewise where it is shorter than what is
+ * said, as of a recipe that one tries. With decay-from a run may go on for more steps than it has
+ * now. */
+static void choose_warm_up(LdmOptimiserOptions *optimiser, uint64_t usual)
+{
+    bool said = optimiser->warm_up != NOT_SAID;
+
+    if (!said)
+        optimiser->warm_up = usual;
+    if (optimiser->decay_from == 0 && (!said || optimiser->warm_up > optimiser->steps))
+        optimiser->warm_up = MIN(optimiser->warm_up, optimiser->steps / 10);
+}
+
 /* The file first, then what was typed. */
 static bool read_options(const Arguments *arguments, const PentimentoTrainConfig *config,
                          LdmLoopOptions *loop, GError **error)
 {
+    uint64_t warm_up = loop->optimiser.warm_up;
+
+    loop->optimiser.warm_up = NOT_SAID;
     if (arguments->config != NULL &&
         !pentimento_train_config_read(config, arguments->config, error))
         return false;
@@ -173,9 +191,7 @@ static bool read_options(const Arguments *arguments, const PentimentoTrainConfig
         return false;
     }
     loop->resume = arguments->resume;
-    if (loop->optimiser.warm_up > loop->optimiser.steps && /* a short run, */
-        loop->optimiser.decay_from == 0)                   /* and no beginning of a longer one */
-        loop->optimiser.warm_up = loop->optimiser.steps / 10;
+    choose_warm_up(&loop->optimiser, warm_up);
     return true;
 }
 

@@ -557,6 +557,16 @@ ok $? 'a text encoder that is there is not drawn anew'
 
 # --- a tiny decoder for previews ---
 printf 'steps = 4\nbatch = 2\nchannels = 8\nblocks = 1\n' >tiny.conf
+for steps in 20 100; do
+    printf 'steps = %d\nbatch = 1\nchannels = 8\nblocks = 0\nsize = 32\n' $steps >brief.conf
+    code 0 '' train tiny --data pictures --config brief.conf -o brief-$steps
+    grep -q " warm-up=$((steps / 10)) " brief-$steps/checkpoints/*.json
+    ok $? "a tenth of $steps steps is warm-up"
+done
+echo 'warm-up = 15' >>brief.conf
+code 0 '' train tiny --data pictures --config brief.conf --steps 20 -o brief-said
+grep -q ' warm-up=15 ' brief-said/checkpoints/*.json
+ok $? 'or as many as are said'
 code 2 '--init' train tiny --data pictures --config tiny.conf --init new -o tiny
 code 0 'pictures/4.png' train tiny --data pictures --config tiny.conf -o tiny
 [ "$(find tiny/preview -type f | wc -l)" -eq 2 ]
