@@ -21,14 +21,16 @@ void ldm_model_digest(const LdmModel *model, GChecksum *sum)
     const LdmVaeConfig *vae = &model->config.vae;
     const LdmScheduleConfig *schedule = &model->config.schedule;
     const LdmTextConfig *text = &model->config.text;
-    g_autofree char *numbers = g_strdup_printf(
-        "%.17g %.17g %d %d %d %d %.17g %.17g %d %d %d", vae->scale_factor, vae->shift_factor,
-        vae->norm_groups, model->config.unet.norm_groups, model->config.unet.hole, schedule->betas,
-        schedule->beta_start, schedule->beta_end, schedule->train_steps, schedule->prediction,
-        schedule->zero_terminal_snr);
-    g_autofree char *words =
-        g_strdup_printf("%d %d %d %d %.17g %.17g", text->heads, text->tokens, text->quick_gelu,
-                        text->skip_last, text->norm_eps, model->config.unet.norm_eps);
+    LdmDigits a, b, c, d;
+    g_autofree char *numbers =
+        g_strdup_printf("%s %s %d %d %d %d %s %s %d %d %d", ldm_digits(&a, vae->scale_factor),
+                        ldm_digits(&b, vae->shift_factor), vae->norm_groups,
+                        model->config.unet.norm_groups, model->config.unet.hole, schedule->betas,
+                        ldm_digits(&c, schedule->beta_start), ldm_digits(&d, schedule->beta_end),
+                        schedule->train_steps, schedule->prediction, schedule->zero_terminal_snr);
+    g_autofree char *words = g_strdup_printf(
+        "%d %d %d %d %s %s", text->heads, text->tokens, text->quick_gelu, text->skip_last,
+        ldm_digits(&a, text->norm_eps), ldm_digits(&b, model->config.unet.norm_eps));
     ldm_digest_text(sum, model->info.path);
     ldm_digest_text(sum, numbers);
     ldm_digest_text(sum, words);

@@ -81,9 +81,11 @@ void ldm_crops_digest(const LdmCrops *crops, GChecksum *sum)
     static const float nothing[4] = {0};
     LdmRect part = part_of_picture(crops);
     g_autofree float *row = g_new(float, 4 * (size_t)part.width);
-    g_autofree char *text = g_strdup_printf("%d %d %d %d %zu %.17g %.17g %" G_GUINT64_FORMAT,
-                                            part.x, part.y, part.width, part.height, crops->side,
-                                            crops->scale, crops->zoom, (guint64)crops->seed);
+    LdmDigits scale, zoom;
+    g_autofree char *text =
+        g_strdup_printf("%d %d %d %d %zu %s %s %" G_GUINT64_FORMAT, part.x, part.y, part.width,
+                        part.height, crops->side, ldm_digits(&scale, crops->scale),
+                        ldm_digits(&zoom, crops->zoom), (guint64)crops->seed);
 
     ldm_digest_text(sum, text);
     for (int y = 0; y < part.height; y++) {

@@ -3,6 +3,7 @@
  * out) by (seed, step, place in the step); the rest is the loop's. */
 #include "train/train-ldm.h"
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "diffuse/schedule.h"
@@ -62,8 +63,12 @@ LdmTrainOptions ldm_train_adapter_defaults(LdmAdapterKind kind)
 
 char *ldm_train_adapter_text(const LdmTrainOptions *o)
 {
-    return g_strdup_printf("%zu %.17g %.17g %.17g %zu %s", o->loop.batch, o->loop.optimiser.rate,
-                           o->loss.snr_gamma, o->drop, o->adapter.rank, o->adapter.targets);
+    LdmDigits rate, gamma, drop;
+
+    return g_strdup_printf("%zu %s %s %s %zu %s", o->loop.batch,
+                           ldm_digits(&rate, o->loop.optimiser.rate),
+                           ldm_digits(&gamma, o->loss.snr_gamma), ldm_digits(&drop, o->drop),
+                           o->adapter.rank, o->adapter.targets);
 }
 
 /* What would have no effect. */

@@ -9,6 +9,8 @@
 #include "weights/file.h"
 
 #include <fcntl.h>
+#include <glib/gstdio.h>
+#include <locale.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -180,6 +182,35 @@ static void test_digest(void)
     g_autofree char *later = digest_of(path);
     g_assert_cmpstr(other, !=, later);
     made_model_free(made);
+}
+
+/* In a language with a decimal comma the same model is the same. */
+static void test_digest_comma(void)
+{
+    g_autofree char *path = in_folder("comma"), *locales = in_folder("locales");
+    g_autofree char *name = g_build_filename(locales, "de_DE.UTF-8", NULL);
+    char *argv[] = {"localedef", "-i", "de_DE", "-f", "UTF-8", name, NULL};
+    LdmModelConfig config = made_config(false, MADE_WORDS);
+    int status;
+
+    g_mkdir(locales, 0700);
+    if (!g_spawn_sync(NULL, argv, NULL,
+                      G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL,
+                      NULL, NULL, NULL, NULL, &status, NULL) ||
+        status != 0) {
+        g_test_skip("localedef cannot make de_DE");
+        return;
+    }
+    MadeModel *made = made_model_new(&config);
+    made_folder(made, path);
+    made_model_free(made);
+    g_autofree char *point = digest_of(path);
+    g_setenv("LOCPATH", locales, TRUE);
+    g_assert_nonnull(setlocale(LC_NUMERIC, "de_DE.UTF-8"));
+    g_autofree char *comma = digest_of(path);
+    setlocale(LC_NUMERIC, "C");
+    g_unsetenv("LOCPATH");
+    g_assert_cmpstr(comma, ==, point);
 }
 
 /* The forms of a folder: fp16 names, shards, older autoencoder names, token files, no text. */
@@ -591,6 +622,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/data-path", test_data_path);
     g_test_add_func("/model/folder", test_folder);
     g_test_add_func("/model/digest", test_digest);
+    g_test_add_func("/model/digest-comma", test_digest_comma);
     g_test_add_func("/model/folder-forms", test_folder_forms);
     g_test_add_func("/model/folder-faults", test_folder_faults);
     g_test_add_func("/model/tensor-faults", test_tensor_faults);
