@@ -416,9 +416,18 @@ static bool train_grow(const Arguments *arguments, const LdmDataset *dataset,
            ldm_train_grow(model, old, dataset, watch, arguments->common.output, error);
 }
 
+/* Which may be many and far away; nothing is there to save yet. */
+static LdmDataset *open_pictures(const Arguments *arguments, GError **error)
+{
+    pentimento_interrupt_release();
+    LdmDataset *dataset = ldm_dataset_open(arguments->data, error);
+    pentimento_interrupt_hold();
+    return dataset;
+}
+
 static bool train(const Arguments *arguments, const PentimentoReport *report, GError **error)
 {
-    g_autoptr(LdmDataset) dataset = ldm_dataset_open(arguments->data, error);
+    g_autoptr(LdmDataset) dataset = open_pictures(arguments, error);
     const LdmTrainWatch watch = {
         .read = read_picture,
         .cancellable = report->monitor.cancellable,

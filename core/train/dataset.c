@@ -69,18 +69,22 @@ char *ldm_dataset_fault(const LdmDataset *dataset, size_t i, const GError *reaso
                                                  : g_strdup_printf("%s: %s", path, reason->message);
 }
 
-void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum)
+bool ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum, GCancellable *cancellable,
+                        GError **error)
 {
     for (size_t i = 0; i < ldm_dataset_length(dataset); i++) {
         const LdmExample *example = ldm_dataset_at(dataset, i);
         GStatBuf status = {0};
         g_autofree char *name = g_path_get_basename(example->path);
+        if (ldm_cancelled(cancellable, error))
+            return false;
         if (g_stat(example->path, &status) != 0)
             g_checksum_update(sum, (const guchar *)"missing", -1);
         g_autofree char *text = g_strdup_printf("%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT, name,
                                                 (gint64)status.st_size, (gint64)status.st_mtime);
         ldm_digest_text(sum, text);
     }
+    return true;
 }
 
 void ldm_dataset_digest_captions(const LdmDataset *dataset, GChecksum *sum)

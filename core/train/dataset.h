@@ -40,8 +40,10 @@ bool ldm_dataset_check_caption(const LdmDataset *dataset, size_t i, GError **err
 /* "FILE: why": what people are told of an example that cannot be used; free with g_free. */
 char *ldm_dataset_fault(const LdmDataset *dataset, size_t i, const GError *reason);
 
-/* Adds what its numbers depend on to a digest: names, sizes and times of the pictures' files. */
-void ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum);
+/* Adds what its numbers depend on to a digest: names, sizes and times of the pictures' files, which
+ * may lie where it takes long to ask for them. Errors: CANCELLED. */
+bool ldm_dataset_digest(const LdmDataset *dataset, GChecksum *sum, GCancellable *cancellable,
+                        GError **error);
 
 /* The same of what words are learnt from. */
 void ldm_dataset_digest_captions(const LdmDataset *dataset, GChecksum *sum);

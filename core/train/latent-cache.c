@@ -82,19 +82,23 @@ static bool decodes(const char *name)
     return g_str_has_prefix(name, "decoder.") || g_str_has_prefix(name, "post_quant_conv.");
 }
 
-static void digest_encoder(GChecksum *sum, const LdmParams *vae)
+static bool digest_encoder(GChecksum *sum, const LdmParams *vae, GCancellable *cancellable,
+                           GError **error)
 {
     for (size_t i = 0; i < ldm_params_length(vae); i++) {
         const LdmParam *param = ldm_params_at(vae, i);
         if (decodes(param->name))
             continue;
+        if (ldm_cancelled(cancellable, error))
+            return false;
         ldm_digest_text(sum, param->name);
         g_checksum_update(sum, param->data, (gssize)ldm_param_bytes(param));
     }
+    return true;
 }
 
 char *ldm_latent_cache_name(const LdmModel *model, const LdmDataset *dataset,
-                            const LdmCacheOptions *o)
+                            const LdmCacheOptions *o, GCancellable *cancellable, GError **error)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     char crop[G_ASCII_DTOSTR_BUF_SIZE];
@@ -106,8 +110,9 @@ char *ldm_latent_cache_name(const LdmModel *model, const LdmDataset *dataset,
                         o->buckets ? " buckets" : "", o->augment.partly ? " partly" : "",
                         o->holes && model->info.hole == LDM_HOLE_FILLED ? " filled" : "");
     ldm_digest_text(sum, text);
-    digest_encoder(sum, model->vae_params);
-    ldm_dataset_digest(dataset, sum);
+    if (!digest_encoder(sum, model->vae_params, cancellable, error) ||
+        !ldm_dataset_digest(dataset, sum, cancellable, error))
+        return NULL;
     return g_strndup(g_checksum_get_string(sum), 32);
 }
 
@@ -298,7 +303,7 @@ static bool make_full_holes(Maker *maker, GError **error)
 }
 
 static LdmLatentCache *cache_new(const LdmModel *model, const LdmDataset *dataset,
-                                 const LdmCacheOptions *options, const char *folder)
+                                 const LdmCacheOptions *options, const char *path)
 {
     LdmLatentCache *cache = g_new0(LdmLatentCache, 1);
     LdmCacheInfo *info = &cache->info;
@@ -314,8 +319,8 @@ static LdmLatentCache *cache_new(const LdmModel *model, const LdmDataset *datase
     info->skipped = g_ptr_array_new_with_free_func(g_free);
     info->examples = g_new(size_t, total);
     info->buckets = g_new(uint8_t, total);
-    cache->key = ldm_latent_cache_name(model, dataset, options);
-    cache->folder = g_build_filename(folder, cache->key, NULL);
+    cache->key = g_path_get_basename(path);
+    cache->folder = g_strdup(path);
     cache->part_count = (total + PART - 1) / PART;
     cache->parts = g_new0(Part, cache->part_count);
     return cache;
@@ -323,9 +328,9 @@ static LdmLatentCache *cache_new(const LdmModel *model, const LdmDataset *datase
 
 LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *dataset,
                                       const LdmCacheOptions *options, const LdmCacheSource *source,
-                                      const char *folder, GError **error)
+                                      const char *path, GError **error)
 {
-    g_autoptr(LdmLatentCache) cache = cache_new(model, dataset, options, folder);
+    g_autoptr(LdmLatentCache) cache = cache_new(model, dataset, options, path);
     const LdmCacheInfo *info = &cache->info;
     const size_t rows[] = {info->variants, info->floats};
     g_autoptr(LdmTensor) latents = ldm_tensor_new(LDM_F32, 2, rows, error);

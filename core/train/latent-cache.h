@@ -40,21 +40,24 @@ typedef struct {
 
 typedef struct LdmLatentCache LdmLatentCache;
 
-/* The key of the latents that these would make (ldm_latent_cache_key). Free with g_free. */
+/* A digest of everything that latents depend on: same name, same numbers. Free with g_free.
+ * Errors: CANCELLED. */
 char *ldm_latent_cache_name(const LdmModel *model, const LdmDataset *dataset,
-                            const LdmCacheOptions *options);
+                            const LdmCacheOptions *options, GCancellable *cancellable,
+                            GError **error);
 
-/* Opens `folder`'s latents of this data set, encoder and options, or makes them. Pictures that
- * cannot be read are skipped. Errors: FILE, MEMORY, CANCELLED; MISSING where none can be used. */
+/* Opens the latents in the folder `path`, whose last part is their name as the function above gives
+ * it for the same data set, encoder and options, or makes them there. Pictures that cannot
+ * be read are skipped. Errors: FILE, MEMORY, CANCELLED; MISSING where none can be used. */
 LdmLatentCache *ldm_latent_cache_open(const LdmModel *model, const LdmDataset *dataset,
                                       const LdmCacheOptions *options, const LdmCacheSource *source,
-                                      const char *folder, GError **error);
+                                      const char *path, GError **error);
 void ldm_latent_cache_free(LdmLatentCache *cache);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmLatentCache, ldm_latent_cache_free)
 
 const LdmCacheInfo *ldm_latent_cache_info(const LdmLatentCache *cache);
 
-/* A digest of everything the latents depend on: same key, same numbers. */
+/* Their name. */
 const char *ldm_latent_cache_key(const LdmLatentCache *cache);
 
 /* Variant `variant` of example info->examples[i]. */

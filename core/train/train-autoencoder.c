@@ -132,7 +132,7 @@ static bool is_vq(const Run *run)
 }
 
 /* What the numbers of a run depend on besides the loop's own options. */
-static char *settings_text(const Run *run)
+static char *settings_text(const Run *run, GError **error)
 {
     const LdmAutoencoderOptions *o = run->options;
     const LdmAutoencoderWeights *w = &o->weights;
@@ -158,7 +158,8 @@ static char *settings_text(const Run *run)
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autoptr(GString) text = g_string_new(NULL);
 
-    ldm_dataset_digest(run->windows.dataset, sum);
+    if (!ldm_dataset_digest(run->windows.dataset, sum, run->watch->cancellable, error))
+        return NULL;
     g_string_printf(text,
                     "size=%zu flip=%d freeze-encoder=%d disc-channels=%zu disc-layers=%zu "
                     "adversarial-start=%" G_GUINT64_FORMAT " data=%.32s",
@@ -450,8 +451,8 @@ bool ldm_train_autoencoder(LdmModel *model, const LdmDataset *dataset,
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
     run.windows.loop = run.loop;
-    g_autofree char *settings = settings_text(&run);
-    return ldm_loop_set_settings(run.loop, settings, error) &&
+    g_autofree char *settings = settings_text(&run, error);
+    return settings != NULL && ldm_loop_set_settings(run.loop, settings, error) &&
            ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, run.windows.found.skipped, &work, error);
 }

@@ -56,12 +56,13 @@ static bool check_options(const LdmModel *model, const LdmContrastOptions *o, GE
 }
 
 /* What the numbers of a run depend on besides the loop's own options. */
-static char *settings_text(const Run *run)
+static char *settings_text(const Run *run, GError **error)
 {
     const LdmImageTowerConfig *tower = &run->options->tower;
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 
-    ldm_dataset_digest(run->dataset, sum);
+    if (!ldm_dataset_digest(run->dataset, sum, run->watch->cancellable, error))
+        return NULL;
     ldm_dataset_digest_captions(run->dataset, sum);
     return g_strdup_printf("side=%zu channels=%zu levels=%zu width=%zu data=%.32s", tower->side,
                            tower->channels, tower->levels, tower->width,
@@ -246,8 +247,8 @@ bool ldm_train_contrastive(LdmModel *model, const LdmDataset *dataset,
         return false;
     run.dtype = options->loop.half ? LDM_F16 : ldm_params_at(model->text_params, 0)->dtype;
     run.loop = ldm_loop_new(&options->loop, watch, folder, error);
-    g_autofree char *settings = settings_text(&run);
-    return run.loop != NULL && ldm_loop_set_settings(run.loop, settings, error) &&
+    g_autofree char *settings = run.loop != NULL ? settings_text(&run, error) : NULL;
+    return settings != NULL && ldm_loop_set_settings(run.loop, settings, error) &&
            make_contrast(&run, error) && plan_memory(&run, &plan, error) &&
            open_pictures(&run, error) &&
            ldm_examples_find(&run.found, dataset, watch, look, &run, error) &&

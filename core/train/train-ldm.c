@@ -23,6 +23,7 @@ typedef struct {
     const LdmTrainWatch *watch;
     const char *folder;
     LdmDtype dtype; /* of the model as it was: the finished one gets the same */
+    char *latents;  /* the cache's name */
     LdmLatentCache *cache;
     LdmTrainAdapter *adapter; /* NULL: the model's own weights are trained */
     LdmLoop *loop;
@@ -136,13 +137,13 @@ static void append_inputs(const Run *run, GString *text)
                            g_checksum_get_string(captions), g_checksum_get_string(weights));
 }
 
-/* What the numbers of a run with these latents depend on besides the loop's own options. */
-static char *settings_text(const Run *run, const char *latents)
+/* What the numbers of a run depend on besides the loop's own options. */
+static char *settings_text(const Run *run)
 {
     const LdmTrainOptions *o = run->options;
     GString *text = g_string_new(NULL);
 
-    g_string_printf(text, "train-text=%d latents=%s", o->train_text, latents);
+    g_string_printf(text, "train-text=%d latents=%s", o->train_text, run->latents);
     ldm_option_append(text, "drop", o->drop);
     ldm_option_append(text, "snr-gamma", o->loss.snr_gamma);
     append_used(text, "multiscale", o->loss.multiscale, 0.0);
@@ -315,14 +316,14 @@ static bool encoding(size_t done, size_t total, void *data)
     return true;
 }
 
-/* To make them may take hours. */
-static bool check_resumed(const Run *run, GError **error)
+/* Which latents, and whether a resumed run had these: to make them may take hours. */
+static bool name_latents(Run *run, GError **error)
 {
-    if (!run->options->loop.resume)
-        return true;
-    g_autofree char *latents =
-        ldm_latent_cache_name(run->model, run->dataset, &run->options->latents);
-    g_autofree char *settings = settings_text(run, latents);
+    run->latents = ldm_latent_cache_name(run->model, run->dataset, &run->options->latents,
+                                         run->watch->cancellable, error);
+    if (run->latents == NULL || !run->options->loop.resume)
+        return run->latents != NULL;
+    g_autofree char *settings = settings_text(run);
     return ldm_loop_set_settings(run->loop, settings, error);
 }
 
@@ -335,12 +336,12 @@ static bool open_cache(Run *run, GError **error)
         .progress_data = (void *)run->watch,
         .cancellable = run->watch->cancellable,
     };
-    g_autofree char *folder = g_build_filename(run->folder, "latents", NULL);
+    g_autofree char *path = g_build_filename(run->folder, "latents", run->latents, NULL);
 
     if (!ldm_ranks_first(run->watch->ranks) && !ldm_ranks_meet(run->watch->ranks, error))
         return false; /* the first makes it, the others find it */
     run->cache = ldm_latent_cache_open(run->model, run->dataset, &run->options->latents, &source,
-                                       folder, error);
+                                       path, error);
     return run->cache != NULL &&
            (!ldm_ranks_first(run->watch->ranks) || ldm_ranks_meet(run->watch->ranks, error));
 }
@@ -441,7 +442,7 @@ static size_t count_wordless(const Run *run)
 static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 {
     const LdmCacheInfo *info = ldm_latent_cache_info(run->cache);
-    g_autofree char *settings = settings_text(run, ldm_latent_cache_key(run->cache));
+    g_autofree char *settings = settings_text(run);
     size_t pass_bytes;
 
     *plan = (LdmTrainPlan){.examples = info->count,
@@ -470,6 +471,7 @@ static bool prepare(Run *run, LdmTrainPlan *plan, GError **error)
 
 static void run_clear(Run *run)
 {
+    g_free(run->latents);
     g_free(run->z0);
     g_free(run->noise);
     g_free(run->alpha_bar);
@@ -504,7 +506,7 @@ bool ldm_train_ldm(LdmModel *model, const LdmDataset *dataset, const LdmTrainOpt
         (own.adapter.kind == LDM_ADAPTER_NONE && !ldm_model_writable(model, error)) ||
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
-    return choose(&run, error) && check_resumed(&run, error) && open_cache(&run, error) &&
+    return choose(&run, error) && name_latents(&run, error) && open_cache(&run, error) &&
            prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, ldm_latent_cache_info(run.cache)->skipped, &work, error);
 }

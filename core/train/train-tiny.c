@@ -80,7 +80,7 @@ static LdmTinyConfig config_of(const LdmModel *model, const LdmTinyOptions *o)
 }
 
 /* What the numbers of a run depend on besides the loop's own options. */
-static char *settings_text(const Run *run)
+static char *settings_text(const Run *run, GError **error)
 {
     const LdmTinyOptions *o = run->options;
     const double numbers[] = {o->weights.l1, o->weights.l2, o->weights.perceptual, o->augment.crop};
@@ -89,7 +89,8 @@ static char *settings_text(const Run *run)
     g_autoptr(GChecksum) weights = g_checksum_new(G_CHECKSUM_SHA256);
     g_autoptr(GString) text = g_string_new(NULL);
 
-    ldm_dataset_digest(run->windows.dataset, sum);
+    if (!ldm_dataset_digest(run->windows.dataset, sum, run->watch->cancellable, error))
+        return NULL;
     g_string_printf(text, "size=%zu flip=%d channels=%zu blocks=%zu data=%.32s", o->augment.side,
                     o->augment.flip, o->channels, o->blocks, g_checksum_get_string(sum));
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
@@ -273,8 +274,8 @@ bool ldm_train_tiny(LdmModel *model, const LdmDataset *dataset, const LdmTinyOpt
         (run.loop = ldm_loop_new(&own.loop, watch, folder, error)) == NULL)
         return false;
     run.windows.loop = run.loop;
-    g_autofree char *settings = settings_text(&run);
-    return ldm_loop_set_settings(run.loop, settings, error) &&
+    g_autofree char *settings = settings_text(&run, error);
+    return settings != NULL && ldm_loop_set_settings(run.loop, settings, error) &&
            ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, run.windows.found.skipped, &work, error);
 }

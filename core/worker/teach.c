@@ -249,9 +249,26 @@ static char *folder_of(const PentimentoTeaching *teaching)
     return g_build_filename(g_get_user_cache_dir(), "pentimento", "teach", teaching->name, NULL);
 }
 
+#define PIECE ((size_t)1 << 22) /* bytes between two looks at the cancellable */
+
+/* Of many large pictures it takes seconds. */
+static char *digest_picture(const LdmTensor *picture, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    size_t bytes = ldm_tensor_count(picture) * sizeof(float);
+
+    for (size_t i = 0; i < bytes; i += PIECE) {
+        if (ldm_cancelled(cancellable, error))
+            return NULL;
+        g_checksum_update(sum, (const guchar *)picture->data + i, (gssize)MIN(PIECE, bytes - i));
+    }
+    return g_strdup(g_checksum_get_string(sum));
+}
+
 /* Of everything that the adapter depends on; names the pictures, too. Another model at the same
  * path, and another program's settings, begin anew. */
-static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
+static char *digest(PentimentoTeaching *teaching, const LdmModel *model, GCancellable *cancellable,
+                    GError **error)
 {
     const LdmTrainOptions options = options_of(teaching, model);
     g_autofree char *adapter = ldm_train_adapter_text(&options);
@@ -264,11 +281,11 @@ static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
     ldm_model_digest(model, sum);
     for (guint i = 0; i < teaching->pictures->len; i++) {
         const LdmTensor *picture = g_ptr_array_index(teaching->pictures, i);
-        g_autofree char *content = g_compute_checksum_for_data(
-            G_CHECKSUM_SHA256, picture->data, ldm_tensor_count(picture) * sizeof(float));
+        g_autofree char *content = digest_picture(picture, cancellable, error);
+        if (content == NULL)
+            return NULL;
         char *name =
             g_strdup_printf("%zux%zu-%.32s", picture->shape[2], picture->shape[1], content);
-
         g_checksum_update(sum, (const guchar *)name, -1);
         g_ptr_array_add(teaching->names, name);
     }
@@ -279,12 +296,15 @@ static char *digest(PentimentoTeaching *teaching, const LdmModel *model)
 
 /* The run's own folder, made. Runs of other pictures or settings under that name stay until one of
  * that name is over, or they are forgotten. */
-static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model, GError **error)
+static char *open_folder(PentimentoTeaching *teaching, const LdmModel *model,
+                         GCancellable *cancellable, GError **error)
 {
     g_autofree char *parent = folder_of(teaching);
-    g_autofree char *key = digest(teaching, model);
-    g_autofree char *folder = g_build_filename(parent, key, NULL);
+    g_autofree char *key = digest(teaching, model, cancellable, error);
 
+    if (key == NULL)
+        return NULL;
+    g_autofree char *folder = g_build_filename(parent, key, NULL);
     if (!ldm_folder_make_private(folder, error))
         return NULL;
     g_autofree char *file = g_build_filename(folder, ASKER, NULL);
@@ -524,7 +544,7 @@ GVariant *pentimento_teaching_run(PentimentoTeaching *teaching, LdmModel *model,
         forget(teaching);
         return describe(&report, "");
     }
-    g_autofree char *folder = open_folder(teaching, model, error);
+    g_autofree char *folder = open_folder(teaching, model, watch->cancellable, error);
     if (folder == NULL)
         return NULL;
     g_autofree char *log = g_build_filename(folder, "log.jsonl", NULL);

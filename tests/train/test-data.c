@@ -314,6 +314,16 @@ static void case_free(Case *c)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Case, case_free)
 
+/* Under their name in a folder. */
+static LdmLatentCache *open_cache(const Case *c, const LdmCacheOptions *options,
+                                  const LdmCacheSource *source, const char *folder, GError **error)
+{
+    g_autofree char *name = ldm_latent_cache_name(c->model, c->dataset, options, NULL, error);
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+
+    return ldm_latent_cache_open(c->model, c->dataset, options, source, path, error);
+}
+
 static LdmLatentCache *case_cache(Case *c, bool holes, GError **error)
 {
     const LdmCacheOptions options = {
@@ -321,7 +331,7 @@ static LdmLatentCache *case_cache(Case *c, bool holes, GError **error)
     const LdmCacheSource source = {.read = read_picture, .read_data = c};
     g_autofree char *folder = g_build_filename(c->folder, "latents", NULL);
 
-    return ldm_latent_cache_open(c->model, c->dataset, &options, &source, folder, error);
+    return open_cache(c, &options, &source, folder, error);
 }
 
 static void test_cache(void)
@@ -446,6 +456,23 @@ static void test_cache_of_encoder(void)
     g_assert_cmpstr(ldm_latent_cache_key(other), !=, ldm_latent_cache_key(first));
 }
 
+/* What takes long where there are many pictures, or a slow disk, ends when it is to. */
+static void test_cache_name_cancelled(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(GError) error = NULL;
+    const LdmCacheOptions options = {.augment = {.side = 16}, .variants = 1};
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+
+    g_cancellable_cancel(cancellable);
+    g_assert_false(ldm_dataset_digest(c->dataset, sum, cancellable, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    g_clear_error(&error);
+    g_assert_null(ldm_latent_cache_name(c->model, c->dataset, &options, cancellable, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+}
+
 /* A model that is to see its holes filled is shown them so, and its latents are others. */
 static void test_cache_filled(void)
 {
@@ -488,8 +515,7 @@ static void test_cache_variants(void)
     const LdmCacheOptions options = {.augment = {.side = 16}, .variants = (size_t)1 << 40};
     const LdmCacheSource source = {.read = read_picture, .read_data = c};
 
-    g_assert_null(
-        ldm_latent_cache_open(c->model, c->dataset, &options, &source, c->folder, &error));
+    g_assert_null(open_cache(c, &options, &source, c->folder, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
 }
 
@@ -507,7 +533,7 @@ static void test_cache_faults(void)
     const LdmCacheSource source = {.read = read_picture, .read_data = c, .progress = stop_at_two};
     g_autofree char *folder = g_build_filename(c->folder, "latents", NULL);
 
-    g_assert_null(ldm_latent_cache_open(c->model, c->dataset, &options, &source, folder, &error));
+    g_assert_null(open_cache(c, &options, &source, folder, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     g_clear_error(&error);
     g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
@@ -564,13 +590,12 @@ static void test_cache_goes_on(void)
         put(c->pictures, name, text);
     }
     case_open(c);
-    g_assert_null(ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error));
+    g_assert_null(open_cache(c, &options, &source, stopped, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
     g_clear_error(&error);
     g_assert_cmpint(c->reads, ==, 100);
     source.progress = NULL;
-    g_autoptr(LdmLatentCache) b =
-        ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error);
+    g_autoptr(LdmLatentCache) b = open_cache(c, &options, &source, stopped, &error);
     g_assert_no_error(error);
     g_assert_cmpint(c->reads, ==, 100 + 1 + 134 - 64); /* and whether b can be read by now */
     g_autofree char *killed = g_strconcat(ldm_latent_cache_key(b), "/.pentimento-123456", NULL);
@@ -579,12 +604,11 @@ static void test_cache_goes_on(void)
     g_clear_pointer(&b, ldm_latent_cache_free);
     made_text(stopped, "", second, "no latents");
     made_text(stopped, "", killed, "of a file that was never finished");
-    b = ldm_latent_cache_open(c->model, c->dataset, &options, &source, stopped, &error);
+    b = open_cache(c, &options, &source, stopped, &error);
     g_assert_no_error(error);
     g_assert_cmpint(c->reads, ==, 100 + 1 + 134 + 1);
     g_assert_false(g_file_test(left, G_FILE_TEST_EXISTS));
-    g_autoptr(LdmLatentCache) a =
-        ldm_latent_cache_open(c->model, c->dataset, &options, &source, whole, &error);
+    g_autoptr(LdmLatentCache) a = open_cache(c, &options, &source, whole, &error);
     g_assert_no_error(error);
     const LdmCacheInfo *info = ldm_latent_cache_info(a);
     g_assert_cmpuint(info->count, ==, 132);
@@ -666,6 +690,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache-holes", test_cache_holes);
     g_test_add_func("/data/cache-full-hole", test_cache_full_hole);
     g_test_add_func("/data/cache-of-encoder", test_cache_of_encoder);
+    g_test_add_func("/data/cache-name-cancelled", test_cache_name_cancelled);
     g_test_add_func("/data/cache-filled", test_cache_filled);
     g_test_add_func("/data/cache-memory", test_cache_memory);
     g_test_add_func("/data/cache-variants", test_cache_variants);
