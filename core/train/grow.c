@@ -193,7 +193,7 @@ bool ldm_train_grow(LdmModel *model, const LdmModel *old, const LdmDataset *data
     if (!check(&g, error) || !ldm_folder_check_free(folder, error))
         return false;
     g.more = (size_t)model->config.vae.latent_channels - g.z;
-    bool done = inherit_all(&g, error) && ldm_windows_find(&windows, error) &&
+    bool done = inherit_all(&g, error) && ldm_windows_find(&windows, NULL, NULL, error) &&
                 ldm_linear_start(model, &windows, g.z, error) &&
                 write_grown(model, old->info.dtype, folder, error);
     ldm_windows_clear(&windows);

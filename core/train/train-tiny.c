@@ -276,6 +276,7 @@ bool ldm_train_tiny(LdmModel *model, const LdmDataset *dataset, const LdmTinyOpt
     run.windows.loop = run.loop;
     g_autofree char *settings = settings_text(&run, error);
     return settings != NULL && ldm_loop_set_settings(run.loop, settings, error) &&
-           ldm_windows_find(&run.windows, error) && prepare(&run, &plan, error) &&
+           ldm_windows_find(&run.windows, run.folder, settings, error) &&
+           prepare(&run, &plan, error) &&
            ldm_loop_run(run.loop, &plan, run.windows.found.skipped, &work, error);
 }

@@ -27,10 +27,19 @@ static bool look(size_t example, void *data, GError **error)
     return window != NULL;
 }
 
-bool ldm_windows_find(LdmWindows *windows, GError **error)
+bool ldm_windows_find(LdmWindows *windows, const char *folder, const char *settings, GError **error)
 {
-    return ldm_examples_find(&windows->found, windows->dataset, windows->watch, look, windows,
-                             error);
+    g_autofree char *path = folder != NULL ? g_build_filename(folder, ".pictures", NULL) : NULL;
+    g_autofree char *key =
+        g_strdup_printf("seed=%" G_GUINT64_FORMAT " %s", (guint64)windows->augment->seed,
+                        settings != NULL ? settings : "");
+
+    windows->found.path = path;
+    windows->found.key = key;
+    bool done =
+        ldm_examples_find(&windows->found, windows->dataset, windows->watch, look, windows, error);
+    windows->found.path = windows->found.key = NULL;
+    return done;
 }
 
 void ldm_windows_clear(LdmWindows *windows)

@@ -12,8 +12,11 @@ typedef struct {
     LdmExamples found; /* those that can be read */
 } LdmWindows;
 
-/* Fills `found`. Errors: those of ldm_examples_find. */
-bool ldm_windows_find(LdmWindows *windows, GError **error);
+/* Fills `found`. In `folder`, a run's, it is remembered which pictures of the same data set can be
+ * read; `settings` tell all that this depends on but the seed. NULL, both: all are read. Errors:
+ * those of ldm_examples_find. */
+bool ldm_windows_find(LdmWindows *windows, const char *folder, const char *settings,
+                      GError **error);
 void ldm_windows_clear(LdmWindows *windows);
 
 /* The window of an example of the data set, [1, side, side, 3] in [-1, 1]. */

@@ -8,6 +8,7 @@
 #include "train/dataset.h"
 #include "train/latent-cache.h"
 #include "train/loop.h"
+#include "train/windows.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -621,6 +622,41 @@ static void test_cache_goes_on(void)
     }
 }
 
+/* Which pictures can be read: `count` of them, of which `reads` have to be read for that. */
+static void find_windows(Case *c, const char *settings, size_t count, int reads)
+{
+    const LdmAugment augment = {.side = 16};
+    const LdmTrainWatch watch = {.read = read_picture, .read_data = c};
+    LdmWindows windows = {.dataset = c->dataset, .augment = &augment, .watch = &watch};
+    g_autoptr(GError) error = NULL;
+
+    c->reads = 0;
+    ldm_windows_find(&windows, c->folder, settings, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(c->reads, ==, reads);
+    g_assert_cmpuint(windows.found.count, ==, count);
+    g_assert_cmpuint(windows.found.skipped->len, ==, 4 - count);
+    for (size_t i = 1; i < count; i++)
+        g_assert_cmpuint(windows.found.examples[i - 1], <, windows.found.examples[i]);
+    ldm_windows_clear(&windows);
+}
+
+/* A run that goes on does not decode all of its pictures first. */
+static void test_windows_remembered(void)
+{
+    g_autoptr(Case) c = case_new();
+
+    find_windows(c, "data=1", 2, 4);
+    find_windows(c, "data=1", 2, 2);
+    put(c->pictures, "b.png", "16 16 10");
+    find_windows(c, "data=1", 3, 2);
+    find_windows(c, "data=1", 3, 1);
+    find_windows(c, "data=2", 3, 4);
+    made_text(c->folder, "", ".pictures", "damaged");
+    find_windows(c, "data=2", 3, 4);
+    find_windows(c, "data=2", 3, 1);
+}
+
 static void test_bucket_shapes(void)
 {
     const size_t sides[] = {1, 2, 7, 8, 16, 32, 64};
@@ -697,6 +733,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache-faults", test_cache_faults);
     g_test_add_func("/data/cache-goes-on", test_cache_goes_on);
     g_test_add_func("/data/cache-read-later", test_cache_read_later);
+    g_test_add_func("/data/windows-remembered", test_windows_remembered);
     g_test_add_func("/data/bucket-shapes", test_bucket_shapes);
     g_test_add_func("/data/bucket-batches", test_bucket_batches);
     return g_test_run();

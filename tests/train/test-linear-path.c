@@ -101,7 +101,7 @@ static void start(const Place *place, World *world, LdmModel *model, size_t know
     const LdmTrainWatch watch = {.read = read_world, .read_data = world};
     g_autoptr(LdmDataset) dataset = ldm_dataset_open(place->pictures, &error);
     LdmWindows windows = {.dataset = dataset, .augment = &augment, .watch = &watch};
-    g_assert_true(ldm_windows_find(&windows, &error));
+    g_assert_true(ldm_windows_find(&windows, NULL, NULL, &error));
     g_assert_cmpuint(windows.found.count, ==, PICTURES);
     g_assert_true(ldm_linear_start(model, &windows, known, &error));
     g_assert_no_error(error);
