@@ -79,18 +79,21 @@ LdmTensor *ldm_preview_map_make(const LdmModel *model, GCancellable *cancellable
 
 /* ---- the cache ---- */
 
-/* By the file of the autoencoder's weights, as it is now; NULL where it cannot be told. */
+/* By the file of the autoencoder's weights, as it is now, and the scale of its latents; NULL where
+ * it cannot be told. */
 static char *cached_path(const LdmModel *model)
 {
     const LdmSource *source = model->files;
+    const LdmVaeConfig *vae = &model->config.vae;
     const char *weights = ldm_files_path(source->parts[LDM_PART_VAE].files);
     GStatBuf status;
     if (weights == NULL || g_stat(weights, &status) != 0)
         return NULL;
     g_autofree char *path = g_canonicalize_filename(weights, NULL);
-    g_autofree char *text = g_strdup_printf(
-        "map 1 %s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld", path, (gint64)status.st_size,
-        (gint64)status.st_mtim.tv_sec, (long)status.st_mtim.tv_nsec);
+    g_autofree char *text =
+        g_strdup_printf("map 2 %s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld %.17g %.17g",
+                        path, (gint64)status.st_size, (gint64)status.st_mtim.tv_sec,
+                        (long)status.st_mtim.tv_nsec, vae->scale_factor, vae->shift_factor);
     g_autofree char *key = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
     g_autofree char *name = g_strdup_printf("%.32s.npy", key);
     return g_build_filename(g_get_user_cache_dir(), "pentimento", "previews", name, NULL);

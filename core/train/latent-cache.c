@@ -1,8 +1,8 @@
 /* The latent cache. In: a data set and a model's encoder. Out: a folder of mapped safetensors
- * files, each of PART examples: "latents" [examples * variants, floats], "used" [examples]. It is
- * named by a digest of all that the numbers depend on, so that a changed picture or option makes
- * another; a picture that could not be read is tried again. What is stopped or killed meanwhile
- * goes on with the first file that is not there. */
+ * files, each of PART examples: "latents" [examples * variants, floats], "used" [examples], with
+ * holes "scale". It is named by a digest of pictures, encoder and options, so that a changed one
+ * makes another; a picture that could not be read is tried again. What is stopped or killed
+ * meanwhile goes on with the first file that is not there. */
 #include "train/latent-cache.h"
 
 #include "base/digest.h"
@@ -118,6 +118,18 @@ char *ldm_latent_cache_name(const LdmModel *model, const LdmDataset *dataset,
 
 /* ---- making ---- */
 
+/* Masked latents are scaled, moments are not. */
+typedef struct {
+    float numbers[2];
+} Scale;
+
+static Scale scale_of(const LdmModel *model)
+{
+    const LdmVaeConfig *vae = &model->config.vae;
+
+    return (Scale){{(float)vae->scale_factor, (float)vae->shift_factor}};
+}
+
 typedef struct {
     LdmLatentRows rows;
     const LdmDataset *dataset;
@@ -179,11 +191,15 @@ static bool make_part(Maker *maker, size_t part, const char *path, GError **erro
     const LdmCacheInfo *info = &maker->cache->info;
     size_t length = part_length(maker->dataset, part), floats = info->variants * info->floats;
     g_autoptr(LdmFileWriter) writer = ldm_file_writer_new();
+    const Scale scale = scale_of(maker->rows.model);
+    bool scaled = maker->rows.options->holes;
     float used[PART];
 
     ldm_file_writer_declare(writer, "latents", LDM_F32, 2,
                             (size_t[]){length * info->variants, info->floats});
     ldm_file_writer_declare(writer, "used", LDM_F32, 1, &length);
+    if (scaled)
+        ldm_file_writer_declare(writer, "scale", LDM_F32, 1, (size_t[]){2});
     if (!ldm_file_writer_open(writer, path, error))
         return false;
     for (size_t i = 0; i < length; i++)
@@ -191,7 +207,9 @@ static bool make_part(Maker *maker, size_t part, const char *path, GError **erro
             !make_example(maker, part * PART + i, &used[i], error) ||
             !ldm_file_writer_put(writer, maker->latents, floats, error))
             return false;
-    return ldm_file_writer_put(writer, used, length, error) && ldm_file_writer_close(writer, error);
+    return ldm_file_writer_put(writer, used, length, error) &&
+           (!scaled || ldm_file_writer_put(writer, scale.numbers, 2, error)) &&
+           ldm_file_writer_close(writer, error);
 }
 
 /* ---- opening ---- */
@@ -224,6 +242,16 @@ static bool reads_now(const Maker *maker, size_t part, const float *used, size_t
     return false;
 }
 
+/* Files of earlier versions do not say. */
+static bool scaled_alike(const Maker *maker, const LdmFiles *files)
+{
+    const Scale scale = scale_of(maker->rows.model);
+    const LdmFileTensor *theirs = ldm_files_find(files, "scale");
+
+    return theirs == NULL ||
+           (theirs->bytes == sizeof scale && memcmp(theirs->data, &scale, sizeof scale) == 0);
+}
+
 /* `made` just now: why pictures were skipped is known already. */
 static bool map_part(const Maker *maker, size_t part, const char *path, bool made, GError **error)
 {
@@ -242,7 +270,8 @@ static bool map_part(const Maker *maker, size_t part, const char *path, bool mad
         ldm_set_error(error, FORMAT, _("%s is damaged"), path);
         return false;
     }
-    if (!made && reads_now(maker, part, (const float *)used->data, length))
+    if (!made &&
+        (!scaled_alike(maker, files) || reads_now(maker, part, (const float *)used->data, length)))
         return false;
     for (size_t i = 0; i < length; i++) {
         size_t example = part * PART + i;
@@ -259,7 +288,8 @@ static bool map_part(const Maker *maker, size_t part, const char *path, bool mad
     return true;
 }
 
-/* A part that is there and whole is taken as it is, unless a picture of it has come since. */
+/* A part that is there and whole is taken as it is, unless a picture of it has come since, or it
+ * belongs to another scale of latents. */
 static bool open_part(Maker *maker, size_t part, GError **error)
 {
     LdmLatentCache *cache = maker->cache;

@@ -40,8 +40,8 @@ typedef struct {
 
 typedef struct LdmLatentCache LdmLatentCache;
 
-/* A digest of everything that latents depend on: same name, same numbers. Free with g_free.
- * Errors: CANCELLED. */
+/* A digest of everything that latents depend on but their scale, by which the files of masked ones
+ * are told apart: same name, same numbers. Free with g_free. Errors: CANCELLED. */
 char *ldm_latent_cache_name(const LdmModel *model, const LdmDataset *dataset,
                             const LdmCacheOptions *options, GCancellable *cancellable,
                             GError **error);

@@ -496,6 +496,28 @@ static void test_cache_filled(void)
     }
 }
 
+/* Models of the same encoder may scale its latents otherwise; only masked ones are kept scaled. */
+static void test_cache_scale(void)
+{
+    g_autoptr(Case) c = case_new();
+    g_autoptr(GError) error = NULL;
+
+    for (int holes = 0; holes < 2; holes++) {
+        g_autoptr(LdmLatentCache) first = case_cache(c, holes, &error);
+        int reads = c->reads;
+        c->model->config.vae.scale_factor *= 2.0;
+        c->model->config.vae.shift_factor += 0.5;
+        g_autoptr(LdmLatentCache) other = case_cache(c, holes, &error);
+        g_autoptr(LdmTensor) z = hidden(c, c->model->info.hole, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(c->reads, ==, reads + (holes ? 4 : 1)); /* b is tried again anyway */
+        const float *cells = ldm_latent_cache_at(other, 1, 1) + 8 * 8 * 8;
+        for (size_t i = 0; holes && i < ldm_tensor_count(z); i++)
+            g_assert_cmpfloat_with_epsilon(cells[i / 4 * 5 + 1 + i % 4], ldm_tensor_f32(z)[i],
+                                           1e-5);
+    }
+}
+
 /* A memory that is full is no fault of the picture: nothing is kept about it. */
 static void test_cache_memory(void)
 {
@@ -728,6 +750,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/cache-of-encoder", test_cache_of_encoder);
     g_test_add_func("/data/cache-name-cancelled", test_cache_name_cancelled);
     g_test_add_func("/data/cache-filled", test_cache_filled);
+    g_test_add_func("/data/cache-scale", test_cache_scale);
     g_test_add_func("/data/cache-memory", test_cache_memory);
     g_test_add_func("/data/cache-variants", test_cache_variants);
     g_test_add_func("/data/cache-faults", test_cache_faults);

@@ -105,6 +105,38 @@ static void test_map_of_model(void)
     g_assert_cmpfloat(psnr(squares, cells * cells * 3), >, 17.0);
 }
 
+static guint cached(void)
+{
+    g_autofree char *path = g_build_filename(folder, "pentimento", "previews", NULL);
+    GDir *dir = g_dir_open(path, 0, NULL);
+    guint count = 0;
+
+    while (dir != NULL && g_dir_read_name(dir) != NULL)
+        count++;
+    if (dir != NULL)
+        g_dir_close(dir);
+    return count;
+}
+
+/* A kept map is taken for no latents of another scale. */
+static void test_map_of_scale(void)
+{
+    g_autoptr(GError) error = NULL;
+    LdmVaeConfig *vae = &model->config.vae, own = *vae;
+
+    g_autoptr(LdmTensor) kept = ldm_preview_map(model, NULL, &error);
+    vae->scale_factor *= 2.0;
+    g_autoptr(LdmTensor) scaled = ldm_preview_map(model, NULL, &error);
+    vae->shift_factor += 0.5;
+    g_autoptr(LdmTensor) shifted = ldm_preview_map(model, NULL, &error);
+    *vae = own;
+    g_assert_no_error(error);
+    size_t constant = (size_t)own.latent_channels * 3;
+    g_assert_cmpfloat(*ldm_tensor_f32(scaled), !=, *ldm_tensor_f32(kept));
+    g_assert_cmpfloat(ldm_tensor_f32(shifted)[constant], !=, ldm_tensor_f32(scaled)[constant]);
+    g_assert_cmpuint(cached(), ==, 3);
+}
+
 /* ---- runs ---- */
 
 typedef struct {
@@ -156,19 +188,6 @@ static void assert_same(const LdmResult *a, const LdmResult *b)
     size_t bytes = ldm_tensor_count(a->pixels) * sizeof(float);
 
     g_assert_cmpmem(a->pixels->data, bytes, b->pixels->data, bytes);
-}
-
-static guint cached(void)
-{
-    g_autofree char *path = g_build_filename(folder, "pentimento", "previews", NULL);
-    GDir *dir = g_dir_open(path, 0, NULL);
-    guint count = 0;
-
-    while (dir != NULL && g_dir_read_name(dir) != NULL)
-        count++;
-    if (dir != NULL)
-        g_dir_close(dir);
-    return count;
 }
 
 static void test_watched(void)
@@ -481,6 +500,7 @@ int main(int argc, char **argv)
     g_test_add_func("/preview/map", test_map);
     g_test_add_func("/preview/map-of-model", test_map_of_model);
     g_test_add_func("/preview/watched", test_watched);
+    g_test_add_func("/preview/map-of-scale", test_map_of_scale);
     g_test_add_func("/preview/large", test_large);
     g_test_add_func("/preview/finished", test_finished);
     g_test_add_func("/preview/cancelled", test_cancelled);
