@@ -271,6 +271,18 @@ static inline void made_tokenizer(const char *folder)
     made_text(folder, "tokenizer", "merges.txt", "#version: 0.2\n");
 }
 
+/* Another tokenizer: a's id is b's, and the other way round. */
+static inline void made_tokenizer_swapped(const char *folder)
+{
+    g_autofree char *path = g_build_filename(folder, "tokenizer", "vocab.json", NULL);
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_autoptr(GString) swapped = g_string_new(text);
+    g_assert_cmpuint(g_string_replace(swapped, "\"a\":97,\"b\":98", "\"b\":97,\"a\":98", 0), ==, 1);
+    g_assert_true(g_file_set_contents(path, swapped->str, -1, NULL));
+}
+
 #define MADE_WORDS 514
 
 /* The configuration files of made_config(false, MADE_WORDS). */

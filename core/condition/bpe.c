@@ -3,6 +3,7 @@
  * Pairs of ids are looked up in one open-addressed table; the next pair comes from a heap. */
 #include "condition/bpe.h"
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "weights/file.h"
 
@@ -204,6 +205,15 @@ LdmBpe *ldm_bpe_new(const char *vocab_path, const char *merges_path, GError **er
     if (!read_vocabulary(bpe, vocab_path, error) || !read_merges(bpe, merges_path, error))
         return NULL;
     return g_steal_pointer(&bpe);
+}
+
+void ldm_bpe_digest(const LdmBpe *bpe, GChecksum *sum)
+{
+    for (int32_t id = 0; id < bpe->n_entries; id++)
+        ldm_digest_text(sum, bpe->entries[id] != NULL ? bpe->entries[id] : "");
+    for (uint32_t i = 0; i <= bpe->mask; i++)
+        if (bpe->merges[i].left >= 0)
+            g_checksum_update(sum, (const guchar *)&bpe->merges[i], sizeof(Merge));
 }
 
 void ldm_bpe_free(LdmBpe *bpe)

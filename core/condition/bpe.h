@@ -14,6 +14,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmBpe, ldm_bpe_free)
 /* The entry with that id; NULL where there is none. */
 const char *ldm_bpe_entry(const LdmBpe *bpe, int32_t id);
 
+/* Adds the entries and the merges to a digest. */
+void ldm_bpe_digest(const LdmBpe *bpe, GChecksum *sum);
+
 /* Appends the ids (int32_t) of one word of `n` bytes (n > 0); a byte that the vocabulary lacks
  * becomes `unknown`. Takes O(n log n). */
 void ldm_bpe_encode(const LdmBpe *bpe, const char *word, size_t n, int32_t unknown, GArray *ids);

@@ -4,6 +4,7 @@
  * contractions; each word goes through BPE; then [bos, ..., eos, pad ...] at the model's length. */
 #include "condition/tokenizer.h"
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "condition/bpe.h"
 
@@ -54,6 +55,15 @@ LdmTokenizer *ldm_tokenizer_new(const char *vocab_path, const char *merges_path,
     tokenizer->words = g_array_new(FALSE, FALSE, sizeof(Word));
     g_array_set_clear_func(tokenizer->words, word_clear);
     return tokenizer;
+}
+
+void ldm_tokenizer_digest(const LdmTokenizer *tokenizer, GChecksum *sum)
+{
+    g_autofree char *special = g_strdup_printf("%d %d %d %zu", tokenizer->bos, tokenizer->eos,
+                                               tokenizer->pad, tokenizer->tokens);
+
+    ldm_digest_text(sum, special);
+    ldm_bpe_digest(tokenizer->bpe, sum);
 }
 
 void ldm_tokenizer_free(LdmTokenizer *tokenizer)

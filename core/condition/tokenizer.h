@@ -23,6 +23,9 @@ bool ldm_tokenizer_has_learnt(const LdmTokenizer *tokenizer, const char *text);
 /* Forgets all words that were learnt. */
 void ldm_tokenizer_forget(LdmTokenizer *tokenizer);
 
+/* Adds all that ids depend on, but for words that were learnt, to a digest. */
+void ldm_tokenizer_digest(const LdmTokenizer *tokenizer, GChecksum *sum);
+
 /* ids: `tokens` entries, [bos, ..., eos, pad ...]; *cut (may be NULL) = number of tokens that did
  * not fit. Special tokens written out in the prompt, pad's too, become their own ids.
  * Errors: INVALID (no UTF-8, over 64 KiB). */

@@ -1,5 +1,5 @@
 /* What tells one model from another. In: a model. Out: a digest of where it lies, what its
- * configuration says of numbers, and the beginnings of its arrays. */
+ * configuration says of numbers, the tokenizer, and the beginnings of its arrays. */
 #include "pipeline/model.h"
 
 #include "base/digest.h"
@@ -16,7 +16,7 @@ void ldm_model_digest_table(const LdmParams *params, GChecksum *sum)
     }
 }
 
-void ldm_model_digest(const LdmModel *model, GChecksum *sum)
+void ldm_model_digest_config(const LdmModel *model, GChecksum *sum)
 {
     const LdmVaeConfig *vae = &model->config.vae;
     const LdmScheduleConfig *schedule = &model->config.schedule;
@@ -31,13 +31,20 @@ void ldm_model_digest(const LdmModel *model, GChecksum *sum)
     g_autofree char *words = g_strdup_printf(
         "%d %d %d %d %s %s", text->heads, text->tokens, text->quick_gelu, text->skip_last,
         ldm_digits(&a, text->norm_eps), ldm_digits(&b, model->config.unet.norm_eps));
-    ldm_digest_text(sum, model->info.path);
     ldm_digest_text(sum, numbers);
     ldm_digest_text(sum, words);
     for (int i = 0; i < model->config.unet.levels; i++) {
         g_autofree char *heads = g_strdup_printf("%d", model->config.unet.heads[i]);
         ldm_digest_text(sum, heads);
     }
+    if (model->tokenizer != NULL)
+        ldm_tokenizer_digest(model->tokenizer, sum);
+}
+
+void ldm_model_digest(const LdmModel *model, GChecksum *sum)
+{
+    ldm_digest_text(sum, model->info.path);
+    ldm_model_digest_config(model, sum);
     ldm_model_digest_table(model->unet_params, sum);
     ldm_model_digest_table(model->vae_params, sum);
     ldm_model_digest_table(model->text_params, sum);

@@ -50,8 +50,11 @@ bool ldm_model_check_trainable(const LdmModel *model, GError **error);
 bool ldm_model_check_denoiser(const LdmModel *model, GError **error);
 
 /* Adds what tells the model from any other, and from itself once it was trained further, to a
- * digest: path, the numbers of its configuration, samples of all its arrays. */
+ * digest: path, the numbers of its configuration, the tokenizer, samples of all its arrays. */
 void ldm_model_digest(const LdmModel *model, GChecksum *sum);
+
+/* The numbers of the configuration and the tokenizer alone. */
+void ldm_model_digest_config(const LdmModel *model, GChecksum *sum);
 
 /* The samples of one network's arrays alone. */
 void ldm_model_digest_table(const LdmParams *params, GChecksum *sum);

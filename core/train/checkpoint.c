@@ -324,7 +324,8 @@ static char *difference(const char *theirs, const char *ours)
 /* `ours` without what comes last, where an older checkpoint says nothing of it. */
 static char *comparable(const char *theirs, const char *ours)
 {
-    static const char *const last[] = {LDM_CHECKPOINT_CAPTIONS, LDM_CHECKPOINT_MODEL};
+    static const char *const last[] = {LDM_CHECKPOINT_CAPTIONS, LDM_CHECKPOINT_MODEL,
+                                       LDM_CHECKPOINT_CONFIG};
 
     for (size_t i = 0; i < G_N_ELEMENTS(last); i++)
         if (strstr(theirs, last[i]) == NULL && strstr(ours, last[i]) != NULL)

@@ -23,6 +23,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LdmCheckpoints, ldm_checkpoints_free)
  * and begin with one of these. */
 #define LDM_CHECKPOINT_CAPTIONS " captions="
 #define LDM_CHECKPOINT_MODEL    " model="
+#define LDM_CHECKPOINT_CONFIG   " config="
 void ldm_checkpoints_set_settings(LdmCheckpoints *checkpoints, const char *settings);
 
 /* Before everything is known. Errors: MISSING (no checkpoint), INVALID (the newest lacks a word of

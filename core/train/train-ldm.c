@@ -158,6 +158,7 @@ static char *settings_text(const Run *run)
         g_string_append_printf(text, " %s", adapter);
     }
     append_inputs(run, text);
+    ldm_option_append_config(text, run->model);
     return g_string_free_and_steal(text);
 }
 

@@ -97,6 +97,7 @@ static char *settings_text(const Run *run, GError **error)
         ldm_option_append(text, names[i], numbers[i]);
     ldm_model_digest_table(run->model->vae_params, weights); /* whose encoder stays */
     g_string_append_printf(text, LDM_CHECKPOINT_MODEL "%.16s", g_checksum_get_string(weights));
+    ldm_option_append_config(text, run->model);
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 

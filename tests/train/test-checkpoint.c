@@ -227,7 +227,9 @@ static void test_refusals(void)
     ldm_checkpoints_set_settings(checkpoints, SETTINGS " captions=5 model=6"); /* newer words */
     g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
     g_assert_true(ldm_checkpoints_save(checkpoints, &run.optimiser, 1, &error));
-    ldm_checkpoints_set_settings(checkpoints, SETTINGS " captions=7 model=6");
+    ldm_checkpoints_set_settings(checkpoints, SETTINGS " captions=5 model=6 config=8");
+    g_assert_true(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
+    ldm_checkpoints_set_settings(checkpoints, SETTINGS " captions=7 model=6 config=8");
     g_assert_false(ldm_checkpoints_load(checkpoints, &run.optimiser, 1, &error));
     g_assert_error(error, LDM_ERROR, LDM_ERROR_INVALID);
     g_assert_nonnull(strstr(error->message, "(captions=5)"));

@@ -480,6 +480,12 @@ static void test_other_inputs(void)
     made_text(place.pictures, "", "0.txt", "another picture");
     refuse(&place, &resume, "(captions=");
     made_text(place.pictures, "", "0.txt", "a small picture");
+    made_tokenizer_swapped(place.model_folder);
+    refuse(&place, &resume, "(config=");
+    made_tokenizer(place.model_folder);
+    made_text(place.model_folder, "scheduler", "scheduler_config.json", "{\"beta_end\":0.02}");
+    refuse(&place, &resume, "(config=");
+    made_text(place.model_folder, "scheduler", "scheduler_config.json", made_schedule_json);
     watch.stop_after = 0;
     g_assert_true(train(&place, "run", &watch, &resume, &error));
     g_assert_no_error(error);

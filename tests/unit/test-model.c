@@ -157,7 +157,7 @@ static char *digest_of(const char *path)
     return g_strdup(g_checksum_get_string(sum));
 }
 
-/* Another training at the same place, or another schedule, is another model. */
+/* Another training at the same place, another schedule or tokenizer, is another model. */
 static void test_digest(void)
 {
     LdmModelConfig config = made_config(false, MADE_WORDS);
@@ -181,6 +181,9 @@ static void test_digest(void)
     g_assert_true(g_file_set_contents(schedule, changed->str, -1, NULL));
     g_autofree char *later = digest_of(path);
     g_assert_cmpstr(other, !=, later);
+    made_tokenizer_swapped(path);
+    g_autofree char *swapped = digest_of(path);
+    g_assert_cmpstr(later, !=, swapped);
     made_model_free(made);
 }
 
