@@ -11,12 +11,14 @@
 static LdmTensor *inner_pixels(const LdmTensor *decoded, const LdmPrepared *p, GError **error)
 {
     LdmTensor *rgba = ldm_tensor_new_nhwc(1, p->inner_h, p->inner_w, 4, error);
-    for (size_t i = 0; rgba != NULL && i < p->inner_h * p->inner_w; i++) {
-        const float *from = ldm_tensor_f32(decoded) + (i / p->inner_w * p->W + i % p->inner_w) * 3;
-        float *to = ldm_tensor_f32(rgba) + i * 4;
-        for (int c = 0; c < 3; c++)
-            to[c] = CLAMP(from[c] * 0.5f + 0.5f, 0.0f, 1.0f);
-        to[3] = 1.0f;
+    for (size_t y = 0; rgba != NULL && y < p->inner_h; y++) {
+        const float *from = ldm_tensor_f32(decoded) + y * p->W * 3;
+        float *to = ldm_tensor_f32(rgba) + y * p->inner_w * 4;
+        for (size_t x = 0; x < p->inner_w; x++, from += 3, to += 4) {
+            for (int c = 0; c < 3; c++)
+                to[c] = CLAMP(from[c] * 0.5f + 0.5f, 0.0f, 1.0f);
+            to[3] = 1.0f;
+        }
     }
     return rgba;
 }
@@ -31,35 +33,37 @@ LdmTensor *ldm_enlarge(LdmTensor *rgba, size_t h, size_t w, GCancellable *cancel
     return out;
 }
 
-/* Offset, in pixels, of pixel i of the window in the picture. */
-static size_t picture_index(const LdmRect *window, size_t picture_width, size_t i)
+/* Where row y of the window begins in a picture or a mask. */
+static const float *picture_row(const LdmTensor *picture, const LdmRect *window, size_t y)
 {
-    size_t y = i / (size_t)window->width, x = i % (size_t)window->width;
-    return ((size_t)window->y + y) * picture_width + (size_t)window->x + x;
+    size_t at = ((size_t)window->y + y) * picture->shape[2] + (size_t)window->x;
+    return ldm_tensor_f32(picture) + at * picture->shape[3];
 }
 
 /* img2img keeps the source's own alpha; what is inpainted becomes opaque. */
 static void keep_alpha(const LdmRequest *request, LdmResult *result)
 {
-    const LdmTensor *picture = request->picture;
-    for (size_t i = 0, n = ldm_tensor_count(result->pixels) / 4; i < n; i++) {
-        size_t at = picture_index(&result->window, picture->shape[2], i);
-        float alpha = ldm_tensor_f32(picture)[at * 4 + 3];
-        ldm_tensor_f32(result->pixels)[i * 4 + 3] = alpha > 0.0f ? MIN(alpha, 1.0f) : 0.0f;
+    size_t w = (size_t)result->window.width;
+    for (size_t y = 0; y < (size_t)result->window.height; y++) {
+        const float *from = picture_row(request->picture, &result->window, y);
+        float *to = ldm_tensor_f32(result->pixels) + y * w * 4;
+        for (size_t i = 3; i < w * 4; i += 4)
+            to[i] = from[i] > 0.0f ? MIN(from[i], 1.0f) : 0.0f;
     }
 }
 
 static bool blend_factor(const LdmRequest *request, LdmResult *result, GError **error)
 {
-    const LdmRect *window = &result->window;
-    result->alpha = ldm_tensor_new_nhwc(1, (size_t)window->height, (size_t)window->width, 1, error);
+    size_t h = (size_t)result->window.height, w = (size_t)result->window.width;
+    result->alpha = ldm_tensor_new_nhwc(1, h, w, 1, error);
     if (result->alpha == NULL)
         return false;
-    const LdmTensor *mask = request->mask;
-    for (size_t i = 0, n = ldm_tensor_count(result->alpha); i < n; i++) {
-        float s =
-            mask == NULL ? 1.0f : ldm_tensor_f32(mask)[picture_index(window, mask->shape[2], i)];
-        ldm_tensor_f32(result->alpha)[i] = s > 0.0f ? MIN(1.0f, 2.0f * s) : 0.0f;
+    for (size_t y = 0; y < h; y++) {
+        const float *s =
+            request->mask != NULL ? picture_row(request->mask, &result->window, y) : NULL;
+        float *to = ldm_tensor_f32(result->alpha) + y * w;
+        for (size_t x = 0; x < w; x++)
+            to[x] = s == NULL ? 1.0f : s[x] > 0.0f ? MIN(1.0f, 2.0f * s[x]) : 0.0f;
     }
     return true;
 }
@@ -70,7 +74,8 @@ bool ldm_finish(LdmTensor *decoded, const LdmPrepared *p, const LdmRequest *requ
     bool repaint = request->task != LDM_TASK_GENERATE;
     if (!ldm_tensor_check_finite(decoded, "decode", error))
         return false;
-    if (request->mask != NULL && !ldm_match_colour(decoded, p, p->H / p->cells->shape[1], error))
+    if (request->mask != NULL &&
+        !ldm_match_colour(decoded, p, p->H / p->cells->shape[1], cancellable, error))
         return false;
     result->window = p->window;
     result->scale = p->scale;
@@ -95,10 +100,8 @@ bool ldm_finish_unchanged(const LdmPrepared *p, const LdmRequest *request, LdmRe
     result->alpha = result->pixels == NULL ? NULL : ldm_tensor_new_nhwc(1, h, w, 1, error);
     if (result->alpha == NULL)
         return false;
-    for (size_t i = 0; i < h * w; i++)
-        memcpy(ldm_tensor_f32(result->pixels) + i * 4,
-               ldm_tensor_f32(request->picture) +
-                   picture_index(&p->window, request->picture->shape[2], i) * 4,
-               4 * sizeof(float));
+    for (size_t y = 0; y < h; y++)
+        memcpy(ldm_tensor_f32(result->pixels) + y * w * 4,
+               picture_row(request->picture, &p->window, y), w * 4 * sizeof(float));
     return true;
 }

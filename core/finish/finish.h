@@ -20,5 +20,9 @@ LdmTensor *ldm_enlarge(LdmTensor *rgba, size_t h, size_t w, GCancellable *cancel
 
 /* Takes the brightness and colour differences that the autoencoder and the network leave at the
  * border of the mask out of `decoded` [1, H, W, 3], see match.c. f: pixels per latent cell, the
- * scale of the smoothing. Errors: MEMORY. */
-bool ldm_match_colour(LdmTensor *decoded, const LdmPrepared *prepared, size_t f, GError **error);
+ * scale of the smoothing. Errors: MEMORY, CANCELLED. */
+bool ldm_match_colour(LdmTensor *decoded, const LdmPrepared *prepared, size_t f,
+                      GCancellable *cancellable, GError **error);
+
+/* Bytes that it uses for a while. */
+size_t ldm_match_bytes(const LdmPrepared *prepared);

@@ -74,8 +74,8 @@ static bool prepare(LdmLine *line, GError **error)
                      &line->prepared, line->cancellable, error))
         return false;
     bool all_hole = request->task != LDM_TASK_INPAINT;
-    return !line->plan.masked ||
-           ldm_prepare_masked(line->model->info.hole, all_hole, &line->prepared, error);
+    return !line->plan.masked || ldm_prepare_masked(line->model->info.hole, all_hole,
+                                                    &line->prepared, line->cancellable, error);
 }
 
 static bool condition(LdmLine *line, GError **error)

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "condition/condition.h"
 #include "diffuse/schedule.h"
+#include "finish/finish.h"
 #include "kernels/kernels.h"
 #include "layers/room.h"
 #include "pipeline/adapters.h"
@@ -252,7 +253,7 @@ static void plan_finish(const LdmRequest *request, size_t held, LdmLinePlan *p)
     bool repaint = request->task != LDM_TASK_GENERATE;
     size_t decoded = floats(pixels_of(g) * 3), inner = floats(g->inner_h * g->inner_w * 4);
     size_t window = floats(window_pixels(g));
-    size_t match = request->mask != NULL ? floats(pixels_of(g) * 4 + MAX(g->H, g->W) * 4) : 0;
+    size_t match = request->mask != NULL ? ldm_match_bytes(g) : 0;
     size_t enlarge = 0;
     if (g->scale < 1.0)
         enlarge = inner + ldm_resample_scratch(g->inner_h, g->inner_w, 4, (size_t)g->window.height,

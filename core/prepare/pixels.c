@@ -32,22 +32,30 @@ static void read_cell(const LdmTensor *picture, const size_t box[4], float *rgbw
     rgbw[3] = sum[3] > 0.0 ? 1.0f : 0.0f;
 }
 
-/* Half size, each cell the mean of its weighted pixels. */
-static void push(const float *rgbw, size_t H, size_t W, float *half)
+/* A level of the pyramid and the one of half its size. */
+typedef struct {
+    float *rgbw, *half;
+    size_t H, W;
+} Level;
+
+/* Row `row` of the half size, each cell the mean of its weighted pixels. */
+static void push(size_t row, int thread, void *data)
 {
-    size_t h = (H + 1) / 2, w = (W + 1) / 2;
-    for (size_t i = 0; i < h * w; i++) {
-        size_t y0 = i / w * 2, x0 = i % w * 2;
+    const Level *l = data;
+    size_t w = (l->W + 1) / 2, y0 = row * 2;
+    float *half = l->half + row * w * 4;
+    for (size_t i = 0; i < w; i++, half += 4) {
+        size_t x0 = i * 2;
         float sum[4] = {0};
-        for (size_t y = y0; y < MIN(y0 + 2, H); y++)
-            for (size_t x = x0; x < MIN(x0 + 2, W); x++)
+        for (size_t y = y0; y < MIN(y0 + 2, l->H); y++)
+            for (size_t x = x0; x < MIN(x0 + 2, l->W); x++)
                 for (int c = 0; c < 4; c++) {
-                    const float *p = rgbw + (y * W + x) * 4;
+                    const float *p = l->rgbw + (y * l->W + x) * 4;
                     sum[c] += c < 3 ? p[c] * p[3] : p[3];
                 }
         for (int c = 0; c < 3; c++)
-            half[i * 4 + c] = sum[3] > 0.0f ? sum[c] / sum[3] : 0.5f;
-        half[i * 4 + 3] = sum[3] > 0.0f ? 1.0f : 0.0f;
+            half[c] = sum[3] > 0.0f ? sum[c] / sum[3] : 0.5f;
+        half[3] = sum[3] > 0.0f ? 1.0f : 0.0f;
     }
 }
 
@@ -60,19 +68,21 @@ static float between(size_t i, size_t half, size_t at[2])
     return i % 2 == 0 ? 0.75f : 0.25f;
 }
 
-/* Every pixel of weight 0 takes its colour from the half size, linearly between cells. */
-static void pull(const float *half, size_t H, size_t W, float *rgbw)
+/* Every pixel of weight 0 of row y takes its colour from the half size, linearly between cells. */
+static void pull(size_t y, int thread, void *data)
 {
-    size_t h = (H + 1) / 2, w = (W + 1) / 2, rows[2], columns[2];
-    for (size_t i = 0; i < H * W; i++) {
-        if (rgbw[i * 4 + 3] > 0.0f)
+    const Level *l = data;
+    size_t h = (l->H + 1) / 2, w = (l->W + 1) / 2, rows[2], columns[2];
+    float v = between(y, h, rows), *rgbw = l->rgbw + y * l->W * 4;
+    const float *top = l->half + rows[0] * w * 4, *bottom = l->half + rows[1] * w * 4;
+    for (size_t x = 0; x < l->W; x++, rgbw += 4) {
+        if (rgbw[3] > 0.0f)
             continue;
-        float v = between(i / W, h, rows), u = between(i % W, w, columns);
-        const float *top = half + rows[0] * w * 4, *bottom = half + rows[1] * w * 4;
+        float u = between(x, w, columns);
         for (size_t c = 0; c < 3; c++) {
             float a = top[columns[0] * 4 + c], b = top[columns[1] * 4 + c];
             float d = bottom[columns[0] * 4 + c], e = bottom[columns[1] * 4 + c];
-            rgbw[i * 4 + c] = (1.0f - v) * ((1.0f - u) * a + u * b) + v * ((1.0f - u) * d + u * e);
+            rgbw[c] = (1.0f - v) * ((1.0f - u) * a + u * b) + v * ((1.0f - u) * d + u * e);
         }
     }
 }
@@ -83,7 +93,7 @@ size_t ldm_fill_holes_scratch(size_t H, size_t W)
     return H * W <= 1 ? 0 : here + ldm_fill_holes_scratch(h, w);
 }
 
-bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error)
+bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GCancellable *cancellable, GError **error)
 {
     bool holes = false, colours = false;
     for (size_t i = 0; i < H * W; i++)
@@ -94,12 +104,14 @@ bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error)
     float *half = ldm_aligned_alloc(h * w, 4 * sizeof(float), _("the fill of clear pixels"), error);
     if (half == NULL)
         return false;
-    push(rgbw, H, W, half);
-    bool ok = ldm_fill_holes(half, h, w, error);
-    if (ok)
-        pull(half, H, W, rgbw);
+    Level level = {rgbw, half, H, W};
+    bool on = ldm_parallel_for(h, push, &level, cancellable);
+    bool filled = on && ldm_fill_holes(half, h, w, cancellable, error);
+    on = filled ? ldm_parallel_for(H, pull, &level, cancellable) : on;
     ldm_aligned_free(half);
-    return ok;
+    if (!on)
+        ldm_set_error(error, CANCELLED, _("cancelled"));
+    return filled && on;
 }
 
 typedef struct {
@@ -134,7 +146,7 @@ LdmTensor *ldm_window_read(const LdmTensor *picture, const LdmRect *window, size
         ldm_set_error(error, CANCELLED, _("cancelled"));
         return NULL;
     }
-    if (!ldm_fill_holes(ldm_tensor_f32(rgbw), rows, columns, error))
+    if (!ldm_fill_holes(ldm_tensor_f32(rgbw), rows, columns, cancellable, error))
         return NULL;
     LdmTensor *rgb = ldm_tensor_new_nhwc(1, rows, columns, 3, error);
     for (size_t i = 0; rgb != NULL && i < rows * columns; i++)

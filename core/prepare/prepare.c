@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/parallel.h"
 #include "layers/resample.h"
 #include "tensor/tensor.h"
 
@@ -53,11 +54,12 @@ static bool prepare_image(const LdmTensor *picture, LdmPrepared *p, GCancellable
     p->image = rgb == NULL ? NULL : ldm_tensor_new_nhwc(1, p->H, p->W, 3, error);
     if (p->image == NULL)
         return false;
-    for (size_t i = 0; i < p->H * p->W; i++) {
-        const float *from =
-            ldm_tensor_f32(rgb) + (MIN(i / p->W, h - 1) * w + MIN(i % p->W, w - 1)) * 3;
-        for (int c = 0; c < 3; c++) /* Lanczos overshoots */
-            ldm_tensor_f32(p->image)[i * 3 + c] = CLAMP(from[c] * 2.0f - 1.0f, -1.0f, 1.0f);
+    float *to = ldm_tensor_f32(p->image);
+    for (size_t y = 0; y < p->H; y++) {
+        const float *row = ldm_tensor_f32(rgb) + MIN(y, h - 1) * w * 3;
+        for (size_t x = 0; x < p->W; x++)
+            for (size_t c = 0; c < 3; c++) /* Lanczos overshoots */
+                *to++ = CLAMP(row[MIN(x, w - 1) * 3 + c] * 2.0f - 1.0f, -1.0f, 1.0f);
     }
     return true;
 }
@@ -83,31 +85,51 @@ static float mask_at(const LdmTensor *mask, const LdmPrepared *p, size_t y, size
     return MIN(most, 1.0f);
 }
 
-static bool prepare_mask(const LdmTensor *mask, size_t f, LdmPrepared *p, GError **error)
+typedef struct {
+    const LdmTensor *mask;
+    const LdmPrepared *p;
+    size_t f;
+} Marks;
+
+/* A row of cells and its pixels. */
+static void mark_row(size_t row, int thread, void *data)
+{
+    const Marks *m = data;
+    size_t W = m->p->W;
+    float *cells = ldm_tensor_f32(m->p->cells) + row * (W / m->f);
+    for (size_t y = row * m->f; y < (row + 1) * m->f; y++)
+        for (size_t x = 0; x < W; x++) {
+            float s = m->mask == NULL ? 1.0f : mask_at(m->mask, m->p, y, x);
+            ldm_tensor_f32(m->p->mask)[y * W + x] = s;
+            cells[x / m->f] = MAX(cells[x / m->f], s);
+        }
+}
+
+static bool prepare_mask(const LdmTensor *mask, size_t f, LdmPrepared *p, GCancellable *cancellable,
+                         GError **error)
 {
     size_t h = p->H / f, w = p->W / f;
+    Marks marks = {mask, p, f};
     p->mask = ldm_tensor_new_nhwc(1, p->H, p->W, 1, error);
     p->cells = p->mask == NULL ? NULL : ldm_tensor_new_nhwc(1, h, w, 1, error);
     if (p->cells == NULL)
         return false;
-    for (size_t i = 0; i < p->H * p->W; i++) {
-        float s = mask == NULL ? 1.0f : mask_at(mask, p, i / p->W, i % p->W);
-        float *cell = ldm_tensor_f32(p->cells) + i / p->W / f * w + i % p->W / f;
-        ldm_tensor_f32(p->mask)[i] = s;
-        *cell = MAX(*cell, s);
-    }
-    return true;
+    if (ldm_parallel_for(h, mark_row, &marks, cancellable))
+        return true;
+    ldm_set_error(error, CANCELLED, _("cancelled"));
+    return false;
 }
 
 bool ldm_prepare(const LdmTensor *picture, const LdmTensor *mask, size_t f, LdmPrepared *prepared,
                  GCancellable *cancellable, GError **error)
 {
     return prepare_image(picture, prepared, cancellable, error) &&
-           prepare_mask(mask, f, prepared, error);
+           prepare_mask(mask, f, prepared, cancellable, error);
 }
 
 /* What mask > 0 has hidden takes its colours from around it. */
-static bool fill_hole(float *rgb, const float *mask, size_t H, size_t W, GError **error)
+static bool fill_hole(float *rgb, const float *mask, size_t H, size_t W, GCancellable *cancellable,
+                      GError **error)
 {
     size_t pixels = H * W;
     float *rgbw = ldm_aligned_alloc(pixels, 4 * sizeof(float), _("the fill of the hole"), error);
@@ -117,19 +139,20 @@ static bool fill_hole(float *rgb, const float *mask, size_t H, size_t W, GError 
         memcpy(rgbw + i * 4, rgb + i * 3, 3 * sizeof(float));
         rgbw[i * 4 + 3] = mask[i] > 0.0f ? 0.0f : 1.0f;
     }
-    bool ok = ldm_fill_holes(rgbw, H, W, error);
+    bool ok = ldm_fill_holes(rgbw, H, W, cancellable, error);
     for (size_t i = 0; ok && i < pixels; i++)
         memcpy(rgb + i * 3, rgbw + i * 4, 3 * sizeof(float));
     ldm_aligned_free(rgbw);
     return ok;
 }
 
-bool ldm_hide(LdmHole hole, float *rgb, const float *mask, size_t H, size_t W, GError **error)
+bool ldm_hide(LdmHole hole, float *rgb, const float *mask, size_t H, size_t W,
+              GCancellable *cancellable, GError **error)
 {
     for (size_t i = 0; i < H * W; i++)
         if (mask[i] > 0.0f)
             memset(rgb + i * 3, 0, 3 * sizeof(float)); /* mid-grey */
-    return hole == LDM_HOLE_GREY || fill_hole(rgb, mask, H, W, error);
+    return hole == LDM_HOLE_GREY || fill_hole(rgb, mask, H, W, cancellable, error);
 }
 
 size_t ldm_prepare_masked_scratch(LdmHole hole, const LdmPrepared *p)
@@ -139,11 +162,13 @@ size_t ldm_prepare_masked_scratch(LdmHole hole, const LdmPrepared *p)
     return p->H * p->W * 4 * sizeof(float) + ldm_fill_holes_scratch(p->H, p->W);
 }
 
-bool ldm_prepare_masked(LdmHole hole, bool all, LdmPrepared *p, GError **error)
+bool ldm_prepare_masked(LdmHole hole, bool all, LdmPrepared *p, GCancellable *cancellable,
+                        GError **error)
 {
     p->masked = ldm_tensor_new_nhwc(1, p->H, p->W, 3, error);
     if (p->masked == NULL || all || p->image == NULL)
         return p->masked != NULL;
     memcpy(p->masked->data, p->image->data, ldm_tensor_count(p->image) * sizeof(float));
-    return ldm_hide(hole, ldm_tensor_f32(p->masked), ldm_tensor_f32(p->mask), p->H, p->W, error);
+    return ldm_hide(hole, ldm_tensor_f32(p->masked), ldm_tensor_f32(p->mask), p->H, p->W,
+                    cancellable, error);
 }

@@ -53,15 +53,17 @@ bool ldm_prepare(const LdmTensor *picture, const LdmTensor *mask, size_t f, LdmP
 size_t ldm_prepare_scratch(const LdmPrepared *prepared);
 
 /* Fills `masked` for models that see the picture with its hole (mask > 0); all of it is mid-grey
- * where `all` is hole (or where there is no picture). Errors: MEMORY. */
-bool ldm_prepare_masked(LdmHole hole, bool all, LdmPrepared *prepared, GError **error);
+ * where `all` is hole (or where there is no picture). Errors: MEMORY, CANCELLED. */
+bool ldm_prepare_masked(LdmHole hole, bool all, LdmPrepared *prepared, GCancellable *cancellable,
+                        GError **error);
 
 /* Bytes that ldm_prepare_masked uses for a while, beyond what it leaves in `prepared`. */
 size_t ldm_prepare_masked_scratch(LdmHole hole, const LdmPrepared *prepared);
 
 /* rgb [H, W, 3] in [-1, 1]: hides what lies where mask [H, W] > 0; mid-grey where that is
- * everything. Errors: MEMORY. */
-bool ldm_hide(LdmHole hole, float *rgb, const float *mask, size_t H, size_t W, GError **error);
+ * everything. Errors: MEMORY, CANCELLED. */
+bool ldm_hide(LdmHole hole, float *rgb, const float *mask, size_t H, size_t W,
+              GCancellable *cancellable, GError **error);
 
 /* ---- the parts, for tests ---- */
 
@@ -73,8 +75,9 @@ LdmTensor *ldm_window_read(const LdmTensor *picture, const LdmRect *window, size
                            size_t columns, GCancellable *cancellable, GError **error);
 
 /* rgbw [H, W, 4]: gives every pixel of weight 0 the colour of its neighbourhood (push-pull pyramid,
- * linear between its cells); where no pixel has a weight, all stay. Errors: MEMORY. */
-bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GError **error);
+ * linear between its cells); where no pixel has a weight, all stay. Errors: MEMORY,
+ * CANCELLED. */
+bool ldm_fill_holes(float *rgbw, size_t H, size_t W, GCancellable *cancellable, GError **error);
 
 /* Bytes that it uses for a while. */
 size_t ldm_fill_holes_scratch(size_t H, size_t W);

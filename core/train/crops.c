@@ -168,7 +168,7 @@ static LdmTensor *read_square(const LdmCrops *crops, const LdmRect *square, GErr
         const int xyk[3] = {square->x + (int)(i % n) * k, square->y + (int)(i / n) * k, k};
         read_box(crops, &part, xyk, ldm_tensor_f32(crop) + 4 * i);
     }
-    return crop != NULL && ldm_fill_holes(ldm_tensor_f32(crop), n, n, error)
+    return crop != NULL && ldm_fill_holes(ldm_tensor_f32(crop), n, n, NULL, error)
                ? g_steal_pointer(&crop)
                : NULL;
 }

@@ -71,7 +71,7 @@ static bool encode_hidden(const Maker *maker, LdmTensor *window, const LdmTensor
     g_autofree float *moments = g_new(float, cells * info->moments);
 
     if (!ldm_hide(maker->rows->model->info.hole, ldm_tensor_f32(window), ldm_tensor_f32(mask),
-                  maker->augment.height, maker->augment.width, error) ||
+                  maker->augment.height, maker->augment.width, maker->rows->cancellable, error) ||
         !encode(maker, window, moments, error))
         return false;
     for (size_t i = 0; i < cells; i++) {

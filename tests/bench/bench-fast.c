@@ -110,9 +110,9 @@ static LdmTensor *concat(const Bench *bench, const LdmTensor *cells)
         for (size_t i = 0; i < pixels * pixels; i++)
             mask[i] = is_hole(bench, i % pixels / bench->f, i / pixels / bench->f);
         memcpy(masked->data, bench->exact_picture->data, pixels * pixels * 3 * sizeof(float));
-        need(
-            ldm_hide(bench->model->info.hole, ldm_tensor_f32(masked), mask, pixels, pixels, &error),
-            error);
+        need(ldm_hide(bench->model->info.hole, ldm_tensor_f32(masked), mask, pixels, pixels, NULL,
+                      &error),
+             error);
     }
     g_autoptr(LdmTensor) latent = ldm_encode(bench->model, masked, -1, NULL, &error);
     need(latent != NULL, error);

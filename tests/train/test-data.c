@@ -410,7 +410,8 @@ static LdmTensor *hidden(Case *c, LdmHole hole, GError **error)
     g_autoptr(LdmTensor) window = ldm_augment_picture(&augment, 2, 1, picture, error);
     g_autoptr(LdmTensor) mask = ldm_augment_mask(&augment, 2, 1, error);
 
-    g_assert_true(ldm_hide(hole, ldm_tensor_f32(window), ldm_tensor_f32(mask), 16, 16, error));
+    g_assert_true(
+        ldm_hide(hole, ldm_tensor_f32(window), ldm_tensor_f32(mask), 16, 16, NULL, error));
     return ldm_encode(c->model, window, -1, NULL, error);
 }
 

@@ -1,4 +1,5 @@
 /* finish: colour match, blend factor, alpha, and the composite that touches nothing outside. */
+#include "base/parallel.h"
 #include "finish/finish.h"
 #include "made-array.h"
 
@@ -38,8 +39,26 @@ static void test_match_identity(void)
         if (ldm_tensor_f32(p.mask)[i] > 0.0f)
             ldm_tensor_f32(decoded)[i * 3] = 0.9f;
     g_autoptr(LdmTensor) before = copy(decoded);
-    g_assert_true(ldm_match_colour(decoded, &p, 4, &error));
+    g_assert_true(ldm_match_colour(decoded, &p, 4, NULL, &error));
     g_assert_cmpmem(decoded->data, 32 * 32 * 12, before->data, 32 * 32 * 12);
+}
+
+/* Lines are the threads' to share out; a cancel stops them. */
+static void test_match_threads(void)
+{
+    g_auto(LdmPrepared) p = prepared(13);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(LdmTensor) alone = array(32, 32, 3, 0.3f), together = copy(alone);
+    g_autoptr(GError) error = NULL;
+    ldm_set_threads(1);
+    g_assert_true(ldm_match_colour(alone, &p, 4, NULL, &error));
+    ldm_set_threads(3);
+    g_assert_true(ldm_match_colour(together, &p, 4, NULL, &error));
+    g_assert_cmpmem(alone->data, 32 * 32 * 12, together->data, 32 * 32 * 12);
+    g_cancellable_cancel(cancellable);
+    g_assert_false(ldm_match_colour(together, &p, 4, cancellable, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
+    ldm_set_threads(0);
 }
 
 /* Everything marked: nothing to compare with, nothing changes. */
@@ -48,7 +67,7 @@ static void test_match_empty(void)
     g_auto(LdmPrepared) p = prepared(0);
     g_autoptr(LdmTensor) decoded = array(32, 32, 3, 0.3f);
     g_autoptr(GError) error = NULL;
-    g_assert_true(ldm_match_colour(decoded, &p, 4, &error));
+    g_assert_true(ldm_match_colour(decoded, &p, 4, NULL, &error));
     for (size_t i = 0; i < ldm_tensor_count(decoded); i++)
         g_assert_cmpfloat(ldm_tensor_f32(decoded)[i], ==, 0.3f);
 }
@@ -61,7 +80,7 @@ static void test_match_shift(void)
     g_autoptr(GError) error = NULL;
     for (size_t i = 0; i < ldm_tensor_count(decoded); i++)
         ldm_tensor_f32(decoded)[i] += 0.05f;
-    g_assert_true(ldm_match_colour(decoded, &p, 4, &error));
+    g_assert_true(ldm_match_colour(decoded, &p, 4, NULL, &error));
     for (size_t y = 0; y < 32; y++)
         for (size_t x = 0; x < 32; x++) {
             size_t i = (y * 32 + x) * 3;
@@ -83,7 +102,7 @@ static void test_match_cap(void)
     g_auto(LdmPrepared) p = prepared(12);
     g_autoptr(LdmTensor) decoded = array(32, 32, 3, 50.0f);
     g_autoptr(GError) error = NULL;
-    g_assert_true(ldm_match_colour(decoded, &p, 4, &error));
+    g_assert_true(ldm_match_colour(decoded, &p, 4, NULL, &error));
     for (size_t i = 0; i < ldm_tensor_count(decoded); i++)
         g_assert_cmpfloat(fabsf(ldm_tensor_f32(decoded)[i] - 50.0f), <=, 0.2f + 1e-4f);
 }
@@ -205,6 +224,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/finish/match-identity", test_match_identity);
+    g_test_add_func("/finish/match-threads", test_match_threads);
     g_test_add_func("/finish/match-empty", test_match_empty);
     g_test_add_func("/finish/match-shift", test_match_shift);
     g_test_add_func("/finish/match-cap", test_match_cap);

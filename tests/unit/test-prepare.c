@@ -116,7 +116,7 @@ static LdmPrepared prepare(const LdmTensor *picture, const LdmTensor *mask, bool
     ldm_prepare_window(&small, picture->shape[2], picture->shape[1], mask == NULL ? NULL : &m, &p);
     g_assert_true(ldm_prepare(picture, mask, 4, &p, NULL, &error));
     g_assert_no_error(error);
-    g_assert_true(ldm_prepare_masked(LDM_HOLE_GREY, all, &p, &error));
+    g_assert_true(ldm_prepare_masked(LDM_HOLE_GREY, all, &p, NULL, &error));
     g_assert_no_error(error);
     return p;
 }
@@ -171,7 +171,7 @@ static void test_filled(void)
         rgb[i * 3 + 2] = slope;
         mask[i] = hidden ? 0.125f : 0.0f;
     }
-    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, H, W, &error));
+    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, H, W, NULL, &error));
     g_assert_no_error(error);
     for (size_t i = 0; i < H * W; i++) {
         float slope = (float)(i % W) / (float)W - 0.5f;
@@ -181,13 +181,13 @@ static void test_filled(void)
             g_assert_cmpfloat_with_epsilon(rgb[i * 3 + 1], rgb[i * 3 - 2], 0.08);
         mask[i] = 1.0f;
     }
-    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, H, W, &error));
+    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, H, W, NULL, &error));
     for (size_t i = 0; i < H * W * 3; i++)
         g_assert_cmpfloat(rgb[i], ==, 0.0f);
 }
 
 /* The fill's memory is what is planned for it, and no more than half as much again as it starts
- * with; where that is not to be had, an error says so. */
+ * with; where that is not to be had, or it is cancelled, an error says so. */
 static void test_filled_memory(void)
 {
     LdmPrepared p = {.H = 45, .W = 52};
@@ -203,12 +203,16 @@ static void test_filled_memory(void)
     g_assert_cmpuint(all, <, pixels * 3 / 2);
     for (int n = 0; n < 4; n++) { /* the copy; halves of 4, 2 and 1 */
         ldm_alloc_fail_after(n, false);
-        g_assert_false(ldm_hide(LDM_HOLE_FILLED, rgb, mask, 8, 8, &error));
+        g_assert_false(ldm_hide(LDM_HOLE_FILLED, rgb, mask, 8, 8, NULL, &error));
         g_assert_error(error, LDM_ERROR, LDM_ERROR_MEMORY);
         g_clear_error(&error);
     }
     ldm_alloc_fail_after(-1, false);
-    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, 8, 8, &error));
+    g_assert_true(ldm_hide(LDM_HOLE_FILLED, rgb, mask, 8, 8, NULL, &error));
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_cancellable_cancel(cancellable);
+    g_assert_false(ldm_hide(LDM_HOLE_FILLED, rgb, mask, 8, 8, cancellable, &error));
+    g_assert_error(error, LDM_ERROR, LDM_ERROR_CANCELLED);
 }
 
 /* No mask: everything is marked, and all of `masked` is mid-grey. */
