@@ -351,14 +351,10 @@ static bool check_field(const LdmRequest *request, size_t i, GError **error)
     return (d >= option->minimum && d <= option->maximum) || set_range_error(option, error);
 }
 
-static bool check_array(const char *what, const LdmTensor *t, size_t channels, GError **error)
+static bool is_array(const LdmTensor *t, size_t channels)
 {
-    if (t->dtype == LDM_F32 && t->rank == 4 && t->shape[0] == 1 && t->shape[3] == channels &&
-        t->shape[1] > 0 && t->shape[2] > 0 && t->shape[1] <= G_MAXINT && t->shape[2] <= G_MAXINT)
-        return true;
-    ldm_set_error(error, INVALID, _("the %s must be a [1, height, width, %zu] array of f32"), what,
-                  channels);
-    return false;
+    return t->dtype == LDM_F32 && t->rank == 4 && t->shape[0] == 1 && t->shape[3] == channels &&
+           t->shape[1] > 0 && t->shape[2] > 0 && t->shape[1] <= G_MAXINT && t->shape[2] <= G_MAXINT;
 }
 
 static bool check_pictures(const LdmRequest *request, GError **error)
@@ -368,16 +364,21 @@ static bool check_pictures(const LdmRequest *request, GError **error)
         ldm_set_error(error, MISSING, _("there is no picture to work on: give one"));
         return false;
     }
-    if (!check_array("picture", picture, 4, error))
+    if (!is_array(picture, 4)) {
+        ldm_set_error(error, INVALID,
+                      _("the picture must be a [1, height, width, 4] array of f32"));
         return false;
+    }
     if (mask == NULL && request->task == LDM_TASK_INPAINT) {
         ldm_set_error(error, MISSING, _("nothing is marked for repainting: give a mask"));
         return false;
     }
     if (mask == NULL)
         return true;
-    if (!check_array("mask", mask, 1, error))
+    if (!is_array(mask, 1)) {
+        ldm_set_error(error, INVALID, _("the mask must be a [1, height, width, 1] array of f32"));
         return false;
+    }
     if (mask->shape[1] != picture->shape[1] || mask->shape[2] != picture->shape[2]) {
         ldm_set_error(error, INVALID,
                       _("the mask is %zu×%zu pixels and the picture %zu×%zu: make them equal"),

@@ -36,7 +36,7 @@ LdmTensor *pentimento_array_map(int fd, int width, int height, int channels, con
     if (!array_bytes(width, height, channels, &bytes)) {
         ldm_set_error(
             error, INVALID,
-            _("the %s cannot be %d × %d pixels: sides are 1 to %d and all pixels together "
+            _("the handle \"%s\" cannot be %d × %d pixels: sides are 1 to %d and all together "
               "at most %u"),
             what, width, height, PENTIMENTO_MAX_SIDE, PENTIMENTO_MAX_PIXELS);
         return NULL;
@@ -56,7 +56,7 @@ LdmTensor *pentimento_array_map(int fd, int width, int height, int channels, con
     }
     data = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) {
-        ldm_set_no_memory(error, what, bytes);
+        ldm_set_no_memory(error, _("the picture"), bytes);
         return NULL;
     }
     array = g_new0(LdmTensor, 1);
