@@ -2,6 +2,8 @@
  * and monitor; out goes the result. txt2img has no picture: prepare only lays the size, and encode
  * has nothing to encode but, for models that see a masked picture, the mid-grey that stands for
  * "everything is hole". */
+#include "pipeline/generate.h"
+
 #include "base/error.h"
 #include "condition/condition.h"
 #include "decode/decode.h"

@@ -2,7 +2,7 @@
  * whole's. */
 #include "pipeline/parts.h"
 
-#include "pipeline/plan.h"
+#include "pipeline/generate.h"
 
 double ldm_parts_flops(const LdmPlan *plan)
 {

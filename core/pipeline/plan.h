@@ -36,10 +36,6 @@ bool ldm_line_plan(LdmModel *model, const LdmRequest *request, const LdmRect *ar
 bool ldm_line_plan_alone(LdmModel *model, const LdmRequest *request, const LdmRect *area,
                          uint64_t held, LdmPlan *plan, GError **error);
 
-/* One run of the line (generate.c). */
-LdmResult *ldm_line_run(LdmModel *model, const LdmRequest *request, const LdmRect *area,
-                        const LdmMonitor *monitor, GError **error);
-
 /* What the line's window must fit. */
 LdmPrepareOptions ldm_line_prepare_options(const LdmModel *model, const LdmRequest *request);
 
