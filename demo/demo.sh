@@ -9,7 +9,7 @@ DEMO_OUT=$(cd "$out" && pwd)
 export DEMO_OUT DEMO_SCRIPT=$here/demo.py DEMO_PHOTO=$here/coffee.jpg DEMO_REPORT=$DEMO_OUT/report.txt
 rm -f "$DEMO_REPORT"
 echo "Starting GIMP without windows ..."
-gimp-console-3.0 -idfs --batch-interpreter python-fu-eval \
+gimp-console-3 -idfs --batch-interpreter python-fu-eval \
     -b "import os; exec(compile(open(os.environ['DEMO_SCRIPT']).read(), 'demo.py', 'exec'))" --quit >"$DEMO_OUT/gimp.log" 2>&1 </dev/null || {
     cat "$DEMO_REPORT" 2>/dev/null || true
     tail -n 20 "$DEMO_OUT/gimp.log" >&2

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # make-root.sh ROOT PACKAGES.txt…   as root, under ./dev's lock.
-# Makes the private Debian 13 root, or brings an unfinished or older one up to the lists of packages.
+# Makes the private root, of Debian 13 or the suite that $PENTIMENTO_SUITE names, or brings an unfinished or older one up to
+# the lists of packages.
 # The bare system is built aside and renamed when whole; the packages go in by apt, which resumes by itself.
 set -euo pipefail
 root=$1
 shift
-suite=trixie
+suite=${PENTIMENTO_SUITE:-trixie}
 mark=$root/etc/pentimento-root
 log=$root.log
 new=$root.new
@@ -113,8 +114,10 @@ configure_base() {
 }
 
 main() {
-    local free wanted architecture
+    local free wanted packages architecture
     wanted=$(sed -E 's/[[:space:]]*(#.*)?$//; /^$/d' "$@")
+    packages=$wanted
+    [ "$suite" = trixie ] || packages=$(grep -v '^clang-format-' <<<"$wanted") # the tree is formatted by one version
     work=$(mktemp -d)
     trap 'rm -rf --one-file-system "$work" "$new"' EXIT
     : >"$log"
@@ -126,7 +129,7 @@ main() {
         free=$(df -Pm "$(dirname "$root")" | awk 'NR == 2 { print $4 }')
         [ "$free" -ge $needed_mb ] ||
             die "too little disk space: $(dirname "$root") has $free MB free, the set-up needs $needed_mb MB; PENTIMENTO_ROOT names another place"
-        say "making a private Debian 13 in $root (once; a few minutes)"
+        say "making a private Debian $suite in $root (once; a few minutes)"
         if ! command -v mmdebstrap >/dev/null; then
             command -v apt-get >/dev/null || die "mmdebstrap is needed, and there is no apt-get to install it"
             step "installing mmdebstrap with apt-get" install_mmdebstrap
@@ -141,8 +144,8 @@ main() {
     step "refreshing its package lists" inside apt-get update
     step "finishing what was interrupted, if anything" inside dpkg --configure -a --force-confold
     # shellcheck disable=SC2086
-    step "installing $(wc -w <<<$wanted) packages and what they need" \
-        inside apt-get install -y -f --no-install-recommends $wanted
+    step "installing $(wc -w <<<$packages) packages and what they need" \
+        inside apt-get install -y -f --no-install-recommends $packages
     step "making its locales" inside locale-gen
     step "reading the machine's certificates" inside update-ca-certificates
     inside apt-get clean

@@ -4,7 +4,8 @@
 
 place_tools=$PENTIMENTO_TREE/tools/dev
 place_cache=${XDG_CACHE_HOME:-$HOME/.cache}/pentimento
-place_root=${PENTIMENTO_ROOT:-$place_cache/debian-13}
+place_suite=${PENTIMENTO_SUITE-} # of Debian, for a private root beside the usual one; PENTIMENTO_SUITE=testing has a newer GIMP
+place_root=${PENTIMENTO_ROOT:-$place_cache/debian-${place_suite:-13}}
 place_mark=etc/pentimento-root # in the private root; holds the list of packages that are installed in it
 place_lists=("$place_tools/packages.txt") # a command that needs more adds its own list
 
@@ -25,7 +26,7 @@ place_as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo --preserve-env=http_proxy,https_proxy,ftp_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,SSL_CERT_FILE "$@"
+        sudo --preserve-env=http_proxy,https_proxy,ftp_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,SSL_CERT_FILE,PENTIMENTO_DEBIAN_MIRROR,PENTIMENTO_SUITE "$@"
     else
         die "this needs root rights once, for packages: run it as root, or install sudo"
     fi
@@ -33,6 +34,7 @@ place_as_root() {
 
 # Native if told so, or if GIMP 3's headers are installed or among this system's own packages.
 place_is_native() {
+    [ -z "$place_suite" ] || return 1
     case ${PENTIMENTO_NATIVE-} in
         1) return 0 ;;
         0) return 1 ;;

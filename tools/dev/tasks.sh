@@ -3,7 +3,7 @@
 # shellcheck disable=SC2154
 
 tree=$PENTIMENTO_TREE
-build=${PENTIMENTO_BUILD:-build}
+build=${PENTIMENTO_BUILD:-build${PENTIMENTO_SUITE:+-$PENTIMENTO_SUITE}}
 [[ $build = /* ]] || build=$tree/$build
 checked=$build-asan
 sanitized_suites=(unit kernels badfiles parity train)
@@ -71,16 +71,16 @@ gimp_configuration() {
 }
 
 task_gimp() {
-    local argument program=gimp-3.0
+    local argument program=gimp-3
     [ -e "$build/plugin-root" ] || task_build
     built_environment "$build"
     gimp_configuration
     for argument; do
         case $argument in
             --) break ;;
-            --no-interface) program=gimp-console-3.0 ;;
+            --no-interface) program=gimp-console-3 ;;
             --*) ;;
-            -*i*) [[ $argument =~ ^-[ndfsa]*i ]] && program=gimp-console-3.0 ;;
+            -*i*) [[ $argument =~ ^-[ndfsa]*i ]] && program=gimp-console-3 ;;
         esac
     done
     exec "$program" "$@"
