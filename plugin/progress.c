@@ -9,10 +9,15 @@ static const struct {
     const char *stage;
     const char *text;
 } texts[] = {
-    {"load", N_("Loading the model")},        {"learn", N_("Learning from the picture")},
-    {"prepare", N_("Preparing the picture")}, {"condition", N_("Reading the prompt")},
-    {"encode", N_("Encoding the picture")},   {"diffuse", N_("Adding noise")},
-    {"decode", N_("Decoding the picture")},   {"finish", N_("Finishing")},
+    {"load", N_("Loading the model")},
+    {"learn", N_("Learning from the picture")},
+    {"prepare", N_("Preparing the picture")},
+    {"condition", N_("Reading the prompt")},
+    {"encode", N_("Encoding the picture")},
+    {"diffuse", N_("Adding noise")},
+    {"decode", N_("Decoding the picture")},
+    {"finish", N_("Finishing")},
+    {"silent", N_("pentimento-worker does not answer")},
 };
 
 /* What comes first are pictures and teachings. */

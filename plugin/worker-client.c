@@ -14,7 +14,12 @@
 typedef struct {
     GMainLoop *loop;
     const PentimentoWatch *watch;
-    bool heard; /* a signal came: the job is under way */
+    GDBusConnection *connection;
+    GCancellable *over; /* ends what still waits for the worker */
+    GVariant *told;     /* arguments of its last Progress; NULL if there was none */
+    bool heard;         /* a signal came: the job is under way */
+    bool asked;         /* whether it is alive, and nothing has come back yet */
+    bool silent;        /* for so long that it was told */
     GVariant *answer;
     GUnixFDList *fds;
     GError *error;
@@ -104,13 +109,46 @@ static bool start_worker(GError **error)
 
 /* ---- connecting -------------------------------------------------------------------------- */
 
+static void take_result(GObject *source, GAsyncResult *result, gpointer data)
+{
+    *(GAsyncResult **)data = g_object_ref(result);
+}
+
+static gboolean cut_short(gpointer late)
+{
+    g_cancellable_cancel(late);
+    return G_SOURCE_REMOVE;
+}
+
+/* The system connects us to a worker that is stopped, too, which then says nothing: hence a limit,
+ * in a context of our own, since nothing else may go on meanwhile. */
 static GDBusConnection *open_connection(const char *socket, GError **error)
 {
+    const int wait_s = 30;
     g_autofree char *escaped = g_dbus_address_escape_value(socket);
     g_autofree char *address = g_strconcat("unix:path=", escaped, NULL);
+    g_autoptr(GMainContext) context = g_main_context_new();
+    g_autoptr(GSource) limit = g_timeout_source_new_seconds(wait_s);
+    g_autoptr(GCancellable) late = g_cancellable_new();
+    g_autoptr(GAsyncResult) result = NULL;
+    GDBusConnection *connection;
 
-    return g_dbus_connection_new_for_address_sync(
-        address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, NULL, error);
+    g_source_set_callback(limit, cut_short, late, NULL);
+    g_source_attach(limit, context);
+    g_main_context_push_thread_default(context);
+    g_dbus_connection_new_for_address(address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL,
+                                      late, take_result, &result);
+    while (result == NULL)
+        g_main_context_iteration(context, TRUE);
+    connection = g_dbus_connection_new_for_address_finish(result, error);
+    g_main_context_pop_thread_default(context);
+    g_source_destroy(limit);
+    if (connection != NULL || !g_cancellable_is_cancelled(late))
+        return connection;
+    g_clear_error(error);
+    /* why a worker does not serve */
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT, _("nothing came from it in %d s"), wait_s);
+    return NULL;
 }
 
 static GVariant *call(GDBusConnection *connection, const char *method, GVariant *arguments,
@@ -182,6 +220,8 @@ static GDBusConnection *connect_worker(GError **error)
         connection = greet(socket, &cause);
         if (connection != NULL)
             return connection;
+        if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_TIMED_OUT))
+            break; /* it would be so again */
     }
     g_dbus_error_strip_remote_error(cause);
     pentimento_set_error(error, EXECUTION_ERROR,
@@ -258,6 +298,10 @@ static void on_signal(GDBusConnection *connection, const char *sender, const cha
         if (g_str_equal(signal, signals[i].name) &&
             g_variant_is_of_type(arguments, G_VARIANT_TYPE(signals[i].type))) {
             exchange->heard = true;
+            if (signals[i].tell == tell_progress) {
+                g_clear_pointer(&exchange->told, g_variant_unref);
+                exchange->told = g_variant_ref(arguments);
+            }
             signals[i].tell(exchange->watch, arguments);
         }
     }
@@ -270,23 +314,83 @@ static void tell_worker(GDBusConnection *connection, const char *method)
                            NULL, NULL, NULL);
 }
 
+/* Ends the exchange as the worker would if it heard of Cancel. */
+static void give_up(Exchange *exchange)
+{
+    exchange->error = g_dbus_error_new_for_dbus_error(PENTIMENTO_ERROR_CANCELLED, "cancelled");
+    g_main_loop_quit(exchange->loop);
+}
+
 static void on_cancelled(GCancellable *cancellable, gpointer data)
 {
-    tell_worker(data, "Cancel");
+    Exchange *exchange = data;
+
+    tell_worker(exchange->connection, "Cancel");
+    if (exchange->silent)
+        give_up(exchange);
 }
 
 static void on_finished(GCancellable *finish, gpointer data)
 {
-    tell_worker(data, "Finish");
+    const Exchange *exchange = data;
+
+    tell_worker(exchange->connection, "Finish");
 }
 
 static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
 {
     Exchange *exchange = data;
+    g_autoptr(GUnixFDList) fds = NULL;
+    GError *error = NULL;
+    GVariant *answer = g_dbus_connection_call_with_unix_fd_list_finish(G_DBUS_CONNECTION(source),
+                                                                       &fds, result, &error);
 
-    exchange->answer = g_dbus_connection_call_with_unix_fd_list_finish(
-        G_DBUS_CONNECTION(source), &exchange->fds, result, &exchange->error);
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) { /* the exchange is no more */
+        g_error_free(error);
+        return;
+    }
+    exchange->answer = answer;
+    exchange->fds = g_steal_pointer(&fds);
+    exchange->error = error;
     g_main_loop_quit(exchange->loop);
+}
+
+static void on_alive(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Exchange *exchange = data;
+    g_autoptr(GVariant) pong =
+        g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, NULL);
+
+    if (pong == NULL) /* the exchange is no more, or ends with the connection */
+        return;
+    if (exchange->silent && exchange->told != NULL)
+        tell_progress(exchange->watch, exchange->told);
+    exchange->asked = exchange->silent = false;
+}
+
+/* Every few seconds. GDBus answers a ping on a thread of its own, however much its process
+ * computes: a worker of which nothing comes back is stopped, or as good as that. */
+static gboolean look_after(gpointer data)
+{
+    Exchange *exchange = data;
+    const PentimentoWatch *watch = exchange->watch;
+    double fraction = 0;
+
+    if (!exchange->asked) {
+        exchange->asked = true;
+        g_dbus_connection_call(
+            exchange->connection, NULL, PENTIMENTO_WORKER_PATH, "org.freedesktop.DBus.Peer", "Ping",
+            NULL, NULL, G_DBUS_CALL_FLAGS_NONE, G_MAXINT, exchange->over, on_alive, exchange);
+        return G_SOURCE_CONTINUE;
+    }
+    exchange->silent = true;
+    if (exchange->told != NULL)
+        g_variant_get_child(exchange->told, 4, "d", &fraction);
+    if (watch->cancellable != NULL && g_cancellable_is_cancelled(watch->cancellable))
+        give_up(exchange);
+    else if (watch->progress != NULL)
+        watch->progress("silent", 0, 0, fraction, -1.0, watch->data);
+    return G_SOURCE_CONTINUE;
 }
 
 static void add_handle(GVariantBuilder *handles, GUnixFDList *fds, const char *name, int fd)
@@ -348,24 +452,35 @@ static GVariant *job_arguments(const PentimentoJob *job, bool previews, GUnixFDL
 static void converse(GDBusConnection *connection, const PentimentoJob *job, Exchange *exchange)
 {
     const PentimentoWatch *watch = exchange->watch;
+    const guint seconds = 5; /* between looks whether it lives */
+    GMainContext *context = g_main_context_get_thread_default();
     g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
-    g_autoptr(GMainLoop) loop = g_main_loop_new(g_main_context_get_thread_default(), FALSE);
+    g_autoptr(GMainLoop) loop = g_main_loop_new(context, FALSE);
+    g_autoptr(GCancellable) over = g_cancellable_new();
+    g_autoptr(GSource) looks = g_timeout_source_new_seconds(seconds);
     guint subscription = g_dbus_connection_signal_subscribe(
         connection, NULL, PENTIMENTO_WORKER_INTERFACE, NULL, PENTIMENTO_WORKER_PATH, NULL,
         G_DBUS_SIGNAL_FLAGS_NONE, on_signal, exchange, NULL);
     gulong cancel = 0, finish = 0;
 
+    g_source_set_callback(looks, look_after, exchange, NULL);
+    g_source_attach(looks, context);
     exchange->loop = loop;
+    exchange->connection = connection;
+    exchange->over = over;
+    exchange->asked = exchange->silent = false;
     g_dbus_connection_call_with_unix_fd_list(
         connection, NULL, PENTIMENTO_WORKER_PATH, PENTIMENTO_WORKER_INTERFACE, "Run",
         job_arguments(job, watch->preview != NULL, fds), G_VARIANT_TYPE("(a{sv}a{sh})"),
-        G_DBUS_CALL_FLAGS_NONE, G_MAXINT, fds, NULL, on_answer, exchange);
+        G_DBUS_CALL_FLAGS_NONE, G_MAXINT, fds, over, on_answer, exchange);
     if (watch->cancellable != NULL) /* after Run: one that is cancelled already calls at once */
         cancel =
-            g_cancellable_connect(watch->cancellable, G_CALLBACK(on_cancelled), connection, NULL);
+            g_cancellable_connect(watch->cancellable, G_CALLBACK(on_cancelled), exchange, NULL);
     if (watch->finish != NULL)
-        finish = g_cancellable_connect(watch->finish, G_CALLBACK(on_finished), connection, NULL);
+        finish = g_cancellable_connect(watch->finish, G_CALLBACK(on_finished), exchange, NULL);
     g_main_loop_run(loop);
+    g_cancellable_cancel(over);
+    g_source_destroy(looks);
     g_cancellable_disconnect(watch->cancellable, cancel);
     g_cancellable_disconnect(watch->finish, finish);
     g_dbus_connection_signal_unsubscribe(connection, subscription);
@@ -503,6 +618,7 @@ bool pentimento_worker_run(const PentimentoJob *job, const PentimentoWatch *watc
         done = read_reply(&exchange, job, reply, error);
     else
         explain(exchange.error, watch->cancellable, error);
+    g_clear_pointer(&exchange.told, g_variant_unref);
     g_clear_pointer(&exchange.answer, g_variant_unref);
     g_clear_object(&exchange.fds);
     g_clear_error(&exchange.error);

@@ -109,3 +109,18 @@ def test_6_worker_that_answers_with_files():
         refused(IMG2IMG, image, [layer], ["not a picture of the right size"])
     os.unlink(os.environ["PENTIMENTO_WORKER_SOCKET"])
     call_ok(IMG2IMG, image, [layer])
+
+
+def test_7_worker_that_is_stopped():
+    """The system connects to it all the same: the run ends soon, and the next one works."""
+    image, layer = photo()
+    call_ok(IMG2IMG, image, [layer])
+    worker, = processes(WORKER)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        refused(IMG2IMG, image, [layer], ["does not answer", "nothing came from it"])
+        check(time.monotonic() - began < 60, "it ends soon")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    call_ok(IMG2IMG, image, [layer])

@@ -1,4 +1,4 @@
-"""Teach while the worker has other work, in a GIMP of its own: nothing was asked in it before."""
+"""Teach while the worker has other work, in a GIMP of its own: nothing was asked in it before. A worker that is stopped."""
 from harness import *
 from screen import *
 
@@ -29,4 +29,32 @@ def test_teach_while_the_worker_is_busy():
     dialog("Reimagine: at work")
     keys("alt+c")
     wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+    display.delete()
+
+
+def test_worker_stopped_in_the_midst():
+    """The window says after a while that nothing is heard of it; Cancel works even so, and the worker goes on when it may."""
+    image, layer = photo(480, 400)
+    display = show(image)
+    read_messages()
+    before = content(image)
+    begin_long_picture(image)
+    worker, = processes(WORKER)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        time.sleep(13)
+        shot("worker-stopped")
+        os.kill(worker, signal.SIGCONT)
+        time.sleep(6)
+        shot("worker-continued")
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(13)
+        dialog("Reimagine: at work")
+        keys("alt+c")
+        wait_for("the end of the plug-in", lambda: not processes(PLUG_IN), 5)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    check(content(image) == before, "the image is as it was")
+    call_ok(IMG2IMG, image, [layer])
+    check(processes(WORKER) == [worker], "the same worker serves on")
     display.delete()
