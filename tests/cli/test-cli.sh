@@ -517,7 +517,8 @@ code 0 '3 snapshots of the averages' train autoencoder --data pictures --config 
 code 0 '' train ema profiles --sigma-rel 0.07 -o averaged
 code 0 '' encode -m averaged pictures/1.png -o averaged.npy
 code 1 'sigma-rel is 0.5' train ema profiles --sigma-rel 0.5 -o other
-code 1 'no snapshots' train ema first --sigma-rel 0.07 -o other
+code 1 'no snapshots' train ema first --sigma-rel 0.07 -o none
+code 1 'choose another folder' train ema profiles --sigma-rel 0.07 -o other # which holds a model
 code 2 'sigma-rel is needed' train ema profiles -o other
 code 2 'applies to train ema' "${first[@]}" --init new --sigma-rel 0.07 -o other
 code 1 'without ema-profiles=' train autoencoder --data pictures --config profiles.conf --init new -o first --resume
