@@ -20,20 +20,22 @@ BIG = dict(sample_size=32, in_channels=4, out_channels=4, layers_per_block=2, cr
            block_out_channels=(96, 192, 288), attention_head_dim=8,
            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
            up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",))
+AUTOENCODER = dict(down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+                   block_out_channels=(32,) * 4)
 MODELS = {"36m": (16, 32, 32), "default": (32, 16, 77)}  # batch, side of the latent, tokens
 
 
-def make(folder, default):
+def make(folder):
     """A diffusers folder of the 36 M UNet with random weights; the autoencoder in it is only there to be complete."""
     import torch
-    from diffusers import UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     if os.path.isdir(folder):
         return
     torch.manual_seed(0)
     part = folder + ".part"
     shutil.rmtree(part, ignore_errors=True)
     UNet2DConditionModel(**BIG).save_pretrained(os.path.join(part, "unet"))
-    shutil.copytree(os.path.join(default, "vae"), os.path.join(part, "vae"))
+    AutoencoderKL(**AUTOENCODER).save_pretrained(os.path.join(part, "vae"))
     os.rename(part, folder)
 
 
@@ -186,7 +188,7 @@ def main():
     parser.add_argument("--bf16", action="store_true", help="with both engines' bf16")
     options = parser.parse_args()
     rows = []
-    make(options.made, options.default)
+    make(options.made)
     for model in options.only.split(","):
         rows.append(measure(options.program, model, {"36m": options.made, "default": options.default}[model],
                             options.runs, options.bf16))
@@ -194,7 +196,7 @@ def main():
     text = (f"{machine()}, fp32; forward + backward + AdamW, {options.runs} steps each, in turn.\n\n"
             + table(HEAD, [cells(row) for row in rows]))
     if options.bf16:
-        text += "\n" + table(MODE_HEAD, [line for row in rows for line in mode_cells(row)])
+        text += "\n\n" + table(MODE_HEAD, [line for row in rows for line in mode_cells(row)])
     write(options.out, text, {"rows": rows})
 
 
