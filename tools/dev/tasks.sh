@@ -61,13 +61,15 @@ task_cli() {
 
 # A private configuration: nobody's settings are read or changed, and few plug-ins start.
 gimp_configuration() {
+    local version
+    version=$(gimp-console-3 --version) # of settings of another one it would tell what is new
     export GIMP3_DIRECTORY=${GIMP3_DIRECTORY:-$build/gimp-config}
     mkdir -p "$GIMP3_DIRECTORY"
     # what a person then sets in there stays
     # shellcheck disable=SC2016
     grep -qsF "(plug-in-path \"$build/plugin-root:" "$GIMP3_DIRECTORY/gimprc" ||
         printf '%s\n' "(plug-in-path \"$build/plugin-root:"'${gimp_plug_in_dir}/plug-ins")' '(check-updates no)' \
-            '(show-welcome-dialog no)' '(config-version "3.0.4")' >"$GIMP3_DIRECTORY/gimprc"
+            '(show-welcome-dialog no)' "(config-version \"${version##* }\")" >"$GIMP3_DIRECTORY/gimprc"
 }
 
 task_gimp() {
