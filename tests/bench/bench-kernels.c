@@ -59,11 +59,8 @@ static float both_halves(float x) /* a number, and a pair of bf16 */
         }                                                                                   \
         _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] = b * (float)k; \
         for (int i = 0; i < PEAK_STEPS; i++) {                                              \
-            _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++)                    \
-            {                                                                               \
-                sum[k] = MULTIPLY_ADD(sum[k], a, b);                                        \
-                __asm__ volatile("" : "+v"(sum[k]));                                        \
-            }                                                                               \
+            _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sum[k] =           \
+                MULTIPLY_ADD(sum[k], a, b);                                                 \
         }                                                                                   \
         _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) total += sum[k];       \
         sink += total[0];                                                                   \
