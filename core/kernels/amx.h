@@ -45,38 +45,34 @@ static inline void amx_shape(int rows)
 }
 
 /* The quarters that a tile has: of more than 16 rows the lower ones, where it is 32 words wide the
- * right ones. Zeros, or C's words as they lie, its rows `bytes` apart. */
+ * right ones. EACH(r, p, bytes) of every one: its register, where it lies in C, whose rows are
+ * `bytes` apart, from `c` on. */
+#define AMX_QUARTERS(EACH, c, bytes, lower, right)           \
+    do {                                                     \
+        EACH(0, c, bytes);                                   \
+        if (right)                                           \
+            EACH(1, (c) + AMX_SIDE, bytes);                  \
+        if (lower)                                           \
+            EACH(2, (c) + SIDE * (bytes), bytes);            \
+        if (lower && right)                                  \
+            EACH(3, (c) + SIDE * (bytes) + AMX_SIDE, bytes); \
+    } while (0)
+
 static inline void amx_zero(bool lower, bool right)
 {
-    AMX_ZERO(0);
-    if (right)
-        AMX_ZERO(1);
-    if (lower)
-        AMX_ZERO(2);
-    if (lower && right)
-        AMX_ZERO(3);
+#define ZERO(r, p, bytes) AMX_ZERO(r)
+    AMX_QUARTERS(ZERO, , , lower, right);
+#undef ZERO
 }
 
 static inline void amx_load(const char *c, size_t bytes, bool lower, bool right)
 {
-    AMX_LOAD(0, c, bytes);
-    if (right)
-        AMX_LOAD(1, c + AMX_SIDE, bytes);
-    if (lower)
-        AMX_LOAD(2, c + SIDE * bytes, bytes);
-    if (lower && right)
-        AMX_LOAD(3, c + SIDE * bytes + AMX_SIDE, bytes);
+    AMX_QUARTERS(AMX_LOAD, c, bytes, lower, right);
 }
 
 static inline void amx_store(char *c, size_t bytes, bool lower, bool right)
 {
-    AMX_STORE(0, c, bytes);
-    if (right)
-        AMX_STORE(1, c + AMX_SIDE, bytes);
-    if (lower)
-        AMX_STORE(2, c + SIDE * bytes, bytes);
-    if (lower && right)
-        AMX_STORE(3, c + SIDE * bytes + AMX_SIDE, bytes);
+    AMX_QUARTERS(AMX_STORE, c, bytes, lower, right);
 }
 
 /* `words` of the depth: rows of A, and of B, whose right half is `right` bytes behind its left. */
