@@ -4,6 +4,7 @@
  * cache. */
 #include "pipeline/preview-map.h"
 
+#include "base/digest.h"
 #include "decode/rgb-map.h"
 #include "encode/encode.h"
 #include "layers/resample.h"
@@ -86,14 +87,15 @@ static char *cached_path(const LdmModel *model)
     const LdmSource *source = model->files;
     const LdmVaeConfig *vae = &model->config.vae;
     const char *weights = ldm_files_path(source->parts[LDM_PART_VAE].files);
+    LdmDigits scale, shift;
     GStatBuf status;
     if (weights == NULL || g_stat(weights, &status) != 0)
         return NULL;
     g_autofree char *path = g_canonicalize_filename(weights, NULL);
-    g_autofree char *text =
-        g_strdup_printf("map 2 %s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld %.17g %.17g",
-                        path, (gint64)status.st_size, (gint64)status.st_mtim.tv_sec,
-                        (long)status.st_mtim.tv_nsec, vae->scale_factor, vae->shift_factor);
+    g_autofree char *text = g_strdup_printf(
+        "map 2 %s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld %s %s", path,
+        (gint64)status.st_size, (gint64)status.st_mtim.tv_sec, (long)status.st_mtim.tv_nsec,
+        ldm_digits(&scale, vae->scale_factor), ldm_digits(&shift, vae->shift_factor));
     g_autofree char *key = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
     g_autofree char *name = g_strdup_printf("%.32s.npy", key);
     return g_build_filename(g_get_user_cache_dir(), "pentimento", "previews", name, NULL);
