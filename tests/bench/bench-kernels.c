@@ -66,10 +66,10 @@ static float both_halves(float x) /* a number, and a pair of bf16 */
         sink += total[0];                                                                   \
     }
 #define F32(sum, a, b) ((sum) * (a) + (b))
+PEAK(peak_base, 4, , F32)
 #ifdef __x86_64__
 #define BF16(sum, a, b)  ((Vec)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(a), (__m512bh)(b)))
 #define BYTES(sum, a, b) ((Vec)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
-PEAK(peak_base, 4, , F32)
 PEAK(peak_avx2, 8, __attribute__((target("avx2,fma"))), F32)
 PEAK(peak_avx512, 16, __attribute__((target("avx512f,fma"))), F32)
 PEAK(peak_bf16, 16, __attribute__((target("avx512f,avx512bf16"))), BF16)
@@ -98,8 +98,6 @@ PEAK(peak_bytes, 16, __attribute__((target("avx512f,avx512vnni"))), BYTES)
     }
 PEAK_AMX(peak_amx_bf16, AMX_MULTIPLY_BF16)
 PEAK_AMX(peak_amx_bytes, AMX_MULTIPLY_BYTES)
-#else
-PEAK(peak_base, 4, , F32)
 #endif
 
 /* Of `words` 32-bit words a step, each `each` multiply-adds. */
