@@ -60,7 +60,7 @@ static char *settings_text(const Run *run, GError **error)
 {
     const LdmImageTowerConfig *tower = &run->options->tower;
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    GString *text = g_string_new(NULL);
+    g_autoptr(GString) text = g_string_new(NULL);
 
     if (!ldm_dataset_digest(run->dataset, sum, run->watch->cancellable, error))
         return NULL;
@@ -68,7 +68,7 @@ static char *settings_text(const Run *run, GError **error)
     g_string_printf(text, "side=%zu channels=%zu levels=%zu width=%zu data=%.32s", tower->side,
                     tower->channels, tower->levels, tower->width, g_checksum_get_string(sum));
     ldm_option_append_config(text, run->model);
-    return g_string_free_and_steal(text);
+    return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
 /* ---- samples ---- */
