@@ -3,7 +3,6 @@
  * what nobody has locked was left by one that was killed. */
 #include "base/folder-atomic.h"
 
-#include "base/error.h"
 #include "base/folder.h"
 
 #include <errno.h>
@@ -22,12 +21,6 @@ struct LdmAtomicFolder {
     char *begun; /* NULL once it has appeared */
     int lock;
 };
-
-static bool fail(GError **error, const char *path)
-{
-    ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), path, g_strerror(errno));
-    return false;
-}
 
 static int open_folder(const char *path)
 {
@@ -80,8 +73,8 @@ LdmAtomicFolder *ldm_atomic_folder_new(const char *path, GError **error)
         g_free(folder->begun);
         folder->begun = g_build_filename(parent, HIDDEN DRAWN, NULL);
         if (g_mkdtemp_full(folder->begun, 0777) == NULL) {
+            ldm_folder_fail_making(error, folder->path, errno);
             g_clear_pointer(&folder->begun, g_free);
-            fail(error, folder->path);
             return NULL;
         }
         folder->lock = take_lock(folder->begun);
@@ -120,7 +113,7 @@ bool ldm_atomic_folder_publish(LdmAtomicFolder *folder, bool replace, GError **e
 
     ldm_folder_sync(folder->begun);
     if (!(old ? exchange(folder->begun, folder->path) : g_rename(folder->begun, folder->path) == 0))
-        return fail(error, folder->path);
+        return ldm_folder_fail_making(error, folder->path, errno);
     ldm_folder_sync(parent);
     if (old)
         ldm_folder_clear(folder->begun, NULL);

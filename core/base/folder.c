@@ -88,7 +88,7 @@ void ldm_folder_keep_newest(const char *path, size_t count)
 
 /* ---- making ---- */
 
-static bool fail_making(GError **error, const char *path, int code)
+bool ldm_folder_fail_making(GError **error, const char *path, int code)
 {
     ldm_set_error(error, FILE, _("the folder “%s” cannot be made: %s"), path, g_strerror(code));
     return false;
@@ -96,12 +96,12 @@ static bool fail_making(GError **error, const char *path, int code)
 
 bool ldm_folder_make(const char *path, GError **error)
 {
-    return g_mkdir_with_parents(path, 0777) == 0 || fail_making(error, path, errno);
+    return g_mkdir_with_parents(path, 0777) == 0 || ldm_folder_fail_making(error, path, errno);
 }
 
 bool ldm_folder_make_private(const char *path, GError **error)
 {
-    return g_mkdir_with_parents(path, 0700) == 0 || fail_making(error, path, errno);
+    return g_mkdir_with_parents(path, 0700) == 0 || ldm_folder_fail_making(error, path, errno);
 }
 
 char *ldm_folder_real(const char *path)

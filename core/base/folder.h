@@ -21,6 +21,9 @@ void ldm_folder_keep_newest(const char *path, size_t count);
 bool ldm_folder_make(const char *path, GError **error);
 bool ldm_folder_make_private(const char *path, GError **error);
 
+/* False, with the error, FILE, that tells of an errno for which it cannot be made. */
+bool ldm_folder_fail_making(GError **error, const char *path, int code);
+
 /* Where it is or would be, without links on the way to it. Free with g_free. */
 char *ldm_folder_real(const char *path);
 
